@@ -1,0 +1,52 @@
+# The commands of the README. `make demo` and `make test` do all the set-up on a fresh machine.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Threads that spin while they wait take the cores from the jobs beside them.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: help demo test test-slow test-faults test-slurm lint lock docs clean
+
+help:            ## List these commands.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "needs Python 3.11 or newer, found " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $(READY)
+
+demo: $(READY)   ## Set up, then adapt a model on the built-in street scenes and print the results.
+	$(BIN)/python -m pipeline start --configfile config/demo.yaml
+
+test: $(READY)   ## Set up, then run the tests (under 20 minutes on 2 cores).
+	$(BIN)/python -m pytest -m "not slow and not faults and not slurm"
+
+test-slow: $(READY)    ## The slow tests.
+	$(BIN)/python -m pytest -m "slow"
+
+test-faults: $(READY)  ## 100 kills chained over runs of the demo's recipe (under 40 minutes).
+	$(BIN)/python -m pytest -m "faults" -s
+
+test-slurm: $(READY)   ## The demo's recipe on a real one-machine SLURM from Debian's packages.
+	$(BIN)/python tests/slurm/suite.py
+
+lint: $(READY)   ## snakemake --lint, snakefmt, ruff, mypy.
+	$(BIN)/snakemake --lint
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lock:            ## Write requirements.lock anew from pyproject.toml (needs uv).
+	uv pip compile pyproject.toml --extra dev --extra slurm --universal --python-version 3.11 \
+		--generate-hashes --constraint requirements.in --custom-compile-command "make lock" -o requirements.lock
+
+docs: $(READY)   ## Write docs/parameters.md anew from the parameters' declarations.
+	$(BIN)/python -m pipeline docs
+
+clean:           ## Remove the environment and caches; results stay.
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
