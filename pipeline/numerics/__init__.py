@@ -1,0 +1,1 @@
+"""Pure functions from tensors to tensors; where correctness is proved."""

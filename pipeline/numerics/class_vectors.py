@@ -1,0 +1,47 @@
+"""Mean vector of each class in an image: a map averaged over the pixels that a label gives to the class.
+
+Source: Wang et al., Alleviating Semantic-level Shift, CVPR Workshops 2020 (semantic-level features); rules
+that the paper leaves open are in `docs/methods/ass.md`.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.numerics.label_grid import labels_on_grid
+from pipeline.numerics.streaming import exact_products, widen
+
+
+class ClassVectors(NamedTuple):
+    """One row per class present in an image, ordered by image, then class.
+
+    `vectors`: (M, C) float32 (float64 for float64 maps). `classes` and `images`: int64 (M,). M may be 0.
+    """
+
+    vectors: Tensor
+    classes: Tensor
+    images: Tensor
+
+
+def class_vectors(
+    maps: Tensor, labels: Tensor, num_classes: int, min_pixels: int = 1, ignore: int = 255
+) -> ClassVectors:
+    """Average `maps` (B, C, h, w) over each class of each image, with `labels` (B, H, W) brought to the grid.
+
+    Labels are integers in [0, num_classes) or `ignore`; a class with fewer than `min_pixels` (at least 1)
+    cells on the grid is absent from the result: never a vector of zeros. Differentiable in `maps`.
+    """
+    if min_pixels < 1:
+        raise ValueError(f"min_pixels must be at least 1, found {min_pixels}")
+    with exact_products(maps.device):
+        wide = widen(maps).flatten(2)
+        on_grid = labels_on_grid(labels, (maps.shape[2], maps.shape[3])).flatten(1).long()
+        known = on_grid != ignore
+        one_hot = functional.one_hot(on_grid.masked_fill(~known, num_classes), num_classes + 1)
+        masks = one_hot[:, :, :num_classes].to(wide.dtype)
+        counts = masks.sum(dim=1)
+        means = torch.einsum("bck,bdc->bkd", masks, wide) / counts.clamp(min=1.0)[:, :, None]
+    images, classes = (counts >= min_pixels).nonzero(as_tuple=True)
+    return ClassVectors(means[images, classes], classes, images)

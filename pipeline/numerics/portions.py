@@ -1,0 +1,98 @@
+"""How much of source and target a self-training round uses, and which images.
+
+Source: Zou et al., CBST, ECCV 2018, section 5 (portion schedules); docs/methods/cbst.md has the published
+settings and where ours differs.
+"""
+
+import zlib
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.numerics.thresholds import winner
+
+Drawing = Literal["nested", "random"]
+
+
+def portion(round_index: int, start: float, step: float, maximum: float) -> float:
+    """Return the portion of round 0, 1, ...: `min(start + round * step, maximum)`.
+
+    Computed by multiplication and rounded to 12 decimals, so that .15 with steps of .05 is .3 in round 3 (not
+    .30000000000000004) and no round passes the maximum. Raises ValueError for a negative round or values
+    outside [0, 1].
+    """
+    if round_index < 0 or not all(0.0 <= value <= 1.0 for value in (start, step, maximum)):
+        raise ValueError(
+            f"portion needs round >= 0 and values in [0, 1]: {round_index, start, step, maximum}"
+        )
+    return min(round(start + round_index * step, 12), maximum)
+
+
+def subset_size(count: int, share: float) -> int:
+    """Return `floor(count * share)` in float64, the number of source images of a round; 0 is possible.
+
+    0.03 of 24,966 images are 748. Raises ValueError for a share outside [0, 1].
+    """
+    if count < 0 or not 0.0 <= share <= 1.0:
+        raise ValueError(
+            f"a subset needs a count of at least 0 and a share in [0, 1], found {count}, {share}"
+        )
+    return int(count * share)
+
+
+def source_subset(
+    names: Sequence[str], share: float, seed: int, round_index: int, drawing: Drawing = "nested"
+) -> list[str]:
+    """Draw the source images of a round without replacement, in drawing order.
+
+    "nested" draws from one permutation for all rounds, so that a larger share contains the smaller one
+    (CBST); "random" draws anew each round (CRST). The result is a function of the arguments alone (its own
+    generator, not the permutation of the released code) and always a list: of one name, or none, for a tiny
+    share. Raises ValueError as `subset_size` does and for another drawing.
+    """
+    if drawing not in ("nested", "random"):
+        raise ValueError(f"drawing must be nested or random, found {drawing!r}")
+    key = [seed, zlib.crc32(b"source subset"), round_index + 1 if drawing == "random" else 0]
+    order = np.random.default_rng(key).permutation(len(names))
+    return [names[int(i)] for i in order[: subset_size(len(names), share)]]
+
+
+def class_confidence(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum one image's best scores by predicted class.
+
+    `scores`: float32 (K, H, W). Result: float64 (K,) sums of the best score over the pixels whose argmax is
+    the class, and int64 (K,) pixel counts, on the scores' device; 0 for a class that is not predicted. Summed
+    class by class in a fixed order, so the bits are the same in every run.
+    """
+    best, label = winner(scores)
+    masks = [label == index for index in range(len(scores))]
+    sums = torch.stack([torch.where(mask, best, 0.0).sum(dtype=torch.float64) for mask in masks])
+    return sums, torch.stack([mask.sum() for mask in masks])
+
+
+def class_balanced_score(sums: Sequence[float], counts: Sequence[int]) -> float:
+    """Return the mean over predicted classes of each class's mean confidence; higher is surer.
+
+    `sums`, `counts`: of one image, from `class_confidence`. Every predicted class weighs the same, however
+    few its pixels. An image without any predicted pixel scores 0.
+    """
+    means = [total / count for total, count in zip(sums, counts, strict=True) if count > 0]
+    return float(sum(means) / len(means)) if means else 0.0
+
+
+def select_class_balanced(names: Sequence[str], scores: Sequence[float], share: float = 0.17) -> list[str]:
+    """Choose the images of highest class-balanced score ("CBS"), best first; a tie goes by name.
+
+    Their number is `floor(N * share)`, at least 1 where there is any image: of 2,975 images 0.17 are 505, the
+    number that the released codes of CBST and CRST train on. Raises ValueError for lengths that differ, a
+    NaN, or a share outside [0, 1].
+    """
+    if len(names) != len(scores) or any(np.isnan(score) for score in scores):
+        raise ValueError(
+            f"selection needs a score per name and no NaN: {len(names)} names, {len(scores)} scores"
+        )
+    order = sorted(range(len(names)), key=lambda i: (-scores[i], names[i]))
+    return [names[i] for i in order[: max(1, subset_size(len(names), share))]]

@@ -1,0 +1,259 @@
+"""Exact confidence thresholds of self-training in two streaming passes, and the pseudo-labels they give.
+
+The threshold of a class is an order statistic of millions of float32 scores. Instead of collecting and
+sorting them, a radix histogram counts the upper 16 bits of an order-preserving integer key (pass 1), finds
+the bin that holds the wanted rank, and counts the lower 16 bits inside that bin (pass 2):
+
+    high = sum over images of count_high(scores, rule)       # int64 (rows, 65536), 10 MB for 19 classes
+    ranks = locate(high, rule)
+    low = sum over images of count_low(scores, rule, ranks)
+    found = thresholds(ranks, low, rule)
+    label = pseudo_label(scores, found.values)               # image by image
+
+Counts merge by addition, so images, parts and their order change no bit of the result, which is the value
+that sorting would give. Scores may have any finite value: bicubic probabilities leave [0, 1]. An image's
+scores must be computed with the same arithmetic in all passes.
+
+Source: Zou et al., CBST, ECCV 2018, algorithms 1 and 2; options and published settings: docs/methods/cbst.md.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+BINS = 1 << 16
+_ZERO_BIN = 1 << 15  # the key of +0.0 is 0x80000000: upper half 0x8000, lower half 0
+_FINITE = slice(0x0080, 0xFF80)  # upper key halves of finite values; NaN and infinities lie outside
+IGNORE = 255
+
+
+@dataclass(frozen=True)
+class ThresholdRule:
+    """How thresholds are taken; two passes over the same scores need the same rule.
+
+    `num_classes`: K, 1 to 254. `portion`: share of the sample that is kept, in [0, 1]. `scope`: "class" gives
+    each class its own threshold (CBST), "global" one for all (ST). `rounding` of portion * count to a rank:
+    "floor" (released code) or "round" half up (paper). `stride`: every n-th pixel of a class in an image
+    enters the sample, in raster order from its first (released code 4). `legacy_zero`: adds the zeros of the
+    released CBST code to the sample, one per class, in global scope K + 1. `cap`: no threshold is above it,
+    that of an empty sample included.
+    """
+
+    num_classes: int
+    portion: float
+    scope: Literal["class", "global"] = "class"
+    rounding: Literal["floor", "round"] = "floor"
+    stride: int = 1
+    legacy_zero: bool = False
+    cap: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.portion <= 1.0:
+            raise ValueError(f"portion must be in [0, 1], found {self.portion}")
+        if not 1 <= self.num_classes < IGNORE or self.stride < 1:
+            raise ValueError(f"num_classes {self.num_classes} or stride {self.stride} is out of range")
+        if self.scope not in ("class", "global") or self.rounding not in ("floor", "round"):
+            raise ValueError(f"unknown scope {self.scope!r} or rounding {self.rounding!r}")
+        if self.cap is not None and not self.cap > 0.0:
+            raise ValueError(f"cap must be above 0, found {self.cap}")
+
+    @property
+    def rows(self) -> int:
+        """Number of thresholds that are searched: one per class, or 1."""
+        return self.num_classes if self.scope == "class" else 1
+
+    @property
+    def extra_zeros(self) -> int:
+        """Zeros added to the sample of each row."""
+        if not self.legacy_zero:
+            return 0
+        return 1 if self.scope == "class" else self.num_classes + 1
+
+    def rank(self, count: int) -> int:
+        """Return how many of a sample of `count` values are kept, in float64 arithmetic."""
+        product = count * self.portion
+        return min(count, math.floor(product + 0.5) if self.rounding == "round" else math.floor(product))
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Where the wanted value of each row lies after pass 1; lists of length `rule.rows`.
+
+    `counts`: sampled pixels. `ranks`: the wanted value is the rank-th largest of the sample; 0 means none.
+    `bins`: its upper key half. `remaining`: its rank among the values of that bin. `in_bin`: their number, of
+    which `zeros_in_bin` are legacy zeros.
+    """
+
+    counts: tuple[int, ...]
+    ranks: tuple[int, ...]
+    bins: tuple[int, ...]
+    remaining: tuple[int, ...]
+    in_bin: tuple[int, ...]
+    zeros_in_bin: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Thresholds and what they rest on; all but `values` are lists of length `rule.rows`.
+
+    `values`: float32 (K,) on the CPU, each above 0; 1.0 for a row with rank 0. In global scope all are equal.
+    """
+
+    values: Tensor
+    counts: tuple[int, ...]
+    ranks: tuple[int, ...]
+
+
+def winner(scores: Tensor, thresholds: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return the best (normalised) score of each pixel and its class; the lowest class id wins a tie.
+
+    `scores`: float32 (K, H, W). `thresholds`: float32 (K,) divisors, or None for plain scores. Result:
+    float32 (H, W) and uint8 (H, W). Goes class by class, so memory beyond the scores is a few maps of one
+    class. A NaN of any class makes the best score NaN.
+    """
+    divisors = [None] * len(scores) if thresholds is None else list(thresholds.to(scores.device))
+    best, label = None, torch.zeros(scores.shape[1:], dtype=torch.uint8, device=scores.device)
+    for index, (plane, divisor) in enumerate(zip(scores, divisors, strict=True)):
+        quotient = plane if divisor is None else plane / divisor
+        if best is None:
+            best = quotient.clone()
+            continue
+        label.masked_fill_(quotient > best, index)
+        best = torch.maximum(best, quotient)
+    assert best is not None
+    return best, label
+
+
+def _keys(values: Tensor) -> Tensor:
+    """Return int32 keys that order as the float32 `values` do; the unsigned key is this XOR 0x80000000."""
+    bits = (values + 0.0).view(torch.int32)  # -0.0 + 0.0 is +0.0: equal values need equal keys
+    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
+
+
+def _sample(scores: Tensor, rule: ThresholdRule) -> tuple[Tensor, Tensor]:
+    """Return row (int32) and key (int32) of each sampled pixel of one image."""
+    if scores.ndim != 3 or scores.shape[0] != rule.num_classes or scores.dtype != torch.float32:
+        raise ValueError(
+            f"scores must be float32 ({rule.num_classes}, H, W), found {scores.dtype} {tuple(scores.shape)}"
+        )
+    best, label = (part.flatten() for part in winner(scores))
+    if rule.stride > 1:
+        places = [
+            torch.nonzero(label == index).flatten()[:: rule.stride] for index in range(rule.num_classes)
+        ]
+        chosen = torch.cat(places)
+        best, label = best[chosen], label[chosen]
+    rows = label.int() if rule.scope == "class" else torch.zeros_like(label, dtype=torch.int32)
+    return rows, _keys(best)
+
+
+def _count(rows: Tensor, halves: Tensor, rule: ThresholdRule) -> Tensor:
+    counts = torch.bincount(rows * BINS + halves, minlength=rule.rows * BINS)
+    return counts.view(rule.rows, BINS)
+
+
+def count_high(scores: Tensor, rule: ThresholdRule) -> Tensor:
+    """Pass 1 for one image: count the upper key halves of its sampled best scores.
+
+    `scores`: float32 (K, H, W) on any device, probabilities or prior-weighted probabilities. Result: int64
+    (rows, 65536) on that device, to be added over images. Raises ValueError for a score that is not finite.
+    """
+    rows, keys = _sample(scores, rule)
+    counts = _count(rows, (keys >> 16) + _ZERO_BIN, rule)
+    if int(counts[:, _FINITE].sum()) != rows.numel():
+        raise ValueError("scores hold a value that is not finite")
+    return counts
+
+
+def locate(high: Tensor, rule: ThresholdRule) -> Ranks:
+    """Find, from the merged counts of pass 1, the bin that holds the wanted rank of each row.
+
+    `high`: int64 (rows, 65536). The rank is `portion * count` rounded by the rule; a class that is never
+    predicted has count and rank 0. Raises ValueError for another shape.
+    """
+    if tuple(high.shape) != (rule.rows, BINS):
+        raise ValueError(f"pass-1 counts must be ({rule.rows}, {BINS}), found {tuple(high.shape)}")
+    table = high.cpu().clone()
+    counts = table.sum(dim=1).tolist()
+    table[:, _ZERO_BIN] += rule.extra_zeros
+    ranks, bins, remaining, in_bin = [], [], [], []
+    for row in range(rule.rows):
+        rank = rule.rank(counts[row] + rule.extra_zeros)
+        position, above = _from_top(table[row], rank)
+        ranks.append(rank)
+        bins.append(position)
+        remaining.append(rank - above)
+        in_bin.append(int(table[row, position]))
+    zeros = [rule.extra_zeros if position == _ZERO_BIN else 0 for position in bins]
+    return Ranks(*(tuple(part) for part in (counts, ranks, bins, remaining, in_bin, zeros)))
+
+
+def _from_top(counts: Tensor, rank: int) -> tuple[int, int]:
+    """Return the bin of the rank-th largest value (rank 0: the highest bin), and the count above that bin."""
+    from_top = torch.cumsum(counts.flip(0), dim=0)
+    place = int(torch.searchsorted(from_top, rank))
+    above = int(from_top[place - 1]) if place else 0
+    return len(counts) - 1 - place, above
+
+
+def count_low(scores: Tensor, rule: ThresholdRule, ranks: Ranks) -> Tensor:
+    """Pass 2 for one image: count the lower key halves of the values in each row's located bin.
+
+    Arguments and errors as for `count_high`; `ranks` from `locate`. Result: int64 (rows, 65536), to be added
+    over images.
+    """
+    rows, keys = _sample(scores, rule)
+    wanted = torch.tensor(ranks.bins, dtype=torch.int32, device=keys.device)
+    inside = (keys >> 16) + _ZERO_BIN == wanted[rows.long()]
+    return _count(rows[inside], keys[inside] & 0xFFFF, rule)
+
+
+def thresholds(ranks: Ranks, low: Tensor, rule: ThresholdRule) -> Thresholds:
+    """Combine both passes to the threshold of each row: the rank-th largest value of its sample, exactly.
+
+    `low`: merged int64 (rows, 65536) of pass 2. A row with rank 0 gets 1.0: only certain pixels are kept. A
+    threshold of 0 or less, possible with priors only, becomes 1.0 too, so that scores can be divided by it.
+    Raises ValueError where pass 2 did not count the values that pass 1 had put in a bin: the passes then saw
+    different scores (another device, dtype or image size).
+    """
+    table = low.cpu().clone()
+    found = []
+    for row in range(rule.rows):
+        table[row, 0] += ranks.zeros_in_bin[row]
+        seen = int(table[row].sum())
+        if seen != ranks.in_bin[row]:
+            raise ValueError(
+                f"row {row}: pass 1 counted {ranks.in_bin[row]} values in the threshold's bin, "
+                f"pass 2 {seen}; both passes must compute the scores in the same way"
+            )
+        found.append(_value(ranks, row, table[row]) if ranks.ranks[row] else 1.0)
+    values = torch.tensor(found, dtype=torch.float32)
+    values = torch.where(values > 0.0, values, torch.ones_like(values))
+    if rule.cap is not None:
+        values = values.clamp(max=rule.cap)
+    return Thresholds(values.expand(rule.num_classes).clone(), ranks.counts, ranks.ranks)
+
+
+def _value(ranks: Ranks, row: int, low: Tensor) -> float:
+    """Return the value whose key is the row's bin followed by the lower half that holds the rank."""
+    lower, _ = _from_top(low, ranks.remaining[row])
+    signed = ((ranks.bins[row] << 16) | lower) - (1 << 31)
+    key = torch.tensor([signed], dtype=torch.int32)
+    return float((key ^ ((key >> 31) & 0x7FFFFFFF)).view(torch.float32))
+
+
+def pseudo_label(scores: Tensor, values: Tensor) -> Tensor:
+    """Label the pixels that reach a threshold; the others get 255.
+
+    `scores`: float32 (K, H, W), the scores that the thresholds were taken from. `values`: float32 (K,), above
+    0. The label is the class of the largest quotient score / threshold (the lowest id on a tie), kept iff
+    that quotient is at least 1; in float32 this is exactly score >= threshold. Result: uint8 (H, W).
+    Source: CBST, section 4 (>= for its >, as in the released code).
+    """
+    if not bool((values > 0).all()) or values.shape != scores.shape[:1]:
+        raise ValueError(f"thresholds must be {scores.shape[0]} positive numbers, found {values.tolist()}")
+    best, label = winner(scores, values)
+    return label.masked_fill_(~(best >= 1.0), IGNORE)
