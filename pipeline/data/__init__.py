@@ -1,0 +1,1 @@
+"""Taxonomies, datasets, decoding and checking, the cache, augmentation, samplers, built-in streets."""

@@ -1,0 +1,274 @@
+"""Loading the images of a training step: everything is a pure function of (seed, step, slot).
+
+    dataset = StepDataset({"source": domain}, batch=4, seed=0, augmentation={})
+    for batch in step_loader(dataset, start=0, stop=100, workers=2):
+        batch["source"].images
+
+There is no loader state: resuming at a step is asking for it, and the number of workers changes no bit.
+"""
+
+import multiprocessing
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline.artifacts.errors import DataError, SegadaptError, WorkerError
+from pipeline.data.augmentation import Augmented, augment, rare_classes
+from pipeline.data.domain import Domain, ExtraMap
+from pipeline.data.draws import tag
+from pipeline.data.parameters import Augmentation
+from pipeline.data.sampler import Sampling, sample_index
+
+PREFETCH_STEPS = 2
+"""Steps that each worker holds ready."""
+STALL_SECONDS = 600.0
+"""A worker that gives nothing for so long is taken for lost (a hanging network folder)."""
+START_METHOD = "fork" if sys.platform.startswith("linux") else "spawn"
+"""fork starts in milliseconds and shares the lists of names; workers use NumPy and Pillow only and never
+touch the GPU, so the parent's threads and CUDA context do not matter to them."""
+
+
+class LoaderError(WorkerError):
+    """A process that loads images died or hung; the same run may well pass when started again."""
+
+
+@dataclass(frozen=True)
+class StepBatch:
+    """One domain's images of one step (or of one process's slots of it).
+
+    `images`: uint8 (B, 3, H, W), RGB. `labels`: uint8 (B, h, w) of class ids and 255, or None. `names`: the
+    B image names. `extras`: further tensors by name, first dimension B.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    names: tuple[str, ...]
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def pin_memory(self) -> "StepBatch":
+        """The same batch in page-locked memory; called by torch's DataLoader."""
+        labels = None if self.labels is None else self.labels.pin_memory()
+        extras = {name: value.pin_memory() for name, value in self.extras.items()}
+        return StepBatch(self.images.pin_memory(), labels, self.names, extras)
+
+
+class StepDataset(Dataset[dict[str, StepBatch]]):
+    """Steps by number; each is a dictionary of the domains that have images.
+
+    `batch`: images per step and domain. `augmentation`: by domain, none where missing. `draws`: images that
+    the whole schedule draws per domain, for mode `replicated`. `slots`: this process's slots of a step;
+    None: all. DataError where crops need labels that a domain has not.
+    """
+
+    def __init__(
+        self,
+        domains: Mapping[str, Domain],
+        batch: int,
+        seed: int,
+        augmentation: Mapping[str, Augmentation],
+        mode: Sampling = "epoch",
+        draws: int = 0,
+        slots: Sequence[int] | None = None,
+    ) -> None:
+        if mode == "replicated" and draws < 1:
+            raise ValueError("mode `replicated` needs `draws`: steps of the schedule times the batch")
+        self.domains = {name: domain for name, domain in domains.items() if len(domain)}
+        self.batch, self.seed, self.mode, self.draws = batch, seed, mode, draws
+        self.slots = tuple(range(batch) if slots is None else slots)
+        self.augmentation = {name: augmentation.get(name, Augmentation()) for name in self.domains}
+        self._rare = {name: self._rare_classes(name) for name in self.domains}
+
+    def __getitem__(self, step: int) -> dict[str, StepBatch]:
+        """Load the images of a step, numbered from 0."""
+        return {name: self._domain_batch(name, step) for name in self.domains}
+
+    def _rare_classes(self, name: str) -> tuple[int, ...]:
+        wanted = self.augmentation[name].rare_crops
+        if wanted is None:
+            return ()
+        if not self.domains[name].has_labels:
+            raise DataError(f"augmentation.{name}.rare_crops: the images have no labels here; remove the key")
+        return rare_classes(self.domains[name].class_counts(), wanted)
+
+    def _domain_batch(self, name: str, step: int) -> StepBatch:
+        domain, count = self.domains[name], len(self.domains[name])
+        indices = [
+            sample_index(self.seed, name, step, slot, self.batch, count, self.mode, self.draws)
+            for slot in self.slots
+        ]
+        names = tuple(domain.names[index] for index in indices)
+        pairs = zip(self.slots, indices, strict=True)
+        samples = [self._sample(name, step, slot, index) for slot, index in pairs]
+        labels = [sample.label for sample in samples]
+        return StepBatch(
+            images=_stack([sample.image.transpose(2, 0, 1) for sample in samples], names, "image"),
+            labels=_stack(labels, names, "label") if domain.has_labels else None,
+            names=names,
+            extras={key: _extra_maps(key, extra, names, samples) for key, extra in domain.extras.items()},
+        )
+
+    def _sample(self, name: str, step: int, slot: int, index: int) -> Augmented:
+        domain = self.domains[name]
+        key = [self.seed, tag(f"augment/{name}"), step, slot]
+        try:
+            image, label = domain.image(index), domain.label(index)
+            return augment(image, label, key, self.augmentation[name], self._rare[name])
+        except DataError as error:
+            raise DataError(f"{name} image `{domain.names[index]}`: {error}") from error
+
+
+def _extra_maps(key: str, extra: ExtraMap, names: Sequence[str], samples: Sequence[Augmented]) -> Tensor:
+    pairs = zip(names, samples, strict=True)
+    return _stack([extra(name, sample.placement) for name, sample in pairs], names, key)
+
+
+def _stack(arrays: Sequence[Any], names: Sequence[str], what: str) -> Tensor:
+    """Arrays (..., h, w) of one shape as one tensor: the only copy that loading makes."""
+    for array, name in zip(arrays, names, strict=True):
+        if array.shape != arrays[0].shape:
+            raise DataError(
+                f"{what}s of different sizes in one step: `{names[0]}` has {_size(arrays[0])}, `{name}` has"
+                f" {_size(array)}; give the task a working size, set `augmentation: crop`, or use `batch: 1`"
+            )
+    stacked = np.empty((len(arrays), *arrays[0].shape), arrays[0].dtype)
+    for target, array in zip(stacked, arrays, strict=True):
+        target[...] = array
+    return torch.from_numpy(stacked)
+
+
+def _size(array: Any) -> str:
+    return f"{array.shape[-1]}x{array.shape[-2]}"
+
+
+def step_loader(
+    dataset: StepDataset, start: int, stop: int, workers: int, pin: bool = False, stall: float = STALL_SECONDS
+) -> Iterator[dict[str, StepBatch]]:
+    """Yield the batches of steps start..stop-1 in order, loaded by `workers` processes (0: by this one).
+
+    `pin`: page-locked memory, for copies to a GPU. What went wrong in a worker is raised here as it was; a
+    worker that died or gave nothing for `stall` seconds raises LoaderError. Closing the iterator ends the
+    workers. The global random state is not touched.
+    """
+    loader = DataLoader(
+        _Reporting(dataset),
+        batch_size=None,
+        sampler=range(start, stop),
+        num_workers=workers,
+        prefetch_factor=PREFETCH_STEPS if workers else None,
+        multiprocessing_context=START_METHOD if workers else None,
+        worker_init_fn=_leave_signals_to_the_parent,
+        pin_memory=pin,
+        timeout=stall if workers else 0,
+        collate_fn=_unchanged,
+        generator=torch.Generator().manual_seed(0),
+    )
+    others = set(multiprocessing.active_children())
+    with _signals_held_back():
+        batches = iter(loader)
+    own = [process for process in multiprocessing.active_children() if process not in others]
+    try:
+        for step in range(start, stop):
+            yield _checked(_next(batches, step, workers))
+    finally:
+        # Not left to garbage collection: an error's traceback may hold the iterator for long.
+        getattr(batches, "_shutdown_workers", lambda: None)()
+        for process in own:
+            # A stalled worker answers nothing but this, and must not hold up the end of the stage.
+            process.kill()
+            process.join(5.0)
+
+
+def _next(batches: Iterator[Any], step: int, workers: int) -> Any:
+    try:
+        return next(batches)
+    except (RuntimeError, OSError, EOFError) as error:
+        if workers == 0 or not _is_loss(error):
+            raise
+        raise _loss(f"before step {step}", error) from error
+
+
+@contextmanager
+def lost_workers_named() -> Iterator[None]:
+    """Make LoaderError of a worker's death that is noticed outside the loader.
+
+    torch raises it from a signal handler, so wherever the main process is: in a forward pass, in a save.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error) or not _is_loss(error):
+            raise
+        raise _loss("during a step", error) from error
+
+
+def _loss(moment: str, error: Exception) -> LoaderError:
+    return LoaderError(
+        f"a loader process was lost {moment} ({error}). The usual cause is too little memory or"
+        " /dev/shm: start the run again, with fewer `workers` if it comes back"
+    )
+
+
+def _is_loss(error: Exception) -> bool:
+    """Whether a worker is gone, rather than raised: its death also breaks the pipe that a batch comes through."""
+    if "in DataLoader worker process" in str(error):
+        return False
+    signs = ("exited unexpectedly", "is killed by signal", "timed out")
+    return not isinstance(error, RuntimeError) or any(sign in str(error) for sign in signs)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """An error on its way from a worker to the main process; torch would rewrite its message."""
+
+    error: SegadaptError
+
+
+class _Reporting(Dataset[Any]):
+    def __init__(self, dataset: StepDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, step: int) -> dict[str, StepBatch] | _Failure:
+        try:
+            return self.dataset[step]
+        except SegadaptError as error:
+            return _Failure(error)
+
+
+def _checked(result: dict[str, StepBatch] | _Failure) -> dict[str, StepBatch]:
+    if isinstance(result, _Failure):
+        raise result.error
+    return result
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch
+
+
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Workers born inside inherit the hold, so that no signal ends them before they come to ignore it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _leave_signals_to_the_parent(_: int) -> None:
+    """Schedulers signal whole process groups; the parent finishes its step, saves and ends the workers."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,134 @@
+"""Parameters of augmentation; free of torch, so that planning stays fast."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Side = Annotated[int, Field(ge=1, le=16384)]
+Zoom = Annotated[float, Field(gt=0.0, le=16.0)]
+UNCHANGED = (1.0, 1.0)
+
+
+class _Parameters(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Affine(_Parameters):
+    """A small random rotation, shift, zoom and shear about the image's centre, for digits and the like."""
+
+    degrees: Annotated[float, Field(ge=0.0, le=180.0, description="rotation, uniform in -d..d")] = 0.0
+    translate: Annotated[
+        Share, Field(description="shift is uniform up to this share of width and height, either way")
+    ] = 0.0
+    zoom: Annotated[
+        tuple[Zoom, Zoom], Field(description="zoom is uniform between these; above 1 enlarges")
+    ] = (
+        1.0,
+        1.0,
+    )
+    shear: Annotated[float, Field(ge=0.0, le=80.0, description="shear in degrees, uniform in -s..s")] = 0.0
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> "Affine":
+        if self.zoom[0] > self.zoom[1]:
+            raise ValueError(f"zoom: {list(self.zoom)} is not in order; write the smaller number first")
+        if (self.degrees, self.translate, self.zoom, self.shear) == (0.0, 0.0, UNCHANGED, 0.0):
+            raise ValueError("affine changes nothing; set degrees, translate, zoom or shear, or leave it out")
+        return self
+
+
+class Colour(_Parameters):
+    """Random changes of colour and sharpness; labels stay as they are."""
+
+    probability: Annotated[Share, Field(description="share of images whose colour is changed")] = 1.0
+    brightness: Annotated[Share, Field(description="factor is uniform in 1-b..1+b")] = 0.0
+    contrast: Annotated[Share, Field(description="factor is uniform in 1-c..1+c, about the mean grey")] = 0.0
+    saturation: Annotated[Share, Field(description="factor is uniform in 1-s..1+s, about grey")] = 0.0
+    hue: Annotated[
+        float, Field(ge=0.0, le=0.5, description="turn is uniform in -h..h of the colour circle")
+    ] = 0.0
+    blur: Annotated[Share, Field(description="share of images blurred, whatever `probability`")] = 0.0
+    blur_radius: Annotated[
+        tuple[Zoom, Zoom],
+        Field(description="Gaussian blur's deviation in pixels, between these"),
+    ] = (0.3, 1.5)
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> "Colour":
+        if self.blur_radius[0] > self.blur_radius[1]:
+            raise ValueError(f"blur_radius: {list(self.blur_radius)} is not in order; smaller first")
+        jitter = self.brightness or self.contrast or self.saturation or self.hue
+        if not (self.blur or (jitter and self.probability)):
+            raise ValueError("colour changes nothing; set brightness, contrast, saturation, hue or blur")
+        return self
+
+
+class RareCrops(_Parameters):
+    """Crops around pixels of rare classes (Zou 2018, rare-class mining)."""
+
+    probability: Annotated[Share, Field(gt=0.0, description="share of images cropped so")] = 0.8
+    classes: Annotated[
+        int,
+        Field(ge=1, le=254, description="how many classes, those with the fewest pixels, are rare"),
+    ] = 3
+    priority_share: Annotated[
+        Share,
+        Field(description="rare classes below this share of all pixels come before the others"),
+    ] = 0.001
+
+
+class Augmentation(_Parameters):
+    """Random changes to the images of one domain; nothing is changed by default.
+
+    In this order: affine, resize (`scale` or `shorter_side`), crop, flip, colour. Images are bilinear and
+    padded with 0 right and below, labels nearest and padded with the ignore index 255.
+    """
+
+    crop: Annotated[
+        tuple[Side, Side] | None, Field(description="width and height in pixels; smaller images are padded")
+    ] = None
+    scale: Annotated[
+        tuple[Zoom, Zoom] | None, Field(description="resize by a factor uniform between these, both reached")
+    ] = None
+    scale_step: Annotated[
+        float | None, Field(gt=0.0, description="only factors lo, lo + step, ..., hi; none: any between")
+    ] = None
+    shorter_side: Annotated[
+        tuple[Side, Side] | None, Field(description="resize the shorter side to pixels uniform between these")
+    ] = None
+    flip: Annotated[Share, Field(description="share of images mirrored left to right")] = 0.0
+    affine: Annotated[Affine | None, Field(description="small rotation, shift, zoom, shear")] = None
+    colour: Annotated[Colour | None, Field(description="colour jitter and blur")] = None
+    rare_crops: Annotated[RareCrops | None, Field(description="crops around rare classes")] = None
+
+    @model_validator(mode="after")
+    def _keys_fit(self) -> "Augmentation":
+        if self.scale and self.shorter_side:
+            raise ValueError("scale, shorter_side: both resize the image; choose one")
+        for name in ("scale", "shorter_side"):
+            ends = getattr(self, name)
+            if ends and ends[0] > ends[1]:
+                raise ValueError(f"{name}: {list(ends)} is not in order; write the smaller number first")
+        if self.scale_step is not None:
+            self._check_step(self.scale_step)
+        if self.rare_crops and not self.crop:
+            raise ValueError("rare_crops: needs `crop: [width, height]`")
+        if self.rare_crops and self.affine:
+            raise ValueError("rare_crops, affine: crops are aimed before the affine step; choose one")
+        return self
+
+    def _check_step(self, step: float) -> None:
+        if self.scale is None:
+            raise ValueError("scale_step: only with `scale`")
+        steps = (self.scale[1] - self.scale[0]) / step
+        if abs(steps - round(steps)) > 1e-6:
+            raise ValueError(f"scale_step: {step} does not lead from {self.scale[0]} to {self.scale[1]}")
+
+    def scale_factors(self) -> tuple[float, ...]:
+        """The factors that `scale_step` allows, both ends of `scale` among them; () when any is allowed."""
+        if self.scale is None or self.scale_step is None:
+            return ()
+        low, high = self.scale
+        count = round((high - low) / self.scale_step)
+        return (*(low + (high - low) * index / count for index in range(count)), high)

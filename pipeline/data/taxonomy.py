@@ -1,0 +1,118 @@
+"""Taxonomies: the classes a network predicts, their colours, the subsets of a report; free of torch.
+
+A taxonomy is one file `config/taxonomies/<name>.yaml`; `docs/datasets.md` shows its keys.
+"""
+
+import difflib
+from collections import Counter
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pipeline.artifacts.errors import ConfigError
+
+IGNORE = 255
+"""The id of pixels that count nowhere: not in a loss, not in a score."""
+
+IGNORE_NAME = "ignore"
+"""The word for those pixels where a dataset file names its raw ids."""
+
+Channel = Annotated[int, Field(ge=0, le=255)]
+Color = tuple[Channel, Channel, Channel]
+
+
+def nearest_name(name: str, valid: Iterable[str]) -> str:
+    """Say which of the valid names was probably meant, and list them all."""
+    names = list(valid)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return (f"did you mean `{close[0]}`? " if close else "") + f"valid: {', '.join(names)}"
+
+
+class ClassEntry(BaseModel):
+    """One class: its name in every table and its colour in every picture."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: Annotated[str, Field(min_length=1, description="name of the class")]
+    color: Annotated[Color, Field(description="red, green, blue, 0 to 255")]
+
+
+class Taxonomy(BaseModel):
+    """Class names in the order of their ids 0, 1, ..., colours, and the subsets of a report."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: Annotated[str, Field(min_length=1, description="name of the taxonomy")]
+    classes: Annotated[tuple[ClassEntry, ...], Field(min_length=2, max_length=IGNORE, description="by id")]
+    subsets: Annotated[
+        dict[str, tuple[str, ...]],
+        Field(description="further means over some classes, from the same confusion matrix"),
+    ] = {}
+    things: Annotated[tuple[str, ...], Field(description="classes of countable objects")] = ()
+    rare: Annotated[tuple[str, ...], Field(description="classes that the rare-class rankings count")] = ()
+    ignored: Annotated[
+        tuple[str, ...],
+        Field(description="classes that datasets may name and this taxonomy leaves out as ignored"),
+    ] = ()
+
+    @model_validator(mode="after")
+    def _names_are_known_and_unique(self) -> "Taxonomy":
+        _refuse_twice("class", self.names)
+        _refuse_twice("colour", [entry.color for entry in self.classes])
+        if IGNORE_NAME in self.names:
+            raise ValueError(f"`{IGNORE_NAME}` cannot be a class; pixels of no class have the id {IGNORE}")
+        both = set(self.ignored) & set(self.names)
+        if both:
+            raise ValueError(f"{', '.join(sorted(both))}: both a class and under `ignored`; remove one")
+        groups = {**{f"subsets.{key}": value for key, value in self.subsets.items()}}
+        groups |= {"things": self.things, "rare": self.rare}
+        for where, members in groups.items():
+            _refuse_twice(f"{where}: class", members)
+            for member in members:
+                if member not in self.names:
+                    raise ValueError(f"{where}: no class `{member}`; {nearest_name(member, self.names)}")
+        return self
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; ids run from 0 to one less."""
+        return len(self.classes)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Class names by id."""
+        return tuple(entry.name for entry in self.classes)
+
+    def index(self, name: str) -> int:
+        """Id of a class; ConfigError with the nearest name when there is none."""
+        if name not in self.names:
+            raise ConfigError(f"taxonomy {self.name}: no class `{name}`; {nearest_name(name, self.names)}")
+        return self.names.index(name)
+
+    def subset_ids(self, name: str) -> tuple[int, ...]:
+        """Class ids of a subset, in its order; ConfigError with the nearest name when there is none."""
+        if name not in self.subsets:
+            raise ConfigError(f"taxonomy {self.name}: no subset `{name}`; {nearest_name(name, self.subsets)}")
+        return tuple(self.index(member) for member in self.subsets[name])
+
+    def thing_ids(self) -> tuple[int, ...]:
+        """Ids of the classes under `things`."""
+        return tuple(self.index(member) for member in self.things)
+
+    def rare_ids(self) -> tuple[int, ...]:
+        """Ids of the classes under `rare`."""
+        return tuple(self.index(member) for member in self.rare)
+
+    def palette(self) -> NDArray[np.uint8]:
+        """Colour of every id, uint8 (256, 3); ids without a class, 255 among them, are black."""
+        table = np.zeros((256, 3), dtype=np.uint8)
+        table[: self.num_classes] = [entry.color for entry in self.classes]
+        return table
+
+
+def _refuse_twice(what: str, values: Iterable[object]) -> None:
+    twice = [str(value) for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise ValueError(f"{what} {', '.join(twice)} is given twice; each must be unique")
