@@ -1,0 +1,1 @@
+"""Backbones, heads, discriminators and weight files."""

@@ -1,0 +1,101 @@
+"""What methods, passes and stages know of a network."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from types import MappingProxyType
+from typing import NamedTuple, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.networks.batch_norm import active_domain, apply_mode
+from pipeline.networks.parameters import PROFILES, BatchNormMode, InputProfile, NetworkParameters
+
+
+class Output(NamedTuple):
+    """One forward pass: logits (B, K, h, w) on the network's own grid, never up-sampled.
+
+    `main` always; `aux` only from a multi-level network; `feature` (B, C, h, w) is the map that the main
+    head reads; `skip` is the low-level map that it reads too, or None. `classify(feature, skip)` is `main`.
+    """
+
+    main: Tensor
+    aux: Tensor | None
+    feature: Tensor
+    skip: Tensor | None = None
+
+
+class SegmentationNetwork(nn.Module):
+    """Base class of all networks: `forward(images) -> Output`.
+
+    `images` are float32 (B, 3, H, W), normalised by `profile`. Subclasses set every attribute below, most of
+    them through `describe`.
+    """
+
+    parameters_spec: NetworkParameters
+    profile: InputProfile
+    output_stride: int
+    num_classes: int
+    feature_channels: int
+    align_corners: bool
+    head_roles: Mapping[str, str] = MappingProxyType({})
+    """Sub-module name of each head by role, `main` and perhaps `aux`; all else is the backbone."""
+    backbone_prefix: str = ""
+    """What stands before the backbone's own tensor names in the state dict."""
+    batch_norm_mode: BatchNormMode = "train"
+    """What `train()` does to BatchNorm, see `pipeline.networks.batch_norm`; set by `build_network`."""
+    single_pixel: bool = False
+    """Logits are always (B, K, 1, 1): a classifier."""
+
+    def describe(self, parameters: NetworkParameters, num_classes: int) -> None:
+        """Set the attributes that follow from the parameters."""
+        self.parameters_spec = parameters
+        self.profile = PROFILES[parameters.profile]
+        self.output_stride = parameters.output_stride
+        self.num_classes = num_classes
+        self.align_corners = parameters.align_corners
+
+    def forward(self, images: Tensor) -> Output:
+        """Compute the logits of a batch."""
+        raise NotImplementedError
+
+    def classify(self, feature: Tensor, skip: Tensor | None = None) -> Tensor:
+        """Run the main head alone on a feature map, and its skip map where the network has one."""
+        raise NotImplementedError
+
+    def backbone_parameters(self) -> Iterator[nn.Parameter]:
+        """Every trainable backbone tensor exactly once."""
+        return self._trainable(of_heads=False)
+
+    def head_parameters(self) -> Iterator[nn.Parameter]:
+        """Every trainable head tensor exactly once."""
+        return self._trainable(of_heads=True)
+
+    def _trainable(self, of_heads: bool) -> Iterator[nn.Parameter]:
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad and self.belongs_to_head(name) == of_heads:
+                yield parameter
+
+    def belongs_to_head(self, tensor_name: str) -> bool:
+        """Say whether a name of the state dict belongs to a head."""
+        return tensor_name.split(".", 1)[0] in self.head_roles.values()
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training or evaluation; BatchNorm follows `batch_norm_mode`."""
+        super().train(mode)
+        apply_mode(self, self.batch_norm_mode, mode)
+        return self
+
+    def domain(self, name: str) -> AbstractContextManager[None]:
+        """Inside the context, BatchNorm in mode `per_domain` uses the statistics of `source` or `target`.
+
+        Methods wrap every forward pass in it; in the other modes it changes nothing.
+        """
+        return active_domain(self, name)
+
+    def upsample(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """Resize logits (B, K, h, w) to `size` (height, width) bilinearly, in float32, as in training."""
+        if logits.shape[-2:] == torch.Size(size):
+            return logits.float()
+        return F.interpolate(logits.float(), size, mode="bilinear", align_corners=self.align_corners)

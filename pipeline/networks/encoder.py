@@ -1,0 +1,73 @@
+"""A network made of any encoder and the common heads."""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from pipeline.networks.base import Output, SegmentationNetwork
+from pipeline.networks.heads import AsppSum, SkipHead
+from pipeline.networks.parameters import NetworkParameters
+
+
+class Features(NamedTuple):
+    """Maps of an encoder: `low` at stride 4, `previous` for the aux head, `last` for the main head."""
+
+    low: Tensor
+    previous: Tensor
+    last: Tensor
+
+
+class Channels(NamedTuple):
+    """Channel counts of `Features`."""
+
+    low: int
+    previous: int
+    last: int
+
+
+class Encoder(nn.Module):
+    """Images (B, 3, H, W) to `Features`."""
+
+    channels: Channels
+
+    def forward(self, images: Tensor) -> Features:
+        """Compute the three maps."""
+        raise NotImplementedError
+
+
+class EncoderNetwork(SegmentationNetwork):
+    """`backbone` under an ASPP-sum main head (with a skip where asked) and, if multi-level, an aux head.
+
+    The heads' tensors are named `main.*` and `aux.*`, the encoder's `backbone.*`.
+    """
+
+    backbone_prefix = "backbone."
+
+    def __init__(
+        self, parameters: NetworkParameters, num_classes: int, backbone: Encoder, skip_width: int
+    ) -> None:
+        super().__init__()
+        self.describe(parameters, num_classes)
+        channels = backbone.channels
+        self.feature_channels = channels.last
+        self.backbone = backbone
+        self.main: nn.Module = (
+            SkipHead(channels.last, channels.low, num_classes, skip_width, parameters)
+            if parameters.skip
+            else AsppSum(channels.last, num_classes, parameters)
+        )
+        self.head_roles = {"main": "main"}
+        if parameters.levels == "multi":
+            self.aux = AsppSum(channels.previous, num_classes, parameters)
+            self.head_roles = {"aux": "aux", "main": "main"}
+
+    def forward(self, images: Tensor) -> Output:
+        """Compute the logits: of stride 4 with a skip, else of `output_stride`."""
+        features: Features = self.backbone(images)
+        skip = features.low if self.parameters_spec.skip else None
+        aux = self.aux(features.previous) if "aux" in self.head_roles else None
+        return Output(self.classify(features.last, skip), aux, features.last, skip)
+
+    def classify(self, feature: Tensor, skip: Tensor | None = None) -> Tensor:
+        """Run the main head alone; `skip` (B, L, H/4, W/4) is needed where the network has one."""
+        return self.main(feature, skip) if self.parameters_spec.skip else self.main(feature)

@@ -1,0 +1,188 @@
+"""Networks on disk: `<name>.safetensors` with the tensors, `<name>.json` beside it with everything else.
+
+    save_network(folder / "step-600.safetensors", network, {"step": 600})
+    network, meta = load_network(folder / "step-600.safetensors")
+
+The JSON holds the architecture, the class count, the input profile, the caller's `meta` and the tensors'
+SHA-256, so the two files cannot be mixed up. Nothing is unpickled.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import safetensors
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from pipeline.artifacts.errors import ArtifactError, ConfigError
+from pipeline.artifacts.files import read_json, replacing, sha256_file, write_json
+from pipeline.networks.base import SegmentationNetwork
+from pipeline.networks.batch_norm import TARGET_BUFFERS, copy_source_statistics
+from pipeline.networks.build import build_network, construct
+from pipeline.networks.parameters import PROFILES, InputProfile, NetworkParameters
+from pipeline.networks.weights import LoadReport, backbone_tensors, copy_tensors, report
+
+REPAIR = "remove it with `python -m pipeline clean KEY` and run the stage again, or copy both files anew"
+
+
+class NetworkRecord(BaseModel):
+    """The JSON beside a network's tensors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    format: Literal[1] = 1
+    network: NetworkParameters
+    num_classes: Annotated[int, Field(ge=1)]
+    profile: InputProfile
+    tensors_sha256: str
+    meta: dict[str, Any]
+
+
+def record_path(path: Path) -> Path:
+    """The JSON that belongs to a `.safetensors` file."""
+    return path.with_suffix(".json")
+
+
+def save_network(path: Path, network: SegmentationNetwork, meta: dict[str, Any]) -> None:
+    """Write a network to `path` (`.safetensors`) and its JSON; `meta` is any JSON object.
+
+    Either file is whole or absent; a pair that was interrupted half-way is refused by `load_network`.
+    """
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path}: a network's file name ends in .safetensors")
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    with replacing(path) as temporary:
+        safetensors.torch.save_file(tensors, temporary)
+    record = NetworkRecord(
+        network=_portable(network.parameters_spec),
+        num_classes=network.num_classes,
+        profile=network.profile,
+        tensors_sha256=sha256_file(path),
+        meta=meta,
+    )
+    write_json(record_path(path), record.model_dump(mode="json"))
+
+
+def _portable(parameters: NetworkParameters) -> NetworkParameters:
+    """Keep only the name of the initial weights' file: its folder is another one elsewhere."""
+    weights = parameters.weights
+    if weights is None or weights.source.startswith(("http://", "https://")):
+        return parameters
+    named = weights.model_copy(update={"source": os.path.basename(weights.source)})  # noqa: PTH119 - may hold ${VARS}
+    return parameters.model_copy(update={"weights": named})
+
+
+def read_record(path: Path) -> NetworkRecord:
+    """Read and check the JSON of the network at `path`, without its tensors."""
+    beside = record_path(path)
+    try:
+        record = NetworkRecord.model_validate(read_json(beside))
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise ArtifactError(
+            f"{beside}: not the record of a network of this version ({problems}); {REPAIR}"
+        ) from error
+    if record.profile != PROFILES[record.network.profile]:
+        raise ArtifactError(
+            f"{beside}: its input profile {record.profile.name} has other numbers than ours; {REPAIR}"
+        )
+    return record
+
+
+def load_network(path: Path) -> tuple[SegmentationNetwork, dict[str, Any]]:
+    """Read a network (on the CPU, in evaluation mode) and its `meta`.
+
+    Raises ArtifactError where a file is missing, damaged, of another pair, or does not fit the architecture.
+    """
+    record = read_record(path)
+    tensors = _checked_tensors(path, record)
+    # Built without memory first: no random numbers are drawn, and no tensor is filled twice.
+    with torch.device("meta"):
+        network = construct(record.network, record.num_classes)
+    wanted = {name: (tuple(value.shape), value.dtype) for name, value in network.state_dict().items()}
+    found = {name: (tuple(value.shape), value.dtype) for name, value in tensors.items()}
+    if wanted != found:
+        wrong = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+        raise ArtifactError(
+            f"{path}: {len(wrong)} tensors do not fit {record.network.backbone} with "
+            f"{record.num_classes} classes, the first: {', '.join(wrong[:8])}; {REPAIR}"
+        )
+    network.load_state_dict(tensors, strict=True, assign=True)
+    return network.eval(), record.meta
+
+
+def _checked_tensors(path: Path, record: NetworkRecord) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing beside {record_path(path).name}; {REPAIR}")
+    if sha256_file(path) != record.tensors_sha256:
+        raise ArtifactError(
+            f"{path}: not the file that {record_path(path).name} describes, or damaged; {REPAIR}"
+        )
+    try:
+        return safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise ArtifactError(f"{path} is damaged ({error}); {REPAIR}") from error
+
+
+def build_from(
+    parent: Path, parameters: NetworkParameters, num_classes: int, seed: int
+) -> tuple[SegmentationNetwork, LoadReport]:
+    """Build a network whose backbone, and heads where they fit, start from the saved one at `parent`.
+
+    Its own `weights` file is not read. Raises ConfigError where the two must not be mixed.
+    """
+    network = build_network(parameters.model_copy(update={"weights": None}), num_classes, seed)
+    network.parameters_spec = parameters
+    return network, initialise_from(network, parent)
+
+
+def initialise_from(network: SegmentationNetwork, parent: Path) -> LoadReport:
+    """Copy a saved network's tensors: the whole backbone, and each head whose role and all shapes agree.
+
+    Other heads keep their initial values and are named in the report; none is copied in part. Raises
+    ConfigError where backbone, input profile or ASPP setting differ.
+    """
+    saved, _ = load_network(parent)
+    ours, theirs = network.parameters_spec, saved.parameters_spec
+    for name in ("backbone", "profile", "aspp"):
+        if getattr(ours, name) != getattr(theirs, name):
+            raise ConfigError(
+                f"{parent} was trained with {name}: {getattr(theirs, name)}, this network has "
+                f"{getattr(ours, name)}; weights of one must not be used under the other: choose "
+                "the same network for both stages"
+            )
+    target = backbone_tensors(network)
+    source = {name: value for name, value in backbone_tensors(saved).items() if name in target}
+    copy_tensors(target, source)
+    if not any(name.endswith(TARGET_BUFFERS) for name in source):
+        copy_source_statistics(network)
+    outcomes = [_copy_head(role, network, saved, parent) for role in network.head_roles]
+    return report(len(source), len(target), [outcome for outcome in outcomes if outcome])
+
+
+def _copy_head(
+    role: str, network: SegmentationNetwork, saved: SegmentationNetwork, parent: Path
+) -> str | None:
+    """Copy one head; where it does not fit, leave it and say why."""
+    if role not in saved.head_roles:
+        return f"{parent.name} has no {role} head: ours starts at random"
+    ours = network.get_submodule(network.head_roles[role]).state_dict()
+    theirs = saved.get_submodule(saved.head_roles[role]).state_dict()
+    if _shapes(ours) != _shapes(theirs):
+        return (
+            f"the {role} head of {parent.name} (for {saved.num_classes} classes) has other shapes than ours "
+            f"(for {network.num_classes} classes): ours starts at random"
+        )
+    if network.parameters_spec.dilations != saved.parameters_spec.dilations:
+        return (
+            f"the {role} head of {parent.name} has dilations {saved.parameters_spec.dilations}, ours "
+            f"{network.parameters_spec.dilations}: ours starts at random"
+        )
+    copy_tensors(ours, theirs)
+    return None
+
+
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in tensors.items()}

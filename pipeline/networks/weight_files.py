@@ -1,0 +1,101 @@
+"""Finding, checking and reading files of initial weights; nothing is ever unpickled.
+
+`source` is `torchvision`, a URL or a path with ${VARIABLES}. Downloads lie where torch keeps its own
+(`TORCH_HOME`), never in the project.
+"""
+
+import os
+import pickle
+import re
+from pathlib import Path
+from urllib.error import URLError
+
+import safetensors
+import safetensors.torch
+import torch
+import torchvision
+from torch import Tensor
+
+from pipeline.artifacts.errors import ConfigError
+from pipeline.artifacts.files import sha256_file
+from pipeline.networks.parameters import WeightsParameters
+
+TORCHVISION_VERSION = "IMAGENET1K_V1"
+"""The weights of the original recipe, which the papers used; V2 scores higher on ImageNet only."""
+
+
+def find_weights(weights: WeightsParameters, backbone: str) -> Path:
+    """Make sure the file of `weights` is there, is the declared one, and return its path.
+
+    Raises ConfigError where a variable is unset, the file is missing or cannot be downloaded, or its SHA-256
+    differs from the declared one.
+    """
+    path = _located(weights.source, backbone)
+    if weights.sha256 is not None:
+        found = sha256_file(path)
+        if found != weights.sha256:
+            raise ConfigError(
+                f"{path}: another weight file than declared: SHA-256 is {found}, weights.sha256 says "
+                f"{weights.sha256}; download the file again, or correct the checksum in config/networks/"
+            )
+    return path
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read tensors by name from `.safetensors`, or from a `.pth`/`.pt` file that holds tensors only."""
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, safetensors.SafetensorError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(
+            f"{path}: not a readable file of tensors ({reason}); download it again, or save only its "
+            "tensors anew: files that need arbitrary unpickling are never opened"
+        ) from error
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        names = (
+            ", ".join(map(str, list(content)[:8])) if isinstance(content, dict) else type(content).__name__
+        )
+        raise ConfigError(
+            f"{path}: found {names}, need a mapping from names to tensors; save the state dict alone"
+        )
+    return content
+
+
+def _located(source: str, backbone: str) -> Path:
+    if source == "torchvision":
+        name = backbone.removesuffix("_caffe")
+        return _downloaded(torchvision.models.get_model_weights(name)[TORCHVISION_VERSION].url)
+    expanded = os.path.expandvars(source)
+    unset = re.findall(r"\$\{?(\w+)", expanded)
+    if unset:
+        raise ConfigError(
+            f"weights.source {source}: the environment variable {unset[0]} is not set; set it, or write the "
+            "path itself"
+        )
+    if expanded.startswith(("http://", "https://")):
+        return _downloaded(expanded)
+    path = Path(expanded).expanduser()
+    if not path.is_file():
+        raise ConfigError(
+            f"weights.source {source}: there is no file {path}; put it there or name where it lies"
+        )
+    return path
+
+
+def _downloaded(url: str) -> Path:
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    if path.is_file():
+        return path
+    # torch's convention: a name that ends in -<8 hex> carries the start of the SHA-256.
+    prefix = re.search(r"-([0-9a-f]{8,})\.\w+$", path.name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), prefix.group(1) if prefix else None, progress=False)
+    except (URLError, OSError, RuntimeError) as error:
+        raise ConfigError(
+            f"cannot download {url} ({error}); fetch it elsewhere, and set weights.source to the "
+            f"file or put it at {path}"
+        ) from error
+    return path
