@@ -1,0 +1,1 @@
+"""Passes over images: up-sampling, scales and flips, sliding windows, test modes."""

@@ -1,0 +1,103 @@
+"""One vector per image: the mean of the feature map that the main head reads, for comparing whole images.
+
+vectors = run_pass(VectorMeasure(), network, PooledFeatures(), images, settings)
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.inference.measures import working_size
+from pipeline.inference.test_modes import Size
+from pipeline.networks.base import SegmentationNetwork
+from pipeline.networks.normalise import normalise
+from pipeline.numerics.entropy import entropy_map
+
+
+@dataclass(frozen=True)
+class PooledFeatures:
+    """A pass mode whose maps are the features' means, float32 (B, C, 1, 1), in place of logits."""
+
+    name: str = "pooled_features"
+
+    def maps(self, network: SegmentationNetwork, images: Tensor) -> list[Tensor]:
+        """Average the feature map of uint8 images (B, 3, H, W) over its grid."""
+        feature = network(normalise(images, network.profile)).feature
+        return [feature.float().mean(dim=(2, 3), keepdim=True)]
+
+    def merge(
+        self, network: SegmentationNetwork, maps: Sequence[Tensor], image_size: Size, size: Size
+    ) -> Tensor:
+        """Return the one map; there is nothing to resize."""
+        return maps[0]
+
+
+class VectorMeasure:
+    """Keeps each image's vector: float32 (N, C) in the order of the pass, each row of Euclidean length 1.
+
+    A row of zeros stays one.
+    """
+
+    def __init__(self) -> None:
+        self.vectors: list[Tensor] = []
+
+    def load(self, position: int) -> None:
+        """Need nothing beside the image."""
+
+    def size(self, image_size: Size, loaded: np.ndarray | None) -> Size:
+        """Ask for one value per channel."""
+        return (1, 1)
+
+    def begin(self, part_start: int) -> None:
+        """Start a part."""
+        self.vectors = []
+
+    def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Tensor) -> None:
+        """Take the means (B, C, 1, 1) of B images."""
+        self.vectors.append(functional.normalize(logits.flatten(1), dim=1))
+
+    def end(self) -> dict[str, Tensor]:
+        """Return the part's vectors."""
+        return {"vectors": torch.cat(self.vectors).cpu()}
+
+    def merge(self, parts: Iterable[Mapping[str, Tensor]]) -> np.ndarray:
+        """Stack the parts' vectors."""
+        stacked = [part["vectors"] for part in parts]
+        return torch.cat(stacked).numpy() if stacked else np.zeros((0, 0), dtype=np.float32)
+
+
+class EntropyMaps:
+    """Keeps each image's map of normalised entropy as uint8 (H, W): 0 certain, 255 all classes alike."""
+
+    def __init__(self, size_of: Callable[[Size], Size] = working_size) -> None:
+        """`size_of` says at which size an image is scored."""
+        self.size_of = size_of
+        self.maps: dict[str, Tensor] = {}
+
+    def load(self, position: int) -> None:
+        """Need nothing beside the image."""
+
+    def size(self, image_size: Size, loaded: np.ndarray | None) -> Size:
+        """Return the size at which the image is scored."""
+        return self.size_of(image_size)
+
+    def begin(self, part_start: int) -> None:
+        """Start a part."""
+        self.maps = {}
+
+    def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Tensor) -> None:
+        """Take the logits of B images."""
+        maps = (entropy_map(logits) * 255).round().clamp(0, 255).to(torch.uint8).cpu()
+        self.maps.update({f"{position:08d}": one for position, one in zip(positions, maps, strict=True)})
+
+    def end(self) -> dict[str, Tensor]:
+        """Return the part's maps by position."""
+        return self.maps
+
+    def merge(self, parts: Iterable[Mapping[str, Tensor]]) -> list[np.ndarray]:
+        """List the maps in the order of the images."""
+        return [part[name].numpy() for part in parts for name in sorted(part)]

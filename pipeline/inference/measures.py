@@ -1,0 +1,190 @@
+"""What passes compute: confusion matrices, entropy scores with argmax maps, sums for label-free selection."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.inference.passes import Images
+from pipeline.inference.test_modes import Size
+from pipeline.numerics.confusion import confusion_matrix
+from pipeline.numerics.entropy import entropy_map
+from pipeline.numerics.selection import PredictionSums, prediction_sums
+
+
+class MapWriter(Protocol):
+    """Takes uint8 label maps by image name; `close` makes them durable."""
+
+    def add(self, name: str, array: np.ndarray) -> None:
+        """Write one map (H, W)."""
+        ...
+
+    def close(self) -> None:
+        """Finish the writer's files."""
+        ...
+
+
+def working_size(image_size: Size) -> Size:
+    """Return the image's own size: scores of a segmenter are taken on the working image."""
+    return image_size
+
+
+def one_pixel(image_size: Size) -> Size:
+    """Return 1 x 1: a classifier is a segmenter whose label map has one pixel."""
+    return (1, 1)
+
+
+class ConfusionMeasure:
+    """Confusion matrix over all images, int64 (K, K), rows = label, columns = prediction.
+
+    Logits are up-sampled to each label's own size before the argmax (ties go to the lowest class).
+    """
+
+    def __init__(self, labels: Images, num_classes: int) -> None:
+        """`labels[position]` is the uint8 label map (h, w) of the pass's image at that position."""
+        self.labels, self.num_classes = labels, num_classes
+        self.total: Tensor | None = None
+
+    def load(self, position: int) -> np.ndarray:
+        """Read the image's label map."""
+        return self.labels[position]
+
+    def size(self, image_size: Size, loaded: np.ndarray | None) -> Size:
+        """Return the label map's own size."""
+        assert loaded is not None
+        return (loaded.shape[0], loaded.shape[1])
+
+    def begin(self, part_start: int) -> None:
+        """Start with an empty matrix."""
+        self.total = None
+
+    def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Tensor) -> None:
+        """Count the pixels of B images; matrix and argmax stay on the device."""
+        labels = torch.from_numpy(np.stack([label for label in loaded if label is not None]))
+        counted = confusion_matrix(logits.argmax(dim=1), labels.to(logits.device), self.num_classes)
+        self.total = counted if self.total is None else self.total + counted
+
+    def end(self) -> dict[str, Tensor]:
+        """Return the part's matrix."""
+        if self.total is None:
+            return {"confusion": torch.zeros((self.num_classes, self.num_classes), dtype=torch.int64)}
+        return {"confusion": self.total.cpu()}
+
+    def merge(self, parts: Iterable[Mapping[str, Tensor]]) -> Tensor:
+        """Add the parts' matrices."""
+        total = torch.zeros((self.num_classes, self.num_classes), dtype=torch.int64)
+        for part in parts:
+            total += part["confusion"]
+        return total
+
+
+@dataclass(frozen=True)
+class EntropyScores:
+    """Scores of N images in the order of the pass.
+
+    `entropy`: float64 (N,), the mean over pixels of the normalised entropy, in [0, 1] (Pan et al., IntraDA,
+    CVPR 2020, equation 4, divided by ln K). `pixels`: int64 (N, K), predicted pixels of each class.
+    """
+
+    entropy: np.ndarray
+    pixels: np.ndarray
+
+
+class EntropyMeasure:
+    """Entropy and predicted pixels per image; the argmax maps go to a writer as they are made."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        num_classes: int,
+        open_maps: Callable[[int], MapWriter] | None = None,
+        size_of: Callable[[Size], Size] = working_size,
+    ) -> None:
+        """`open_maps(start)` returns the writer of the part that begins at image `start`.
+
+        It replaces what an unfinished part that began there has left. Without it no maps are kept. `size_of`
+        says at which size an image is scored.
+        """
+        self.names, self.num_classes = names, num_classes
+        self.open_maps, self.size_of = open_maps, size_of
+        self.writer: MapWriter | None = None
+        self.entropy: list[Tensor] = []
+        self.pixels: list[Tensor] = []
+
+    def load(self, position: int) -> None:
+        """Need nothing beside the image."""
+
+    def size(self, image_size: Size, loaded: np.ndarray | None) -> Size:
+        """Return the size at which the image is scored."""
+        return self.size_of(image_size)
+
+    def begin(self, part_start: int) -> None:
+        """Start a part and its writer."""
+        self.entropy, self.pixels = [], []
+        self.writer = self.open_maps(part_start) if self.open_maps else None
+
+    def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Tensor) -> None:
+        """Score B images; the mean of the float32 map is taken in float64."""
+        self.entropy.append(entropy_map(logits).flatten(1).double().mean(dim=1))
+        labels = logits.argmax(dim=1)
+        self.pixels.extend(torch.bincount(one.flatten(), minlength=self.num_classes) for one in labels)
+        if self.writer is not None:
+            maps = labels.to(torch.uint8).cpu().numpy()
+            for position, label in zip(positions, maps, strict=True):
+                self.writer.add(self.names[position], label)
+
+    def end(self) -> dict[str, Tensor]:
+        """Close the writer, then return the part's scores."""
+        if self.writer is not None:
+            self.writer.close()
+        return {"entropy": torch.cat(self.entropy).cpu(), "pixels": torch.stack(self.pixels).cpu()}
+
+    def merge(self, parts: Iterable[Mapping[str, Tensor]]) -> EntropyScores:
+        """Concatenate the parts' scores."""
+        entropy, pixels = [np.zeros(0)], [np.zeros((0, self.num_classes), dtype=np.int64)]
+        for part in parts:
+            entropy.append(part["entropy"].numpy())
+            pixels.append(part["pixels"].numpy())
+        return EntropyScores(np.concatenate(entropy), np.concatenate(pixels))
+
+
+class SelectionMeasure:
+    """Exact sums of entropy and class probabilities, from which snapshots are scored without labels.
+
+    The result goes into `numerics.selection.information_maximisation` and `mean_entropy`.
+    """
+
+    def __init__(self, num_classes: int, size_of: Callable[[Size], Size] = working_size) -> None:
+        """`size_of` says at which size an image is scored."""
+        self.num_classes, self.size_of = num_classes, size_of
+        self.rows: list[list[int]] = []
+
+    def load(self, position: int) -> None:
+        """Need nothing beside the image."""
+
+    def size(self, image_size: Size, loaded: np.ndarray | None) -> Size:
+        """Return the size at which the image is scored."""
+        return self.size_of(image_size)
+
+    def begin(self, part_start: int) -> None:
+        """Start a part."""
+        self.rows = []
+
+    def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Tensor) -> None:
+        """Sum over the pixels of B images, each rounded to fixed point on its own."""
+        for image in logits.split(1):
+            sums = prediction_sums(image)
+            self.rows.append([sums.pixels, sums.entropy, *sums.probabilities])
+
+    def end(self) -> dict[str, Tensor]:
+        """Return one row of integers per image; a sum over many images may pass 64 bits."""
+        return {"sums": torch.tensor(self.rows, dtype=torch.int64)}
+
+    def merge(self, parts: Iterable[Mapping[str, Tensor]]) -> PredictionSums:
+        """Add all images in integers of any size."""
+        rows = [row for part in parts for row in part["sums"].tolist()]
+        columns = [sum(column) for column in zip(*rows, strict=True)] or [0] * (self.num_classes + 2)
+        return PredictionSums(columns[0], columns[1], tuple(columns[2:]))

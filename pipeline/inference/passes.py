@@ -1,0 +1,248 @@
+"""Passes: a network in eval mode over every image of a cache, cut into parts that are never computed twice.
+
+    scores = run_pass(EntropyMeasure(...), network, Plain(), cache.images, settings)
+
+What is computed per image is a `Measure` (`measures.py`); how logits are made is a test mode
+(`test_modes.py`). A pass that is stopped or killed goes on from its finished parts. Neither the number of
+parts nor a stop changes a bit of the result: batches are cut at multiples of the batch size, and measures
+keep integer counts or one value per image, merged in the order of the images.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import count, groupby
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.artifacts.errors import Interrupted, SegadaptError
+from pipeline.inference.parts import Part, PartStore, cut, gaps
+from pipeline.inference.test_modes import Mode, Size
+from pipeline.networks.base import SegmentationNetwork
+
+MAX_PART = 64
+"""Images per part at most: what a part keeps lies in memory until it is saved."""
+
+Result = TypeVar("Result", covariant=True)
+
+
+class Images(Protocol):
+    """Images by position: uint8 arrays (H, W, 3), RGB, of any mix of sizes (`data.records.Records`)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, position: int, /) -> np.ndarray: ...
+
+
+class Measure(Protocol[Result]):
+    """What a pass computes from logits. `position` is an image's place in the pass, from 0."""
+
+    def load(self, position: int) -> np.ndarray | None:
+        """Read what the measure needs beside the image; called in the background."""
+        ...
+
+    def size(self, image_size: Size, loaded: np.ndarray | None) -> Size:
+        """Return height and width of the wanted logits."""
+        ...
+
+    def begin(self, part_start: int) -> None:
+        """Start a part with empty accumulators."""
+        ...
+
+    def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Tensor) -> None:
+        """Take the logits, float32 (B, K, h, w) on the network's device, of B images."""
+        ...
+
+    def end(self) -> dict[str, Tensor]:
+        """Return the part's result as CPU tensors."""
+        ...
+
+    def merge(self, parts: Iterable[Mapping[str, Tensor]]) -> Result:
+        """Turn the results of all parts, in the order of the images, into the result; read them once."""
+        ...
+
+
+def never() -> str | None:
+    """Give no reason to stop."""
+    return None
+
+
+def silent(done: int, total: int) -> None:
+    """Show no progress."""
+
+
+def _heeded_after_the_first(stop: Callable[[], str | None]) -> Callable[[], str | None]:
+    """Ask `stop` each time but ignore the first answer: a pass whose time is up when it begins gets on too."""
+    asked = count()
+
+    def ask() -> str | None:
+        reason = stop()
+        return reason if next(asked) else None
+
+    return ask
+
+
+@dataclass(frozen=True)
+class PassSettings:
+    """How a pass runs; only `batch` may change bits of the result (convolutions round differently).
+
+    `state`: folder for finished parts. `fingerprint`: what identifies network, data and software, as JSON;
+    parts with another one are refused. `parts`: at least so many pieces are saved. `stop`: returns a reason
+    once the pass is to stop, asked between batches; one batch is always computed. `progress`:
+    called with images done and in total.
+    """
+
+    state: Path
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    batch: int = 1
+    parts: int = 8
+    stop: Callable[[], str | None] = never
+    progress: Callable[[int, int], None] = silent
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Images of one size: positions, uint8 (B, 3, H, W) on the host, and what the measure loaded."""
+
+    positions: list[int]
+    images: Tensor
+    loaded: list[np.ndarray | None]
+
+
+def run_pass(
+    measure: Measure[Result],
+    network: SegmentationNetwork,
+    mode: Mode,
+    images: Images,
+    settings: PassSettings,
+) -> Result:
+    """Run a measure over all images and return its merged result.
+
+    The network is used in eval mode on its own device and left as it was found. Interrupted: `stop` gave a
+    reason; everything computed so far is saved. SegadaptError: a prediction is not finite (names the image's
+    position). StateError: the state folder holds parts of another pass.
+    """
+    if settings.batch < 1 or settings.parts < 1:
+        raise ValueError(f"batch and parts must be at least 1, found {settings.batch} and {settings.parts}")
+    settings = replace(settings, stop=_heeded_after_the_first(settings.stop))
+    total = len(images)
+    fingerprint = {**settings.fingerprint, "test_mode": mode.name, "batch": settings.batch, "images": total}
+    store = PartStore(settings.state, fingerprint)
+    finished = store.finished()
+    done = sum(part.stop - part.start for part in finished)
+    settings.progress(done, total)
+    with _evaluating(network), ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
+        for gap in gaps(finished, total):
+            for part in cut(gap, _part_length(total, settings)):
+                runner = _PartRunner(measure, network, mode, images, settings, pool)
+                tensors = runner.run(part, store, done)
+                store.save(part, tensors)
+                done += part.stop - part.start
+    return measure.merge(store.load(part) for part in store.finished())
+
+
+def _part_length(total: int, settings: PassSettings) -> int:
+    """Return images per part: about total / parts, a multiple of the batch so that batches stay the same."""
+    wanted = min(MAX_PART, -(-total // settings.parts))
+    return max(1, -(-wanted // settings.batch)) * settings.batch
+
+
+@contextmanager
+def _evaluating(network: SegmentationNetwork) -> Iterator[None]:
+    training = network.training
+    network.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        network.train(training)
+
+
+class _PartRunner:
+    """Computes one part: the next batch is read in the background while the device works on this one."""
+
+    def __init__(
+        self,
+        measure: Measure[Any],
+        network: SegmentationNetwork,
+        mode: Mode,
+        images: Images,
+        settings: PassSettings,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self.measure, self.network, self.mode = measure, network, mode
+        self.images, self.settings, self.pool = images, settings, pool
+        self.device = next(network.parameters()).device
+        self.finite: list[tuple[list[int], Tensor]] = []
+
+    def run(self, part: Part, store: PartStore, done: int) -> dict[str, Tensor]:
+        """Return the part's tensors; on a stop, save the finished share as a part of its own and raise."""
+        self.measure.begin(part.start)
+        for start, batches in self._prefetched(part):
+            reason = self.settings.stop()
+            if reason:
+                if start > part.start:
+                    store.save(Part(part.start, start), self._end())
+                raise Interrupted(
+                    f"{reason}: {done + start - part.start} of {len(self.images)} images are done"
+                )
+            for batch in batches:
+                self._compute(batch)
+            self.settings.progress(
+                done + min(start + self.settings.batch, part.stop) - part.start, len(self.images)
+            )
+        return self._end()
+
+    def _prefetched(self, part: Part) -> Iterator[tuple[int, list[_Batch]]]:
+        starts = list(range(part.start, part.stop, self.settings.batch))
+        waiting = self.pool.submit(self._read, starts[0], part.stop)
+        for start, following in zip(starts, [*starts[1:], None], strict=True):
+            batches = waiting.result()
+            if following is not None:
+                waiting = self.pool.submit(self._read, following, part.stop)
+            yield start, batches
+
+    def _read(self, start: int, stop: int) -> list[_Batch]:
+        """Read up to one batch of images from `start`; neighbours of one size share a forward pass."""
+        positions = list(range(start, min(start + self.settings.batch, stop)))
+        arrays = {position: self.images[position] for position in positions}
+        runs = groupby(positions, key=lambda position: arrays[position].shape)
+        return [self._batch(list(run), arrays) for _, run in runs]
+
+    def _batch(self, positions: list[int], arrays: Mapping[int, np.ndarray]) -> _Batch:
+        stacked = torch.from_numpy(np.stack([arrays[position] for position in positions]))
+        images = stacked.permute(0, 3, 1, 2).contiguous()
+        if self.device.type == "cuda":
+            images = images.pin_memory()
+        return _Batch(positions, images, [self.measure.load(position) for position in positions])
+
+    def _compute(self, batch: _Batch) -> None:
+        images = batch.images.to(self.device, non_blocking=True)
+        image_size = (images.shape[-2], images.shape[-1])
+        maps = self.mode.maps(self.network, images)
+        self.finite.append(
+            (batch.positions, torch.stack([m.isfinite().flatten(1).all(1) for m in maps]).all(0))
+        )
+        sizes = [self.measure.size(image_size, loaded) for loaded in batch.loaded]
+        for size in dict.fromkeys(sizes):
+            chosen = [row for row, wanted in enumerate(sizes) if wanted == size]
+            some = maps if len(chosen) == len(sizes) else [m[chosen] for m in maps]
+            logits = self.mode.merge(self.network, some, image_size, size)
+            self.measure.add(
+                [batch.positions[row] for row in chosen], [batch.loaded[row] for row in chosen], logits
+            )
+
+    def _end(self) -> dict[str, Tensor]:
+        for positions, flags in self.finite:
+            if not bool(flags.all()):
+                bad = [position for position, ok in zip(positions, flags.tolist(), strict=True) if not ok]
+                raise SegadaptError(
+                    f"the network's prediction is not finite for image number {bad[0]} of the pass (from 0); "
+                    "its weights or this image are damaged. Check the training log for non-finite terms."
+                )
+        return self.measure.end()

@@ -1,0 +1,213 @@
+"""Test modes: the named ways from uint8 images to logits at a wanted size.
+
+Every result carries the name of the test mode it was made with (`docs/protocol.md`, evaluation). A mode
+works in two steps, so that a pass can keep the small maps and merge them again later: `maps` runs the network
+and returns what it said on its own grids, `merge` brings those grids to the wanted size. The order is always
+up-sample first, softmax or argmax after.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipeline.networks.base import SegmentationNetwork
+from pipeline.networks.normalise import normalise
+from pipeline.numerics.aggregation import aggregate_cosine, aggregate_kl
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+
+class Mode(Protocol):
+    """A test mode; stateless, so one object serves any number of images."""
+
+    @property
+    def name(self) -> str:
+        """The name that configurations and results carry."""
+        ...
+
+    def maps(self, network: SegmentationNetwork, images: Tensor) -> list[Tensor]:
+        """Run the network on `images`, uint8 (B, 3, H, W) RGB on its device; float32 (B, K, h, w) maps."""
+        ...
+
+    def merge(
+        self, network: SegmentationNetwork, maps: Sequence[Tensor], image_size: Size, size: Size
+    ) -> Tensor:
+        """Turn the maps of images of `image_size` into logits, float32 (B, K, *size)."""
+        ...
+
+
+def logits_at(mode: Mode, network: SegmentationNetwork, images: Tensor, size: Size) -> Tensor:
+    """Compute the logits of uint8 images (B, 3, H, W) at `size`: float32 (B, K, *size), every image scored.
+
+    The caller has put the network into eval mode and switched gradients off.
+    """
+    height, width = images.shape[-2:]
+    return mode.merge(network, mode.maps(network, images), (height, width), size)
+
+
+@dataclass(frozen=True)
+class Plain:
+    """One forward pass at the image's size, no mirror image."""
+
+    name: str = "plain"
+
+    def maps(self, network: SegmentationNetwork, images: Tensor) -> list[Tensor]:
+        """Return the main logits on the network's grid."""
+        return [network(normalise(images, network.profile)).main.float()]
+
+    def merge(
+        self, network: SegmentationNetwork, maps: Sequence[Tensor], image_size: Size, size: Size
+    ) -> Tensor:
+        """Up-sample the logits."""
+        return network.upsample(maps[0], size)
+
+
+@dataclass(frozen=True)
+class MultiscaleFlip:
+    """Mean of the logits over scales and mirror images; every scale is made from the original image.
+
+    Source: Zou et al., CRST, ICCV 2019, released evaluation (scales 0.9, 1.0, 1.2). The published code
+    scales the already scaled image; here 1.2 is 1.2 times the original. Sizes are rounded to whole pixels.
+    """
+
+    scales: tuple[float, ...] = (0.9, 1.0, 1.2)
+    name: str = "multiscale_flip"
+
+    def maps(self, network: SegmentationNetwork, images: Tensor) -> list[Tensor]:
+        """Return for each scale the logits of the image and of its mirror image, turned back."""
+        original = normalise(images, network.profile)
+        maps: list[Tensor] = []
+        for scale in self.scales:
+            scaled = _scaled(original, scale)
+            maps.append(network(scaled).main.float())
+            maps.append(network(scaled.flip(-1)).main.float().flip(-1))
+        return maps
+
+    def merge(
+        self, network: SegmentationNetwork, maps: Sequence[Tensor], image_size: Size, size: Size
+    ) -> Tensor:
+        """Average the up-sampled logits with equal weights."""
+        total = network.upsample(maps[0], size)
+        for logits in maps[1:]:
+            total = total + network.upsample(logits, size)
+        return total / len(maps)
+
+
+def _scaled(images: Tensor, scale: float) -> Tensor:
+    """Resize normalised images bilinearly (pixel centres, no antialiasing, as the released code)."""
+    size = [max(1, round(side * scale)) for side in images.shape[-2:]]
+    if size == list(images.shape[-2:]):
+        return images
+    return F.interpolate(images, size, mode="bilinear", align_corners=False)
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    """PLCA's published test: features and probabilities mixed with their aggregation over the image.
+
+    f' = (1 - a) f + a Agg_cos(f); p = softmax(head(f')); p' = (1 - a) p + a Agg_kl(p); p' is up-sampled as
+    logits are. What is returned is ln p', whose softmax is p' itself. Source: Kang et al., NeurIPS 2020,
+    released test script. Memory grows with the pixels of the grid, not with their square.
+    """
+
+    share: float = 0.5
+    name: str = "aggregation"
+
+    def maps(self, network: SegmentationNetwork, images: Tensor) -> list[Tensor]:
+        """Return the aggregated probabilities on the network's grid."""
+        output = network(normalise(images, network.profile))
+        feature = self._mixed(output.feature.float(), aggregate_cosine)
+        probability = torch.softmax(network.classify(feature, output.skip).float(), dim=1)
+        return [self._mixed(probability, aggregate_kl)]
+
+    def _mixed(self, maps: Tensor, aggregate: Callable[[Tensor], Tensor]) -> Tensor:
+        mixed = []
+        for one in maps:
+            rows = one.flatten(1).T
+            mixed.append(torch.lerp(rows, aggregate(rows), self.share).T.reshape(one.shape))
+        return torch.stack(mixed)
+
+    def merge(
+        self, network: SegmentationNetwork, maps: Sequence[Tensor], image_size: Size, size: Size
+    ) -> Tensor:
+        """Up-sample the probabilities, then take the logarithm."""
+        probability = network.upsample(maps[0], size)
+        return torch.log(probability.clamp(min=torch.finfo(torch.float32).tiny))
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """Square windows over the image, logits averaged where windows overlap.
+
+    `window` and `stride` are in pixels; without them the window is as high as the shorter side of the image
+    and the stride half a window (Hoyer et al., HRDA, ECCV 2022). The last window of a row or column is moved
+    inwards so that it ends at the border; an image smaller than the window is one window.
+    """
+
+    window: int | None = None
+    stride: int | None = None
+    name: str = "sliding"
+
+    def __post_init__(self) -> None:
+        if self.window is not None and self.window < 1:
+            raise ValueError(f"window must be at least 1 pixel, found {self.window}")
+        if self.stride is not None and self.stride < 1:
+            raise ValueError(f"stride must be at least 1 pixel, found {self.stride}")
+
+    def windows(self, image_size: Size) -> list[tuple[slice, slice]]:
+        """Return rows and columns of every window, row by row."""
+        side = self.window or min(image_size)
+        stride = min(self.stride or max(1, side // 2), side)
+        rows, columns = (_starts(length, side, stride) for length in image_size)
+        return [
+            (slice(top, min(top + side, image_size[0])), slice(left, min(left + side, image_size[1])))
+            for top in rows
+            for left in columns
+        ]
+
+    def maps(self, network: SegmentationNetwork, images: Tensor) -> list[Tensor]:
+        """Return the main logits of every window on the network's grid."""
+        height, width = images.shape[-2:]
+        return [
+            network(normalise(images[..., rows, columns], network.profile)).main.float()
+            for rows, columns in self.windows((height, width))
+        ]
+
+    def merge(
+        self, network: SegmentationNetwork, maps: Sequence[Tensor], image_size: Size, size: Size
+    ) -> Tensor:
+        """Average the windows at the image's size, then resize to the wanted size."""
+        total = maps[0].new_zeros((*maps[0].shape[:2], *image_size))
+        count = total.new_zeros(image_size)
+        for (rows, columns), logits in zip(self.windows(image_size), maps, strict=True):
+            total[..., rows, columns] += network.upsample(
+                logits, (rows.stop - rows.start, columns.stop - columns.start)
+            )
+            count[rows, columns] += 1
+        return network.upsample(total.div_(count), size)
+
+
+def _starts(length: int, side: int, stride: int) -> list[int]:
+    last = max(0, length - side)
+    return [*range(0, last, stride), last]
+
+
+TEST_MODES: dict[str, Callable[[], Mode]] = {
+    "plain": Plain,
+    "multiscale_flip": MultiscaleFlip,
+    "aggregation": Aggregation,
+    "sliding": Sliding,
+}
+
+
+def build_test_mode(name: str) -> Mode:
+    """Return the test mode of that name with its published settings; KeyError names the known ones."""
+    try:
+        return TEST_MODES[name]()
+    except KeyError:
+        raise KeyError(f"unknown test_mode {name!r}; known: {', '.join(TEST_MODES)}") from None

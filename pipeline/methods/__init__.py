@@ -1,0 +1,1 @@
+"""One short module per paper: the objective that a training stage minimises."""

@@ -1,0 +1,95 @@
+"""What the training loop knows of a method: named terms, each with the modules that it updates.
+
+A method is one module in this folder, a parameters class in `parameters.py`, and a line in `registry.py`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from pipeline.networks.base import SegmentationNetwork
+
+
+@dataclass(frozen=True)
+class Term:
+    """One summand of the objective.
+
+    `value` is a scalar float32 tensor that already holds the *global* normalisation: summed over
+    micro-batches and processes it is the term's value for the step. Its gradient times `weight` reaches
+    only the modules named in `updates`; all others are constants for this term.
+    `parts`: detached summands of the value, for the metrics alone. `target_logits`: detached logits
+    (B, K, h, w) of unlabelled target images, from which the loop counts predicted classes at log lines.
+    """
+
+    name: str
+    value: Tensor
+    weight: float
+    updates: tuple[str, ...] = ("network",)
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+    target_logits: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class DeviceBatch:
+    """A micro-batch of one domain on the device.
+
+    `images`: float32 (B, 3, H, W), normalised by the network's input profile. `labels`: int64 (B, h, w),
+    ignore index 255, or None where the domain has no labels. `names`: the B image names.
+    `extras`: further per-image tensors that a domain carries, by name (first dimension B).
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    names: tuple[str, ...]
+    extras: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a micro-batch stands inside its optimiser step, and the global counts of that step.
+
+    `valid_pixels[domain]`: labelled (not ignored) pixels of the domain's whole step, over micro-batches and
+    processes, float32 scalar on the device, at least 0. `image_share[domain]`: images of this micro-batch
+    divided by the images of the domain's whole step, so `mean over the micro-batch * image_share` sums to the
+    global mean. `pool_images`: the group size on which pooled terms (Lovasz, association) are defined.
+    """
+
+    step: int
+    steps: int
+    valid_pixels: Mapping[str, Tensor]
+    image_share: Mapping[str, float]
+    pool_images: int
+    num_classes: int
+
+    def pixel_mean(self, total: Tensor, domain: str) -> Tensor:
+        """Divide a sum over labelled pixels by the step's global count; 0 (differentiable) without any."""
+        return total / torch.clamp(self.valid_pixels[domain], min=1.0)
+
+
+class Method(Protocol):
+    """The objective of a training stage."""
+
+    domains: tuple[str, ...]
+    """Domains that the method reads each step, in the order of the forward passes."""
+
+    def build_modules(self, network: "SegmentationNetwork", num_classes: int) -> dict[str, nn.Module]:
+        """Make the auxiliary trainable modules (discriminators) by name; {} where there are none."""
+        ...
+
+    def terms(
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, DeviceBatch], context: Context
+    ) -> Iterator[Term]:
+        """Yield the objective term by term; the loop runs each backward pass before asking for the next.
+
+        `modules` holds `network` and the auxiliary modules. A domain that is empty (an empty split) is absent
+        from `batch`; its terms are then not yielded.
+        """
+        ...
+
+    def after_step(self, modules: Mapping[str, nn.Module], context: Context) -> None:
+        """Called once after the optimisers stepped (a mean teacher updates here)."""
+        ...

@@ -1,0 +1,57 @@
+"""MinEnt: entropy minimisation on the target (Vu et al., ADVENT, CVPR 2019, section 3.1)."""
+
+from collections.abc import Iterator, Mapping
+from typing import cast
+
+from torch import nn
+
+from pipeline.methods.base import Context, DeviceBatch, Term
+from pipeline.methods.losses import (
+    image_size,
+    labels_of,
+    map_size,
+    predict,
+    segmentation_term,
+    upsampled,
+    weighted,
+)
+from pipeline.methods.parameters import MinentParameters
+from pipeline.networks.base import SegmentationNetwork
+from pipeline.numerics.entropy import entropy_map
+
+
+class Minent:
+    """Source cross-entropy plus the mean normalised entropy of the target's prediction."""
+
+    domains: tuple[str, ...] = ("source", "target")
+
+    def __init__(self, parameters: MinentParameters) -> None:
+        self.parameters = parameters
+
+    def build_modules(self, network: SegmentationNetwork, num_classes: int) -> dict[str, nn.Module]:
+        """Return no auxiliary modules."""
+        return {}
+
+    def terms(
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, DeviceBatch], context: Context
+    ) -> Iterator[Term]:
+        """Yield the supervised term, then the entropy term."""
+        network = cast(SegmentationNetwork, modules["network"])
+        if "source" in batch:
+            labels = labels_of(batch["source"], "source")
+            logits = upsampled(network, predict(network, batch["source"], "source"), map_size(labels))
+            yield segmentation_term(logits, labels, self.parameters.aux_weight, context)
+        if "target" in batch:
+            yield self._entropy_term(network, batch["target"], context)
+
+    def _entropy_term(self, network: SegmentationNetwork, target: DeviceBatch, context: Context) -> Term:
+        logits = upsampled(network, predict(network, target, "target"), image_size(target))
+        share = context.image_share["target"]
+        entropies = {level: entropy_map(value).mean() * share for level, value in logits.items()}
+        weights = {"main": self.parameters.entropy_weight, "aux": self.parameters.entropy_aux_weight}
+        parts = {f"entropy_{level}": value.detach() for level, value in entropies.items()}
+        main = logits["main"].detach()
+        return Term("entropy", weighted(entropies, weights), 1.0, parts=parts, target_logits=main)
+
+    def after_step(self, modules: Mapping[str, nn.Module], context: Context) -> None:
+        """Do nothing."""

@@ -1,0 +1,238 @@
+"""Objectives: every method's own parameters; free of torch, so that planning stays fast.
+
+A new method adds a class here, appends it to `Objective`, and adds one line to `registry.py`.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal, Protocol, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Domain = Literal["source", "target", "labelled"]
+"""source: labelled images; target: unlabelled ones; labelled: the few target images whose labels are read."""
+
+Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+GanKind = Literal["vanilla", "ls"]
+
+
+class AdamParameters(BaseModel):
+    """Adam for a method's auxiliary modules (discriminators); it follows the stage's schedule."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    lr: Annotated[float, Field(gt=0.0, allow_inf_nan=False, description="learning rate at step 0")] = 1e-4
+    betas: Annotated[
+        tuple[Annotated[float, Field(ge=0.0, lt=1.0)], Annotated[float, Field(ge=0.0, lt=1.0)]],
+        Field(description="decay of the running means of the gradient and of its square"),
+    ] = (0.9, 0.99)
+
+
+class ObjectiveParameters(BaseModel):
+    """Base of all objectives.
+
+    `pools_images`: the method has terms that are defined on groups of `pool_images` images. `target_labels`:
+    it trains on pseudo-labels of the target.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    pools_images: ClassVar[bool] = False
+    target_labels: ClassVar[bool] = False
+
+    def domains(self) -> tuple[Domain, ...]:
+        """Name the domains that the method reads, source first."""
+        return ("source", "target")
+
+    def auxiliary_optimiser(self) -> AdamParameters | None:
+        """Return the optimiser of the auxiliary modules; None for a method without trainable ones."""
+        return None
+
+
+class SegmentationParameters(ObjectiveParameters):
+    """Base of the objectives with a supervised term on the source."""
+
+    aux_weight: Annotated[
+        Weight, Field(description="weight of the aux head's cross-entropy, where the network has an aux head")
+    ] = 0.1
+
+
+class SupervisedParameters(SegmentationParameters):
+    """Cross-entropy on labelled images; target images are never loaded."""
+
+    method: Literal["supervised"]
+    labelled_weight: Annotated[
+        Weight, Field(description="weight of the cross-entropy on labelled target images; 0 never loads them")
+    ] = 0.0
+
+    def domains(self) -> tuple[Domain, ...]:
+        """Name the domains: the source, and labelled target images where they have a weight."""
+        return ("source", "labelled") if self.labelled_weight > 0 else ("source",)
+
+
+class MinentParameters(SegmentationParameters):
+    """Entropy minimisation on the target (Vu 2019, MinEnt; `docs/methods/intrada.md`)."""
+
+    method: Literal["minent"]
+    entropy_weight: Annotated[Weight, Field(description="weight of the main head's mean entropy")] = 1e-3
+    entropy_aux_weight: Annotated[Weight, Field(description="the same for an aux head")] = 2e-4
+
+
+class _AdversarialParameters(SegmentationParameters):
+    adversarial_weight: Annotated[Weight, Field(description="weight of the main adversarial term")] = 1e-3
+    adversarial_aux_weight: Annotated[
+        Weight, Field(description="weight of the aux head's adversarial term, where there is an aux head")
+    ] = 2e-4
+    discriminator: Annotated[AdamParameters, Field(description="optimiser of the discriminators")] = (
+        AdamParameters()
+    )
+
+    def auxiliary_optimiser(self) -> AdamParameters:
+        """Return the optimiser of the discriminators."""
+        return self.discriminator
+
+
+class AdventParameters(_AdversarialParameters):
+    """Adversarial alignment of self-information maps (Vu 2019, AdvEnt; `docs/methods/intrada.md`)."""
+
+    method: Literal["advent"]
+
+
+class AdaptsegParameters(_AdversarialParameters):
+    """Adversarial alignment of softmax maps (Tsai 2018, AdaptSegNet; `docs/methods/intrada.md`)."""
+
+    method: Literal["adaptseg"]
+    gan: Annotated[
+        GanKind,
+        Field(description="vanilla: binary cross-entropy; ls: squared error of the raw answers"),
+    ] = "vanilla"
+
+
+class PlcaParameters(SegmentationParameters):
+    """Pixel-level cycle association (Kang 2020, `docs/methods/plca.md`); weight 0 leaves a term out."""
+
+    pools_images: ClassVar[bool] = True
+    method: Literal["plca"]
+    lovasz_weight: Annotated[
+        Weight, Field(description="weight of Lovasz-softmax: 3.0 as in the published run (the paper: 0.75)")
+    ] = 3.0
+    feature_association_weight: Annotated[
+        Weight, Field(description="weight of the features' association")
+    ] = 0.1
+    prediction_association_weight: Annotated[
+        Weight, Field(description="weight of the predictions' association")
+    ] = 0.1
+    aggregation_share: Annotated[
+        float, Field(ge=0.0, le=1.0, description="share of its aggregate that the target is mixed with")
+    ] = 0.5
+    lsr_weight: Annotated[Weight, Field(description="weight of LSR, on source and on target each")] = 0.01
+    lsr_g: Annotated[
+        float, Field(gt=0.0, allow_inf_nan=False, description="LSR sharpens below this mean -log p, in nats")
+    ] = 10.0
+    grid_share: Annotated[
+        float,
+        Field(gt=0.0, le=1.0, description="part of the grid's rows and columns, drawn per pair; 1: all"),
+    ] = 1.0
+    block_rows: Annotated[
+        int, Field(ge=1, le=65536, description="grid positions per block of the affinity")
+    ] = 1024
+
+    def domains(self) -> tuple[Domain, ...]:
+        """Name the domains: the target only where a term reads it."""
+        of_target = self.feature_association_weight, self.prediction_association_weight, self.lsr_weight
+        return ("source", "target") if any(of_target) else ("source",)
+
+
+class AssParameters(AdaptsegParameters):
+    """AdaptSegNet with labelled target images and class vectors (Wang 2020, ASS-R; `docs/methods/ass.md`)."""
+
+    method: Literal["ass"]  # type: ignore[assignment]
+    labelled_weight: Annotated[
+        Weight, Field(description="weight of the cross-entropy on labelled target images")
+    ] = 1.0
+    semantic_weight: Annotated[
+        Weight, Field(description="weight of the class vectors' adversarial term; 0 leaves it out")
+    ] = 1e-3
+    semantic_tensor: Annotated[
+        Literal["softmax", "logits", "feature"],
+        Field(description="map that is averaged over each class, on the network's grid"),
+    ] = "softmax"
+    semantic_conditioning: Annotated[
+        Literal["onehot", "none", "per_class"],
+        Field(description="how the semantic discriminator is told a vector's class"),
+    ] = "onehot"
+    semantic_hidden: Annotated[
+        int, Field(ge=1, le=65536, description="width of the semantic discriminator's two hidden layers")
+    ] = 1024
+    semantic_min_pixels: Annotated[
+        int, Field(ge=1, description="grid cells that a class needs in an image to have a vector")
+    ] = 1
+
+    def domains(self) -> tuple[Domain, ...]:
+        """Name the domains: labelled target images only where a term reads them."""
+        reads_labelled = self.labelled_weight > 0 or self.semantic_weight > 0
+        return ("source", "target", "labelled") if reads_labelled else ("source", "target")
+
+
+class SelfTrainingParameters(SegmentationParameters):
+    """One round of training on source and pseudo-labelled target (Zou 2018, 2019; `docs/methods/cbst.md`)."""
+
+    target_labels: ClassVar[bool] = True
+    method: Literal["self_training"]
+    regulariser: Annotated[
+        Literal["none", "mrkld", "mrent", "mrl2", "lrent"],
+        Field(description="CRST's regulariser: mr* on the network's output, lrent by soft pseudo-labels"),
+    ] = "none"
+    alpha: Annotated[
+        float,
+        Field(
+            gt=0.0,
+            allow_inf_nan=False,
+            description="weight of mr*; mrkld: 0.1 paper, 0.01 code; lrent's is the labels' `soft_alpha`",
+        ),
+    ] = 0.1
+    source_portion: Annotated[
+        float, Field(ge=0.0, le=1.0, description="share of the source images used in round 0")
+    ] = 1.0
+    source_step: Annotated[float, Field(ge=0.0, le=1.0, description="added to that share each round")] = 0.0
+    source_max: Annotated[float, Field(ge=0.0, le=1.0, description="the share never exceeds this")] = 1.0
+    drawing: Annotated[
+        Literal["nested", "random"],
+        Field(description="nested: a larger share contains the smaller ones; random: drawn anew each round"),
+    ] = "nested"
+    lr_factor: Annotated[
+        float, Field(gt=0.0, le=1.0, description="learning rates of round r are times this to the power r")
+    ] = 1.0
+    round: Annotated[int, Field(ge=0, description="round number, set by the recipe's rounds block")] = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SelfTrainingParameters":
+        if self.regulariser in ("none", "lrent") and self.alpha != type(self).model_fields["alpha"].default:
+            raise ValueError(f"alpha: not used with `regulariser: {self.regulariser}`; remove it")
+        if self.source_portion > self.source_max:
+            raise ValueError(f"source_portion {self.source_portion} is above source_max {self.source_max}")
+        return self
+
+
+Objective = Annotated[
+    SupervisedParameters
+    | MinentParameters
+    | AdventParameters
+    | AdaptsegParameters
+    | PlcaParameters
+    | AssParameters
+    | SelfTrainingParameters,
+    Field(discriminator="method"),
+]
+
+OBJECTIVES: dict[str, type[ObjectiveParameters]] = {
+    get_args(model.model_fields["method"].annotation)[0]: model for model in get_args(get_args(Objective)[0])
+}
+"""The parameters class of each method."""
+
+
+class _Trained(Protocol):
+    @property
+    def objective(self) -> Any: ...
+
+
+def method_domains(parameters: _Trained) -> tuple[Domain, ...]:
+    """Name the domains that a training stage with these `TrainParameters` reads, in their order."""
+    objective: ObjectiveParameters = parameters.objective
+    return objective.domains()

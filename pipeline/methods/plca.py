@@ -1,0 +1,181 @@
+"""PLCA: pixel-level cycle association (Kang et al., NeurIPS 2020).
+
+Source pixels are associated with target pixels and back, on features and on predictions; cycles that end in
+the class they started from are made more likely. `docs/methods/plca.md` says what is exact and what is ours.
+"""
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.methods.base import Context, DeviceBatch, Term
+from pipeline.methods.losses import labels_of, map_size, predict, segmentation_term, upsampled, weighted
+from pipeline.methods.parameters import PlcaParameters
+from pipeline.networks.base import Output, SegmentationNetwork
+from pipeline.numerics.aggregation import aggregate_cosine, aggregate_kl
+from pipeline.numerics.association import (
+    AssociationLoss,
+    Metric,
+    cycle_association,
+    grid_subset,
+    pooled_mean,
+)
+from pipeline.numerics.label_grid import labels_on_grid
+from pipeline.numerics.lovasz import lovasz_softmax
+from pipeline.numerics.lsr import lsr
+from pipeline.numerics.streaming import widen
+
+
+class Plca:
+    """Cross-entropy, Lovasz-softmax, association of features and of predictions, LSR on both domains."""
+
+    def __init__(self, parameters: PlcaParameters) -> None:
+        self.parameters = parameters
+        self.domains: tuple[str, ...] = tuple(reversed(parameters.domains()))
+
+    def build_modules(self, network: SegmentationNetwork, num_classes: int) -> dict[str, nn.Module]:
+        """Return no auxiliary modules."""
+        return {}
+
+    def terms(
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, DeviceBatch], context: Context
+    ) -> Iterator[Term]:
+        """Yield the whole objective as one term: the associations tie both domains' graphs together.
+
+        The target is forwarded first, as in the released code. A domain that is absent takes its summands
+        with it; a weight of 0 leaves a summand out.
+        """
+        network = cast(SegmentationNetwork, modules["network"])
+        target = predict(network, batch["target"], "target") if "target" in batch else None
+        source = predict(network, batch["source"], "source") if "source" in batch else None
+        values: dict[str, Tensor] = {}
+        if source is not None:
+            values |= self._supervised(network, source, batch["source"], context)
+            values |= self._sharpness(source, "source", context)
+        if target is not None:
+            values |= self._sharpness(target, "target", context)
+        if source is not None and target is not None:
+            values |= self._associations(source, target, batch, context)
+        if values:
+            yield Term(
+                "plca",
+                weighted(values, self._weights()),
+                1.0,
+                parts={name: value.detach() for name, value in values.items()},
+                target_logits=None if target is None else target.main.detach(),
+            )
+
+    def _weights(self) -> dict[str, float]:
+        own = self.parameters
+        return {
+            "segmentation": 1.0,
+            "lovasz": own.lovasz_weight,
+            "feature_association": own.feature_association_weight,
+            "prediction_association": own.prediction_association_weight,
+            "lsr_source": own.lsr_weight,
+            "lsr_target": own.lsr_weight,
+        }
+
+    def _supervised(
+        self, network: SegmentationNetwork, output: Output, batch: DeviceBatch, context: Context
+    ) -> dict[str, Tensor]:
+        labels = labels_of(batch, "source")
+        logits = upsampled(network, output, map_size(labels))
+        values = {
+            "segmentation": segmentation_term(logits, labels, self.parameters.aux_weight, context).value
+        }
+        if self.parameters.lovasz_weight > 0:
+            values["lovasz"] = pooled(
+                len(labels), context, lambda group: lovasz_softmax(logits["main"][group], labels[group])
+            )
+        return values
+
+    def _sharpness(self, output: Output, domain: str, context: Context) -> dict[str, Tensor]:
+        if self.parameters.lsr_weight == 0:
+            return {}
+        return {f"lsr_{domain}": lsr(output.main, self.parameters.lsr_g) * context.image_share[domain]}
+
+    def _associations(
+        self, source: Output, target: Output, batch: Mapping[str, DeviceBatch], context: Context
+    ) -> dict[str, Tensor]:
+        values = {}
+        if self.parameters.feature_association_weight > 0:
+            values["feature_association"] = self._association(
+                source.feature, target.feature, "cos", batch, context
+            )
+        if self.parameters.prediction_association_weight > 0:
+            values["prediction_association"] = self._association(
+                torch.softmax(widen(source.main), dim=1),
+                torch.softmax(widen(target.main), dim=1),
+                "kl",
+                batch,
+                context,
+            )
+        return values
+
+    def _association(
+        self,
+        source: Tensor,
+        target: Tensor,
+        metric: Metric,
+        batch: Mapping[str, DeviceBatch],
+        context: Context,
+    ) -> Tensor:
+        """Mean cost of the closed cycles of maps (B, C, h, w): source image k with target image k."""
+        labels = labels_on_grid(labels_of(batch["source"], "source"), map_size(source))
+        pairs = [
+            self._pair(one, other, own_labels, metric, [context.step, *_digests(names)])
+            for one, other, own_labels, *names in zip(
+                source.unbind(),
+                target.unbind(),
+                labels,
+                batch["source"].names,
+                batch["target"].names,
+                strict=True,
+            )
+        ]
+        return pooled(len(pairs), context, lambda group: pooled_mean(pairs[group]))
+
+    def _pair(
+        self, source: Tensor, target: Tensor, labels: Tensor, metric: Metric, key: list[int]
+    ) -> AssociationLoss:
+        """Associate one source map (C, h, w) with one target map; `key` names the draw of pixels."""
+        own = self.parameters
+        source_rows = self._chosen_rows(source, [*key, 0])
+        label_rows = self._chosen_rows(labels[None], [*key, 0]).squeeze(1)
+        target_rows = self._chosen_rows(target, [*key, 1])
+        if own.aggregation_share > 0:
+            aggregate = aggregate_cosine if metric == "cos" else aggregate_kl
+            target_rows = aggregate(target_rows, own.aggregation_share, own.block_rows)
+        return cycle_association(source_rows, target_rows, label_rows, metric, own.block_rows)
+
+    def _chosen_rows(self, maps: Tensor, key: list[int]) -> Tensor:
+        """Flatten (C, h, w) to rows (N, C), all of them or those of a seeded part of the grid."""
+        rows = maps.flatten(1).T
+        if self.parameters.grid_share == 1.0:
+            return rows
+        chosen = grid_subset(maps.shape[1], maps.shape[2], self.parameters.grid_share, key)
+        return rows[torch.from_numpy(chosen).to(maps.device)]
+
+    def after_step(self, modules: Mapping[str, nn.Module], context: Context) -> None:
+        """Do nothing."""
+
+
+def pooled(images: int, context: Context, value_of: Callable[[slice], Tensor]) -> Tensor:
+    """Average a pooled summand over groups of `pool_images` images, as this micro-batch's share of the step.
+
+    A group weighs as many images as it has, so the step's value does not depend on how its images were cut
+    into micro-batches and processes, as long as no group is cut.
+    """
+    total = []
+    for start in range(0, images, context.pool_images):
+        group = slice(start, min(start + context.pool_images, images))
+        total.append(value_of(group) * ((group.stop - group.start) / images))
+    return torch.stack(total).sum() * context.image_share["source"]
+
+
+def _digests(names: list[str]) -> list[int]:
+    return [zlib.crc32(name.encode()) for name in names]

@@ -1,0 +1,93 @@
+"""Self-training on source labels and target pseudo-labels: ST, CBST, and CRST's regularisers.
+
+Source: Zou et al., CBST, ECCV 2018, and CRST, ICCV 2019; `docs/methods/cbst.md`. What distinguishes ST from
+CBST lies in the pseudo-labels, which another stage makes. Both papers shuffle source and target into one
+list; here every step has `batch` images of each domain, and one mean over the labelled pixels of them all.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.artifacts.errors import DataError
+from pipeline.methods.base import Context, DeviceBatch, Term
+from pipeline.methods.losses import Maps, labels_of, map_size, predict, upsampled, weighted
+from pipeline.methods.parameters import SelfTrainingParameters
+from pipeline.networks.base import SegmentationNetwork
+from pipeline.numerics.confidence_regularisers import regulariser_sum, soft_cross_entropy_sum
+from pipeline.numerics.losses import cross_entropy_sum
+
+IGNORE = 255
+SOFT = "soft"
+"""Name of the target's extra map that holds LRENT's soft labels, (B, K, h, w)."""
+
+
+class SelfTraining:
+    """Cross-entropy over both domains' labelled pixels, plus `alpha` times a regulariser on the target."""
+
+    domains: tuple[str, ...] = ("source", "target")
+
+    def __init__(self, parameters: SelfTrainingParameters) -> None:
+        self.parameters = parameters
+
+    def build_modules(self, network: SegmentationNetwork, num_classes: int) -> dict[str, nn.Module]:
+        """Return no auxiliary modules."""
+        return {}
+
+    def terms(
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, DeviceBatch], context: Context
+    ) -> Iterator[Term]:
+        """Yield the source's summand, then the target's with its regulariser."""
+        network = cast(SegmentationNetwork, modules["network"])
+        if "source" in batch:
+            yield self._source_term(network, batch["source"], context)
+        if "target" in batch:
+            yield self._target_term(network, batch["target"], context)
+
+    def _source_term(self, network: SegmentationNetwork, batch: DeviceBatch, context: Context) -> Term:
+        labels = labels_of(batch, "source")
+        logits = upsampled(network, predict(network, batch, "source"), map_size(labels))
+        losses = {
+            level: joint_mean(cross_entropy_sum(value, labels)[0], context) for level, value in logits.items()
+        }
+        return Term("segmentation", weighted(losses, self._weights()), 1.0)
+
+    def _target_term(self, network: SegmentationNetwork, batch: DeviceBatch, context: Context) -> Term:
+        labels = labels_of(batch, "target")
+        logits = upsampled(network, predict(network, batch, "target"), map_size(labels))
+        sums = self._target_sums(logits, labels, batch)
+        losses = {level: joint_mean(total, context) for level, total in sums.items()}
+        value, parts = weighted(losses, self._weights()), {}
+        name = self.parameters.regulariser
+        if name == "mrkld" or name == "mrent" or name == "mrl2":
+            total, _ = regulariser_sum(name, logits["main"], labels)
+            penalty = context.pixel_mean(total, "target")
+            parts = {"segmentation_target": value.detach(), name: penalty.detach()}
+            value = value + self.parameters.alpha * penalty
+        return Term("target", value, 1.0, parts=parts, target_logits=logits["main"].detach())
+
+    def _target_sums(self, logits: Maps, labels: Tensor, batch: DeviceBatch) -> dict[str, Tensor]:
+        """Sum the cross-entropy over the pixels that have a pseudo-label, by level."""
+        if self.parameters.regulariser != "lrent":
+            return {level: cross_entropy_sum(value, labels)[0] for level, value in logits.items()}
+        if SOFT not in batch.extras:
+            raise DataError(
+                f"target: {batch.names[0]} has no soft label; set `soft_alpha` on the pseudolabel stage, as "
+                "`regulariser: lrent` needs it"
+            )
+        soft, kept = batch.extras[SOFT].float(), labels != IGNORE
+        return {level: soft_cross_entropy_sum(value, soft, kept)[0] for level, value in logits.items()}
+
+    def _weights(self) -> dict[str, float]:
+        return {"main": 1.0, "aux": self.parameters.aux_weight}
+
+    def after_step(self, modules: Mapping[str, nn.Module], context: Context) -> None:
+        """Do nothing."""
+
+
+def joint_mean(total: Tensor, context: Context) -> Tensor:
+    """Divide a sum by both domains' labelled pixels of the whole step; 0 (differentiable) without any."""
+    pixels = torch.stack(list(context.valid_pixels.values())).sum()
+    return total / pixels.clamp(min=1.0)

@@ -1,0 +1,101 @@
+"""Optimisers: one per trained module, every tensor exactly once, and their state by tensor name."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from pipeline.networks.base import SegmentationNetwork
+from pipeline.training.parameters import AdamwParameters, SgdParameters, TrainParameters
+
+
+def trained_tensors(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Return a module's trainable tensors by name, each once."""
+    return {name: tensor for name, tensor in module.named_parameters() if tensor.requires_grad}
+
+
+def _check_once(network: SegmentationNetwork, groups: Iterable[list[nn.Parameter]]) -> None:
+    """Every trainable tensor must be in exactly one group, once.
+
+    A tensor that is listed three times is stepped three times (speedinghzl/Pytorch-Deeplab#18).
+    """
+    names = {id(tensor): name for name, tensor in trained_tensors(network).items()}
+    seen: set[int] = set()
+    for tensor in (tensor for group in groups for tensor in group):
+        if id(tensor) in seen:
+            raise ValueError(
+                f"tensor {names.get(id(tensor), '?')} occurs twice in the optimiser of the network"
+            )
+        seen.add(id(tensor))
+    if missing := sorted(name for key, name in names.items() if key not in seen):
+        raise ValueError(f"trainable tensors in no parameter group: {', '.join(missing)}")
+    if extra := len(seen - set(names)):
+        raise ValueError(f"{extra} tensors in the parameter groups are not trainable tensors of the network")
+
+
+def build_network_optimiser(
+    network: SegmentationNetwork, parameters: SgdParameters | AdamwParameters
+) -> Optimizer:
+    """Make the network's optimiser with the groups backbone and heads.
+
+    A group's `base_lr` is its learning rate at step 0. Raises ValueError for a tensor that is listed twice or
+    not at all, or for a network without trainable tensors.
+    """
+    backbone, heads = list(network.backbone_parameters()), list(network.head_parameters())
+    _check_once(network, (backbone, heads))
+    rates = (parameters.lr * parameters.backbone_lr_mult, parameters.lr * parameters.head_lr_mult)
+    groups = [
+        {"params": tensors, "lr": rate, "base_lr": rate}
+        for tensors, rate in zip((backbone, heads), rates, strict=True)
+        if tensors
+    ]
+    if isinstance(parameters, SgdParameters):
+        return SGD(groups, momentum=parameters.momentum, weight_decay=parameters.weight_decay)
+    return AdamW(groups, betas=parameters.betas, weight_decay=parameters.weight_decay)
+
+
+def build_optimisers(
+    network: SegmentationNetwork, modules: Mapping[str, nn.Module], parameters: TrainParameters
+) -> dict[str, Optimizer]:
+    """Make one optimiser for the network and one per auxiliary module that has trainable tensors."""
+    optimisers = {"network": build_network_optimiser(network, parameters.optimiser)}
+    adam = parameters.objective.auxiliary_optimiser()
+    for name, module in modules.items():
+        tensors = list(trained_tensors(module).values())
+        if not tensors:
+            continue
+        if adam is None:
+            raise ValueError(f"method {parameters.method} has no optimiser for its trainable module {name}")
+        groups = [{"params": tensors, "lr": adam.lr, "base_lr": adam.lr}]
+        optimisers[name] = Adam(groups, betas=adam.betas)
+    return optimisers
+
+
+def set_learning_rates(optimisers: Mapping[str, Optimizer], factor: float) -> None:
+    """Set every group's learning rate to `factor` times its rate at step 0."""
+    for optimiser in optimisers.values():
+        for group in optimiser.param_groups:
+            group["lr"] = group["base_lr"] * factor
+
+
+def optimiser_tensors(optimiser: Optimizer, module: nn.Module) -> dict[str, Tensor]:
+    """Return the optimiser's state by `<tensor name>/<quantity>`, as in `main.weight/momentum_buffer`."""
+    return {
+        f"{name}/{quantity}": value
+        for name, tensor in trained_tensors(module).items()
+        for quantity, value in optimiser.state.get(tensor, {}).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def load_optimiser_tensors(optimiser: Optimizer, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put a state from `optimiser_tensors` back; KeyError for a name that the module does not have."""
+    trained = trained_tensors(module)
+    optimiser.state.clear()
+    for key, value in tensors.items():
+        name, _, quantity = key.rpartition("/")
+        parameter = trained[name]
+        # Scalars (step counters) stay on the CPU, where the optimisers keep them.
+        kept = value.clone() if value.ndim == 0 else torch.empty_like(parameter.data).copy_(value)
+        optimiser.state[parameter][quantity] = kept

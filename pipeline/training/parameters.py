@@ -1,0 +1,205 @@
+"""Parameters of a training stage, and of how any stage is run; free of torch, so that planning stays fast."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from pipeline.data.parameters import Augmentation
+from pipeline.methods.parameters import OBJECTIVES, Domain, Objective
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Multiplier = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+
+class _Parameters(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _OptimiserParameters(_Parameters):
+    head_lr_mult: Annotated[Multiplier, Field(description="learning rate of the heads over `lr`")] = 10.0
+    backbone_lr_mult: Annotated[
+        Multiplier,
+        Field(description="learning rate of the backbone over `lr`; 3.0 is close to AdvEnt's published runs"),
+    ] = 1.0
+
+
+class SgdParameters(_OptimiserParameters):
+    """SGD without Nesterov momentum."""
+
+    kind: Literal["sgd"]
+    lr: Annotated[float, Field(gt=0.0, allow_inf_nan=False, description="learning rate at step 0")] = 2.5e-4
+    momentum: Annotated[Fraction, Field(description="momentum")] = 0.9
+    weight_decay: Annotated[
+        float, Field(ge=0.0, description="L2 decay of every trained tensor, biases too")
+    ] = 5e-4
+
+
+class AdamwParameters(_OptimiserParameters):
+    """AdamW (Loshchilov and Hutter 2019): Adam with decoupled weight decay."""
+
+    kind: Literal["adamw"]
+    lr: Annotated[float, Field(gt=0.0, allow_inf_nan=False, description="learning rate at step 0")] = 2e-4
+    betas: Annotated[
+        tuple[Fraction, Fraction],
+        Field(description="decay of the running means of the gradient and its square"),
+    ] = (0.9, 0.999)
+    weight_decay: Annotated[float, Field(ge=0.0, description="decoupled decay of every trained tensor")] = (
+        0.01
+    )
+
+
+Optimiser = Annotated[SgdParameters | AdamwParameters, Field(discriminator="kind")]
+
+
+class TrainParameters(_Parameters):
+    """One training stage: a method's objective minimised for a number of steps."""
+
+    method: Annotated[
+        Literal[tuple(OBJECTIVES)],  # type: ignore[valid-type]
+        Field(description="the objective that is minimised"),
+    ]
+    objective: Annotated[Objective, Field(description="the method's own parameters")]
+    init_snapshot: Annotated[
+        str,
+        Field(
+            pattern=r"^(last|label_free|\d+)$",
+            description="which snapshot of the `init` stage to start from: last, label_free, or its step",
+        ),
+    ] = "last"
+    steps: Annotated[int, Field(ge=1, le=10_000_000, description="optimiser steps")]
+    horizon: Annotated[
+        int | None, Field(ge=1, description="steps at which the schedule would reach 0; none: `steps`")
+    ] = None
+    power: Annotated[
+        float,
+        Field(ge=0.0, le=10.0, description="exponent of the poly schedule, lr * (1 - step / horizon)^power"),
+    ] = 0.9
+    warmup_steps: Annotated[
+        int, Field(ge=0, description="linear warm-up of all learning rates over these steps")
+    ] = 0
+    optimiser: Annotated[Optimiser, Field(description="optimiser of the network")] = SgdParameters(kind="sgd")
+    batch: Annotated[
+        int,
+        Field(
+            ge=1, le=65536, description="images per step of each domain, over all processes and micro-batches"
+        ),
+    ] = 1
+    accumulation: Annotated[
+        int, Field(ge=1, description="micro-batches that a step's images are cut into")
+    ] = 1
+    pool_images: Annotated[
+        int,
+        Field(ge=1, description="images in a group on which pooled terms (Lovasz, association) are defined"),
+    ] = 2
+    precision: Annotated[
+        Literal["float32", "bfloat16"],
+        Field(description="arithmetic of the networks; weights and losses are float32 in both"),
+    ] = "float32"
+    sampling: Annotated[
+        Literal["epoch", "replicated"],
+        Field(description="epoch: each image once per epoch; replicated: one shuffle over all epochs"),
+    ] = "epoch"
+    augmentation: Annotated[
+        dict[Domain, Augmentation],
+        Field(description="random changes to images; a domain that the method does not read drops out"),
+    ] = {}
+    snapshots: Annotated[
+        int, Field(ge=1, le=1000, description="evenly spaced networks kept, the last included")
+    ] = 5
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_method(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        values = dict(values)
+        own = values.get("objective") or {}
+        if isinstance(own, BaseModel):
+            own = own.model_dump()
+        if isinstance(own, Mapping):
+            method = values.get("method")
+            if own.get("method", method) != method:
+                raise ValueError(
+                    f"objective.method is {own['method']!r} but method is {method!r}; remove the former"
+                )
+            # An unknown method has one complaint, about itself; its keys cannot be judged.
+            values["objective"] = (
+                {**own, "method": method} if method in OBJECTIVES else {"method": "supervised"}
+            )
+        return values
+
+    @field_validator("optimiser", mode="before")
+    @classmethod
+    def _sgd_unless_told(cls, value: Any) -> Any:
+        return {"kind": "sgd", **value} if isinstance(value, Mapping) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainParameters":
+        if self.horizon is not None and self.horizon < self.steps:
+            raise ValueError(
+                f"horizon {self.horizon} is below steps {self.steps}; the learning rate would end early"
+            )
+        if self.warmup_steps >= self.steps and self.warmup_steps > 0:
+            raise ValueError(f"warmup_steps {self.warmup_steps} must be below steps {self.steps}")
+        if self.snapshots > self.steps:
+            raise ValueError(f"snapshots {self.snapshots} is above steps {self.steps}")
+        if self.batch % self.accumulation:
+            raise ValueError(f"batch {self.batch} cannot be cut into {self.accumulation} equal micro-batches")
+        self._check_pools()
+        return self
+
+    def _check_pools(self) -> None:
+        if not self.objective.pools_images:
+            if "pool_images" in self.model_fields_set and self.pool_images != 2:
+                raise ValueError(f"pool_images: method {self.method} has no pooled term; remove it")
+        elif self.batch // self.accumulation % self.pool_images:
+            raise ValueError(
+                f"pool_images: a micro-batch of {self.batch // self.accumulation} images cannot be cut into "
+                f"groups of {self.pool_images}"
+            )
+
+    @field_validator("augmentation")
+    @classmethod
+    def _only_domains_read(cls, value: dict[Domain, Augmentation], info: Any) -> dict[Domain, Augmentation]:
+        # `defaults: train:` of a recipe serves stages of several methods; a key that a stage does not read
+        # must not change its digest.
+        objective = info.data.get("objective")
+        return (
+            value
+            if objective is None
+            else {name: value[name] for name in objective.domains() if name in value}
+        )
+
+    def schedule_horizon(self) -> int:
+        """Return the step at which the poly schedule would reach 0."""
+        return self.steps if self.horizon is None else self.horizon
+
+
+class RunSettings(_Parameters):
+    """How a stage is run on this machine; never part of a key, changes no result."""
+
+    device: Annotated[
+        str, Field(pattern=r"^(auto|cpu|cuda|cuda:\d+)$", description="auto: a free GPU, else the CPU")
+    ] = "auto"
+    threads: Annotated[int, Field(ge=1, le=1024, description="CPU threads of a stage's computations")] = 2
+    workers: Annotated[int, Field(ge=0, le=1024, description="processes that load a training's images")] = 1
+    gpus: Annotated[
+        int, Field(ge=1, le=1024, description="processes of a training stage, one device each")
+    ] = 1
+    parts: Annotated[int, Field(ge=1, description="parts of a pass over images, each resumable")] = 1
+    state_minutes: Annotated[float, Field(gt=0.0, description="minutes between saved training states")] = 10.0
+    state_steps: Annotated[
+        int | None, Field(ge=1, description="steps between saved training states, besides `state_minutes`")
+    ] = None
+    log_every: Annotated[int, Field(ge=1, description="steps between lines in a training's log")] = 50
+    runtime_minutes: Annotated[
+        float | None,
+        Field(
+            gt=0.0, description="wall-clock budget; a stage saves and ends with code 75 before it is used up"
+        ),
+    ] = None
+    allow_changed: Annotated[
+        tuple[Literal["software", "device", "gpus", "threads"], ...],
+        Field(description="what may differ from the saved state when `exact` resumes"),
+    ] = ()

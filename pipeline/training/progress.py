@@ -1,0 +1,97 @@
+"""Progress of a training: a bar when one job runs, else a line per 30 s; plain lines in the log."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+FILE_ONLY: dict[str, Any] = {"file_only": True}
+"""`extra=` of log records that a terminal handler with `TerminalFilter` leaves to the log file."""
+
+LINE_SECONDS = 30.0
+
+
+class TerminalFilter(logging.Filter):
+    """For the terminal's handler: drops the records that are meant for the log file alone."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep a record unless it is marked `FILE_ONLY`."""
+        return not getattr(record, "file_only", False)
+
+
+def shown_time(seconds: float) -> str:
+    """Write a duration as h:mm:ss."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+class Progress:
+    """Times steps, and tells the terminal and the log how far a training is.
+
+    `bar`: this is the only job, so that a bar fights with no other output; drawn only on a terminal.
+    `log`: None for a process that stays silent.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        start: int,
+        total: int,
+        log: logging.Logger | None,
+        *,
+        bar: bool = False,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.label, self.start, self.total, self.log, self.clock = label, start, total, log, clock
+        self.stream = sys.stderr if stream is None else stream
+        self.done = start
+        self.waited = 0.0
+        self.began = self.last_line = clock()
+        self._window = (start, self.began, 0.0)
+        self._bar: Any = None
+        if log is not None and bar and self.stream.isatty():
+            self._bar = tqdm(
+                total=total, initial=start, desc=label, unit="step", file=self.stream, leave=False
+            )
+
+    def advance(self, done: int, waited: float) -> None:
+        """Note `done` finished steps; the last one waited `waited` seconds for its images."""
+        self.done = done
+        self.waited += waited
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+        elif self.log is not None and self.clock() - self.last_line >= LINE_SECONDS:
+            self.last_line = self.clock()
+            print(f"[{self.label}] step {done}/{self.total}, ETA {self.eta()}", file=self.stream, flush=True)
+
+    def eta(self) -> str:
+        """Return the time that the remaining steps will take, from this process's own speed."""
+        finished = self.done - self.start
+        if finished == 0:
+            return "unknown"
+        return shown_time((self.clock() - self.began) / finished * (self.total - self.done))
+
+    def report(self, facts: str) -> None:
+        """Write a line to the log: `facts`, pace and data-wait share since the last one, ETA."""
+        now = self.clock()
+        steps_before, time_before, waited_before = self._window
+        self._window = (self.done, now, self.waited)
+        if self.log is None:
+            return
+        elapsed = now - time_before
+        share = (self.waited - waited_before) / elapsed if elapsed > 0 else 0.0
+        pace = elapsed / max(1, self.done - steps_before)
+        self.log.info(
+            "step %d/%d  %s  %.3f s/step  data wait %.0f %%  ETA %s",
+            *(self.done, self.total, facts, pace, 100 * share, self.eta()),
+            extra=FILE_ONLY,
+        )
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,122 @@
+"""Learning rates of the protocol's table, warm-up, snapshot steps, and what parameters refuse."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline.methods.parameters import OBJECTIVES, method_domains
+from pipeline.methods.registry import METHODS
+from pipeline.training.parameters import AdamwParameters, TrainParameters
+from pipeline.training.schedules import learning_rate_factor, snapshot_steps
+
+
+def parameters(**values: Any) -> TrainParameters:
+    return TrainParameters.model_validate({"method": "advent", "steps": 120_000, "horizon": 250_000} | values)
+
+
+@pytest.mark.parametrize(
+    ("base", "step", "rate"),
+    [
+        (2.5e-4, 0, 2.500e-4),
+        (2.5e-4, 70_000, 1.860e-4),
+        (2.5e-4, 120_000, 1.388e-4),
+        (1e-4, 0, 1e-4),
+        (1e-4, 70_000, 7.44e-5),
+        (1e-4, 120_000, 5.55e-5),
+    ],
+)
+def test_rates_of_the_published_runs(base: float, step: int, rate: float) -> None:
+    assert base * learning_rate_factor(parameters(), step) == pytest.approx(rate, rel=1e-3)
+
+
+@pytest.mark.parametrize(("steps", "horizon", "rate"), [(10_416, 11_160, 2.2e-5), (2_976, 3_720, 5.9e-5)])
+def test_last_rates_of_plca(steps: int, horizon: int, rate: float) -> None:
+    factor = learning_rate_factor(parameters(steps=steps, horizon=horizon), steps - 1)
+    assert 2.5e-4 * factor == pytest.approx(rate, rel=0.02)
+
+
+def test_the_horizon_is_the_end_unless_told() -> None:
+    short = parameters(steps=10, horizon=None)
+    assert learning_rate_factor(short, 9) == pytest.approx(0.1**0.9)
+    assert learning_rate_factor(parameters(steps=10, horizon=None, power=0.0), 9) == 1.0
+
+
+def test_warm_up_is_linear_and_ends() -> None:
+    flat = parameters(steps=100, horizon=None, power=0.0, warmup_steps=10)
+    assert [learning_rate_factor(flat, step) for step in (0, 5, 10, 50)] == pytest.approx(
+        [0, 0.5, 1, 1], abs=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("steps", "count", "expected"),
+    [(10, 5, (2, 4, 6, 8, 10)), (7, 3, (2, 5, 7)), (5, 1, (5,)), (3, 3, (1, 2, 3)), (120_000, 60, None)],
+)
+def test_snapshots_are_evenly_spaced_and_hold_the_last(
+    steps: int, count: int, expected: tuple[int, ...] | None
+) -> None:
+    assert snapshot_steps(steps, count) == (expected or tuple(range(2000, 120_001, 2000)))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"horizon": 10}, "below steps"),
+        ({"warmup_steps": 120_000}, "must be below steps"),
+        ({"steps": 3, "snapshots": 4}, "above steps"),
+        ({"batch": 3, "accumulation": 2}, "equal micro-batches"),
+        ({"pool_images": 4}, "no pooled term"),
+        ({"objective": {"entropy_weight": 1.0}}, "entropy_weight"),
+        ({"objective": {"method": "minent"}}, "objective.method"),
+        ({"optimiser": {"kind": "adamw", "momentum": 0.9}}, "momentum"),
+        ({"optimiser": {"lr": 0.0}}, "greater than 0"),
+        ({"optimiser": {"lr": float("inf")}}, "finite"),
+        ({"method": "advnt", "objective": {"adversarial_weight": 1.0}}, "'advent'"),
+        ({"augmentation": {"sauce": {}}}, "sauce"),
+    ],
+)
+def test_parameters_that_cannot_work_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        parameters(**values)
+
+
+def test_an_unknown_method_has_one_complaint() -> None:
+    with pytest.raises(ValidationError) as error:
+        parameters(method="advnt", objective={"any": 1})
+    assert [complaint["loc"] for complaint in error.value.errors()] == [("method",)]
+
+
+def test_what_is_hashed_tells_optimisers_apart() -> None:
+    """Equal numbers under another optimiser must never share a key."""
+    dumps = [
+        parameters(optimiser={"kind": kind, "lr": 1e-3}).model_dump(exclude_defaults=True)["optimiser"]
+        for kind in ("sgd", "adamw")
+    ]
+    assert dumps[0] != dumps[1]
+
+
+def test_augmentation_of_a_domain_that_is_not_read_changes_nothing() -> None:
+    augmentation = {"source": {"flip": 0.5}, "target": {"flip": 0.5}}
+    only_source = parameters(method="supervised", augmentation=augmentation)
+    assert set(only_source.augmentation) == {"source"}
+    assert set(parameters(augmentation=augmentation).augmentation) == {"source", "target"}
+
+
+def test_parameters_survive_json() -> None:
+    full = parameters(
+        optimiser={"kind": "adamw", "betas": [0.9, 0.99]}, augmentation={"target": {"crop": [4, 4]}}
+    )
+    assert TrainParameters.model_validate_json(full.model_dump_json()) == full
+    assert isinstance(full.optimiser, AdamwParameters)
+
+
+def test_domains_follow_the_objective() -> None:
+    assert method_domains(parameters(method="supervised")) == ("source",)
+    labelled = parameters(method="supervised", objective={"labelled_weight": 1.0})
+    assert method_domains(labelled) == ("source", "labelled")
+    assert method_domains(parameters()) == ("source", "target")
+
+
+def test_every_objective_has_a_method() -> None:
+    assert set(METHODS) == set(OBJECTIVES)
