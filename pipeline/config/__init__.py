@@ -1,0 +1,1 @@
+"""Configuration: YAML files under `config/`, validated completely before anything runs; free of torch."""

@@ -1,0 +1,71 @@
+"""Turning pydantic's complaints into errors that name file, key, what was found, what it takes, the nearest name."""
+
+import difflib
+import types
+import typing
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline.artifacts.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Say which valid name was probably meant, and list the valid ones."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean `{close[0]}`? " if close else ""
+    return f"{hint}valid: {', '.join(names) if names else 'none'}"
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, list, tuple, dict, typing.Annotated):
+        return [model for part in typing.get_args(annotation) for model in _models_in(part)]
+    return []
+
+
+def _names_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    """Field names that are valid where `location` (the path of an unknown key) points to."""
+    candidates = [model]
+    for part in location[:-1]:
+        following = [
+            found
+            for candidate in candidates
+            for name, field in candidate.model_fields.items()
+            if part in (name, field.alias)
+            for found in _models_in(field.annotation)
+        ]
+        candidates = following or candidates
+    return sorted(
+        {field.alias or name for candidate in candidates for name, field in candidate.model_fields.items()}
+    )
+
+
+def _complaint(model: type[BaseModel], error: Any) -> str:
+    location = ".".join(str(part) for part in error["loc"]) or "(top)"
+    if error["type"] == "extra_forbidden":
+        return f"{location}: unknown key; {nearest(str(error['loc'][-1]), _names_at(model, error['loc']))}"
+    if error["type"] == "missing":
+        return f"{location}: missing; it must be given"
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if error["type"] == "value_error":
+        return f"{location}: {message}"
+    expected = error.get("ctx", {}).get("expected", "")
+    hint = ""
+    if isinstance(error["input"], str) and "'" in expected:
+        hint = f" ({nearest(error['input'], [part.strip(chr(39)) for part in expected.replace(' or ', ', ').split(', ')])})"
+    return f"{location}: found {error['input']!r}; {message}{hint}"
+
+
+def validated(model: type[Model], values: Any, origin: str) -> Model:
+    """Validate `values` (a mapping) as `model`; one ConfigError with a line for every complaint."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = [f"{origin}: {_complaint(model, item)}" for item in error.errors(include_url=False)]
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from None

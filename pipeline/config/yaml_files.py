@@ -1,0 +1,97 @@
+"""Reading YAML safely: plain data only, duplicate keys refused, size and depth limited."""
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.artifacts.errors import ConfigError
+
+MAX_BYTES = 4 * 1024 * 1024
+MAX_DEPTH = 32
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses duplicate keys and aliases (which can blow a small file up without limit)."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise ConfigError(
+                f"line {mark.line + 1}: YAML aliases (*name) are not supported; write the value out"
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            line = key_node.start_mark.line + 1
+            if not isinstance(key, Hashable):
+                raise ConfigError(f"line {line}: a key must be a plain word, found {key!r}")
+            if key in seen:
+                raise ConfigError(
+                    f"line {line}: key `{key}` is given twice (first on line {seen[key]}); remove one"
+                )
+            seen[key] = line
+        return super().construct_mapping(node, deep)
+
+
+def _depth(value: Any) -> int:
+    if isinstance(value, dict):
+        return 1 + max((_depth(item) for item in value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max((_depth(item) for item in value), default=0)
+    return 0
+
+
+def parse_yaml(text: str, origin: str) -> dict[str, Any]:
+    """Parse one YAML mapping; `origin` names the file in errors.
+
+    Raises ConfigError for a syntax error, a duplicate key, an alias, nesting beyond 32 levels, or anything
+    that is not a mapping with text keys.
+    """
+    try:
+        # yaml.load is safe here: the loader derives from SafeLoader and makes plain data only.
+        value = yaml.load(text, Loader=_StrictLoader)
+    except ConfigError as error:
+        raise ConfigError(f"{origin}: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{origin}: not valid YAML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{origin}: nested deeper than {MAX_DEPTH} levels") from None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{origin}: needs `key: value` lines at the top, found a {type(value).__name__}")
+    if _depth(value) > MAX_DEPTH:
+        raise ConfigError(f"{origin}: nested deeper than {MAX_DEPTH} levels")
+    return value
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one YAML file as a mapping; ConfigError names the file and what is wrong with it."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise ConfigError(f"{path}: {size} bytes; a configuration file may have {MAX_BYTES} at most")
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text ({error})") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    return parse_yaml(text, str(path))
+
+
+def merge(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
+    """Lay `overlay` over `base`: mappings merge key by key, everything else (lists too) is replaced."""
+    merged = dict(base)
+    for key, value in overlay.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged

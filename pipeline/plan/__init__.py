@@ -1,0 +1,1 @@
+"""From a configuration to stages: keys, parents, stage files, the plan table; free of torch."""

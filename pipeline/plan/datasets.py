@@ -1,0 +1,174 @@
+"""`prepare` stages: which images of which dataset at which size, and the identity of the data."""
+
+import difflib
+import random
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts.errors import ConfigError
+from pipeline.config.load import Config
+from pipeline.config.models import DomainSplit, LabelledSubset, Task
+from pipeline.config.validation import nearest
+from pipeline.data.items import Listing
+from pipeline.data.spec import DatasetSpec, identity, list_split
+from pipeline.data.taxonomy import Taxonomy
+from pipeline.plan.stage import Stage, make_stage
+from pipeline.stages.parameters import PrepareParameters
+
+
+def nested_choice(names: list[str], count: int, seed: int) -> list[str]:
+    """Choose `count` names by a seeded permutation of the sorted list, so that smaller choices are contained.
+
+    Kang-style nested subsets, `docs/methods/ass.md`. The order of the result is the permutation's.
+    """
+    shuffled = sorted(names)
+    random.Random(seed).shuffle(shuffled)
+    return shuffled[:count]
+
+
+def _alike(name: str, available: Collection[str]) -> str:
+    """The most similar names, or the first: a target has too many to list."""
+    close = difflib.get_close_matches(name, available, n=1, cutoff=0.5)
+    return f"did you mean `{close[0]}`?" if close else f"names look like `{min(available, default='')}`"
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The prepare stages of a task."""
+
+    taxonomy: Taxonomy
+    source: list[Stage]
+    target: Stage
+    evaluate: Stage | None
+
+
+class DataPlanner:
+    """Makes `prepare` stages; every listing and identity is made once per run."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._listings: dict[Any, tuple[Listing, str]] = {}
+        self._stages: dict[Any, Stage] = {}
+
+    def _dataset(self, name: str, asked_by: str) -> DatasetSpec:
+        return self.config.library.dataset(name, asked_by)
+
+    def listing(
+        self, name: str, split: str, with_labels: bool, asked_by: str, names: tuple[str, ...] | None = None
+    ) -> tuple[Listing, str]:
+        """The files of a split, or of its images `names`, and their identity.
+
+        With `names`, no label but theirs is looked at. ConfigError or DataError names the dataset's file.
+        """
+        key = (name, split, with_labels, names)
+        if key not in self._listings:
+            spec = self._dataset(name, asked_by)
+            if split not in spec.splits:
+                raise ConfigError(
+                    f"{asked_by}: dataset {name} has no split `{split}`; {nearest(split, spec.splits)}"
+                )
+            found = list_split(spec, split, with_labels, names)
+            self._listings[key] = (found, identity(spec, found))
+        return self._listings[key]
+
+    def prepare(
+        self,
+        part: DomainSplit,
+        taxonomy: Taxonomy,
+        labels: str,
+        asked_by: str,
+        names: tuple[str, ...] | None = None,
+    ) -> Stage:
+        """The stage that prepares one split at one size."""
+        cache_key = (part, taxonomy.name, labels, names)
+        if cache_key not in self._stages:
+            self._stages[cache_key] = self._make(part, taxonomy, labels, asked_by, names)
+        return self._stages[cache_key]
+
+    def _make(
+        self, part: DomainSplit, taxonomy: Taxonomy, labels: str, asked_by: str, names: tuple[str, ...] | None
+    ) -> Stage:
+        _, digest = self.listing(part.dataset, part.split, labels != "none", asked_by, names)
+        spec = self._dataset(part.dataset, asked_by)
+        parameters = PrepareParameters.model_validate(
+            {"size": part.size, "labels": labels, "resample": part.resample, "names": names}
+        )
+        full = parameters.model_dump(mode="json", by_alias=True)
+        hashed = parameters.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        # Without labels too: ranking, split and figures take names, rare classes and colours from the cache.
+        hashed["taxonomy"] = taxonomy.model_dump(mode="json")
+        some = "" if names is None else f"-{len(names)}-labelled"
+        return make_stage(
+            "prepare",
+            f"prepare-{part.dataset}-{part.split}{some}",
+            full,
+            hashed,
+            {},
+            identity=digest,
+            data={
+                "dataset": spec.model_dump(mode="json", by_alias=True, exclude_unset=True),
+                "dataset_name": part.dataset,
+                "split": part.split,
+                "taxonomy": taxonomy.model_dump(mode="json"),
+            },
+        )
+
+    def _check_disjoint(self, task: Task, asked_by: str) -> None:
+        """Pseudo-labels made on the images that are then scored would flatter every figure."""
+        if task.evaluate is None or task.evaluate.dataset != task.target.dataset:
+            return
+        target, _ = self.listing(task.target.dataset, task.target.split, False, asked_by)
+        scored, _ = self.listing(task.evaluate.dataset, task.evaluate.split, False, asked_by)
+        # Two folders, or two archives, may number their images alike: an image is its file and its name in it.
+        common = {(item.image, item.name) for item in target.items}
+        common &= {(item.image, item.name) for item in scored.items}
+        if common:
+            raise ConfigError(
+                f"{asked_by}: {len(common)} images are in both the target split `{task.target.split}` and the "
+                f"evaluation split `{task.evaluate.split}` of {task.target.dataset} (first: {min(common)[1]}); "
+                "give disjoint splits"
+            )
+
+    def task(self, task: Task, asked_by: str) -> TaskData:
+        """All prepare stages of a task; target training labels are not listed."""
+        taxonomy = self.config.library.taxonomy(task.taxonomy, asked_by)
+        self._check_disjoint(task, asked_by)
+        evaluate = self.prepare(task.evaluate, taxonomy, "native", asked_by) if task.evaluate else None
+        return TaskData(
+            taxonomy,
+            [self.prepare(part, taxonomy, "working", asked_by) for part in task.source],
+            self.prepare(task.target, taxonomy, "none", asked_by),
+            evaluate,
+        )
+
+    def labelled(
+        self, task: Task, subset: LabelledSubset, taxonomy: Taxonomy, seed: int, asked_by: str
+    ) -> Stage:
+        """The labelled target images, and no other label; `seed` is the run's."""
+        listing, _ = self.listing(task.target.dataset, task.target.split, False, asked_by)
+        available = [item.name for item in listing.items]
+        if subset.names is not None:
+            chosen = self._names_from(self.config.library.root / subset.names, set(available), asked_by)
+        else:
+            assert subset.count is not None
+            if subset.count > len(available):
+                raise ConfigError(
+                    f"{asked_by}: labelled.count {subset.count}: the target has {len(available)} images"
+                )
+            chosen = nested_choice(available, subset.count, seed if subset.seed == "run" else subset.seed)
+        return self.prepare(task.target, taxonomy, "working", asked_by, tuple(chosen))
+
+    @staticmethod
+    def _names_from(path: Path, available: set[str], asked_by: str) -> list[str]:
+        if not path.is_file():
+            raise ConfigError(f"{asked_by}: labelled.names: no file {path}")
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        chosen = [line for line in lines if line and not line.startswith("#")]
+        unknown = [name for name in chosen if name not in available]
+        repeated = "no or repeated names"
+        if unknown or not chosen or len(set(chosen)) != len(chosen):
+            what = f"unknown image {unknown[0]!r} ({_alike(unknown[0], available)})" if unknown else repeated
+            raise ConfigError(f"{path}: {what}; needs one name of a target training image per line")
+        return chosen

@@ -1,0 +1,241 @@
+"""The papers' configurations: planned on the real folder layout, and run for two steps on the real formats."""
+
+import logging
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from tiny_pictures import write_ids, write_image, write_png
+
+from pipeline.artifacts.files import read_json
+from pipeline.config.load import load_config
+from pipeline.plan.files import write_stage_files
+from pipeline.plan.planner import Planner
+from pipeline.plan.stage import in_order
+from pipeline.stages.runner import run_stage
+
+CONFIG = Path(__file__).resolve().parents[2] / "config"
+PAPERS = sorted((CONFIG / "papers").glob("*.yaml"))
+CITYSCAPES_IDS = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
+SYNTHIA_IDS = [3, 4, 2, 21, 5, 7, 15, 9, 6, 1, 10, 17, 8, 19, 12, 11]
+
+
+def stripes(ids, size, offset=0):
+    """Every id as a vertical stripe, (height, width)."""
+    row = np.array([ids[(x * len(ids) // size[0] + offset) % len(ids)] for x in range(size[0])])
+    return np.repeat(row[None], size[1], axis=0)
+
+
+def write_gta5(root):
+    """Palette PNGs; one of another size, as a few of the real ones are."""
+    for number, size in ((1, (96, 53)), (2, (96, 53)), (3, (64, 36))):
+        write_image(root / f"gta5/images/{number:05d}.png", size, seed=number)
+        write_ids(root / f"gta5/labels/{number:05d}.png", stripes(CITYSCAPES_IDS, size, number), palette=True)
+
+
+def write_synthia(root):
+    """16-bit PNGs of three channels: class, instance, nothing."""
+    for number in range(3):
+        size = (64, 38)
+        ids = stripes(SYNTHIA_IDS, size, number)
+        channels = np.stack([ids, np.full_like(ids, 300 + number), np.zeros_like(ids)], axis=2)
+        write_image(root / f"synthia/RGB/{number:07d}.png", size, seed=number)
+        write_png(root / f"synthia/GT/LABELS/{number:07d}.png", channels.astype(np.uint16), 16, 2)
+
+
+def write_synscapes(root):
+    for number in (1, 2, 3):
+        write_image(root / f"synscapes/img/rgb/{number}.png", (72, 36), seed=number)
+        write_ids(root / f"synscapes/img/class/{number}.png", stripes(CITYSCAPES_IDS, (72, 36), number))
+
+
+def write_cityscapes(root):
+    """The target: labels of `val` only, because those of `train` need not exist."""
+    for split, cities in (("train", {"aachen": 3, "bochum": 2}), ("val", {"lindau": 2})):
+        for city, count in cities.items():
+            for number in range(count):
+                stem = f"{city}_{number:06d}_000019"
+                picture = root / f"cityscapes/leftImg8bit/{split}/{city}/{stem}_leftImg8bit.png"
+                write_image(picture, (128, 64), seed=number)
+    for number in range(2):
+        name = f"lindau/lindau_{number:06d}_000019_gtFine_labelIds.png"
+        write_ids(root / "cityscapes/gtFine/val" / name, stripes(CITYSCAPES_IDS, (128, 64), number))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    for write in (write_gta5, write_synthia, write_synscapes, write_cityscapes):
+        write(root)
+    return root
+
+
+@pytest.fixture
+def plan(data, monkeypatch):
+    """Plan a paper's overlay on the placeholder data."""
+    monkeypatch.setenv("SEGADAPT_DATA", str(data))
+
+    def planned(name, root=CONFIG):
+        config = load_config([root / "papers" / f"{name}.yaml"], root=root)
+        return Planner(config).plan()
+
+    return planned
+
+
+@pytest.mark.parametrize("paper", [path.stem for path in PAPERS if not path.stem.startswith("ass-")])
+def test_every_paper_plans_on_the_real_layout(plan, paper):
+    runs = plan(paper)
+    source = paper.rpartition("-")[2]
+    assert {run.seed for run in runs} == {0, 1, 2}
+    for run in runs:
+        prepared = {
+            (stage.data["dataset_name"], stage.data["split"], stage.parameters["labels"])
+            for stage in in_order(run.all_stages())
+            if stage.kind == "prepare"
+        }
+        assert prepared == {
+            (source, "train", "working"),
+            ("cityscapes", "train", "none"),
+            ("cityscapes", "val", "native"),
+        }
+        assert run.evaluates
+
+
+@pytest.mark.parametrize("source", ["gta5", "synthia"])
+def test_ass_plans_with_a_subset_of_labels(plan, tmp_path, source):
+    """100 labelled images of 5 are an error; 2 are a plan."""
+    shutil.copytree(CONFIG, tmp_path / "config")
+    file = tmp_path / f"config/experiments/paper-ass-{source}.yaml"
+    file.write_text(file.read_text().replace("count: 100", "count: 2"))
+    (first, *_) = plan(f"ass-{source}", tmp_path / "config")
+    subset = first.stages["inter"].parents["labelled"]
+    assert len(subset.parameters["names"]) == 2
+    assert first.stages["inter"].parameters["steps"] == 150_000
+
+
+def published(plan, paper, stage, experiment=None):
+    """Parameters of one training stage of a paper."""
+    run = next(run for run in plan(paper) if experiment in (None, run.experiment))
+    return run.stages[stage].parameters
+
+
+@pytest.mark.parametrize(
+    ("paper", "stage", "steps", "horizon", "size"),
+    [
+        ("intrada-gta5", "inter", 120_000, 250_000, (1280, 720)),
+        ("intrada-gta5", "intra", 120_000, 250_000, (1280, 720)),
+        ("intrada-synthia", "intra", 90_000, 90_000, (1280, 760)),
+        ("intrada-synscapes", "inter", 120_000, 250_000, (1280, 640)),
+        ("advent-gta5", "inter", 120_000, 250_000, (1280, 720)),
+        ("advent-synthia", "inter", 90_000, 90_000, (1280, 760)),
+        ("adaptseg-gta5", "inter", 150_000, 250_000, (1280, 720)),
+        ("plca-gta5", "inter", 10_416, 11_160, None),
+        ("plca-synthia", "inter", 2_976, 3_720, None),
+        ("cbst-gta5", "source", 100_000, None, None),
+    ],
+)
+def test_published_schedules_and_sizes(plan, paper, stage, steps, horizon, size):
+    run = plan(paper)[0]
+    parameters = run.stages[stage].parameters
+    assert (parameters["steps"], parameters["horizon"]) == (steps, horizon)
+    (prepared,) = {
+        tuple(one.parameters["size"] or ()) or None
+        for one in in_order(run.all_stages())
+        if one.kind == "prepare" and one.data["dataset_name"] == paper.rpartition("-")[2]
+    }
+    assert prepared == size
+
+
+def test_intrada_as_published(plan):
+    inter = published(plan, "intrada-gta5", "inter")
+    assert inter["optimiser"] == {
+        "kind": "sgd",
+        "lr": 2.5e-4,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "head_lr_mult": 10.0,
+        "backbone_lr_mult": 1.0,
+    }
+    assert inter["objective"]["adversarial_weight"] == 1e-3
+    assert inter["objective"]["adversarial_aux_weight"] == 2e-4
+    assert inter["objective"]["aux_weight"] == 0.1
+    assert (inter["batch"], inter["power"], inter["augmentation"]) == (1, 0.9, {})
+    assert inter["network"]["levels"] == "multi"
+    (run, *_) = plan("intrada-gta5")
+    assert run.stages["split"].parameters["lambda"] == 0.67
+    # The second stage starts from ImageNet too, not from the first.
+    assert set(run.stages["intra"].parents) == {"source", "source_labels", "target", "target_part"}
+    assert run.stages["intra"].parameters["network"]["weights"] is not None
+
+
+def test_advent_shares_the_first_stage_of_intrada(plan):
+    advent = {run.experiment: run for run in plan("advent-gta5") if run.seed == 0}
+    (intrada, *_) = plan("intrada-gta5")
+    assert advent["paper-advent-gta5"].stages["inter"].key == intrada.stages["inter"].key
+
+
+def test_crst_as_published(plan):
+    runs = {run.experiment: run for run in plan("crst-gta5") if run.seed == 0}
+    mrkld = runs["paper-mrkld-gta5"].stages["round2"].parameters["objective"]
+    assert (mrkld["regulariser"], mrkld["alpha"], mrkld["source_portion"]) == ("mrkld", 0.1, 0.03)
+    lrent = runs["paper-lrent-gta5"].stages
+    assert lrent["labels3"].parameters["soft_alpha"] == 0.25
+    assert "round3" in lrent and "round4" not in lrent
+    synthia = {run.experiment: run for run in plan("crst-synthia") if run.seed == 0}
+    last = synthia["paper-mrkld-synthia"].stages["round5"].parameters
+    assert last["objective"]["source_portion"] == 0.02
+    assert last["augmentation"]["target"]["crop"] == [900, 600]
+
+
+def tiny(folder, paper):
+    """The paper's configuration with small pictures, the demo's network, two steps and one seed."""
+    shutil.copytree(CONFIG, folder / "config")
+    for path in (folder / "config/tasks").glob("*-cityscapes.yaml"):
+        path.write_text(re.sub(r"size: \[\d+, \d+\]", "size: [64, 48]", path.read_text()))
+    overlay = yaml.safe_load((folder / f"config/papers/{paper}.yaml").read_text())
+    for name in overlay["experiments"]:
+        path = folder / f"config/experiments/{name}.yaml"
+        text = path.read_text().replace("seeds: [0, 1, 2]", "seeds: [0]")
+        path.write_text(re.sub(r"network: .*", "network: small", text))
+    overlay["set"] = {"train": {"steps": 2, "horizon": None, "snapshots": 1}, "select": {"images": 2}}
+    overlay["run"] = {"device": "cpu", "threads": 1, "workers": 0}
+    (folder / f"config/papers/{paper}.yaml").write_text(yaml.safe_dump(overlay))
+
+
+@pytest.fixture
+def process_settings():
+    """Stages own their process; a test process takes back what they set."""
+    logger = logging.getLogger("pipeline")
+    before = (logger.level, logger.propagate, list(logger.handlers))
+    threads, exact = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    logger.setLevel(before[0])
+    logger.propagate, logger.handlers = before[1], before[2]
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(exact)
+
+
+@pytest.mark.parametrize("paper", ["intrada-gta5", "intrada-synthia"])
+def test_a_paper_runs_two_steps_on_tiny_files(data, monkeypatch, tmp_path, process_settings, paper):
+    """From the real formats to metrics, with no label of the target's training images on the disk."""
+    monkeypatch.setenv("SEGADAPT_DATA", str(data))
+    tiny(tmp_path, paper)
+    config = load_config([tmp_path / f"config/papers/{paper}.yaml"], root=tmp_path / "config")
+    (run,) = Planner(config).plan()
+    write_stage_files(config, [run], tmp_path / "results")
+    for stage in in_order(run.all_stages()):
+        log = tmp_path / f"{stage.key}.log"
+        assert run_stage(tmp_path / f"results/stages/{stage.key}.json", log) == 0, log.read_text()
+    stage = run.evaluates["intra"]
+    metrics = read_json(tmp_path / "results" / stage.rule / stage.key / "metrics.json")
+    assert metrics["images"] == 2
+    assert metrics["last"]["step"] == 2
+    # Labels are scored at their own size; SYNTHIA's sixteen classes leave out terrain, truck and train.
+    left_out = (22, 27, 31) if "synthia" in paper else ()
+    labels = np.stack([stripes(CITYSCAPES_IDS, (128, 64), number) for number in range(2)])
+    assert metrics["last"]["pixels"] == labels.size - np.isin(labels, left_out).sum()
+    assert set(metrics["last"]["subsets"]) == ({"synthia13"} if left_out else {"synthia13", "synthia16"})

@@ -1,0 +1,188 @@
+"""Stage files: content, written only when changed; and what the Snakefile reads of them."""
+
+import json
+import os
+import re
+from types import SimpleNamespace
+
+import pytest
+from shop import by_key
+
+from pipeline.config.load import load_config
+from pipeline.plan import workflow
+from pipeline.plan.files import stage_record
+
+
+@pytest.fixture
+def here(shop, monkeypatch):
+    """The shop, planned from its own folder as Snakemake does it."""
+    monkeypatch.chdir(shop.root.parent)
+    return shop
+
+
+def record(shop, name):
+    return json.loads((shop.results / "stages" / f"{name}.json").read_text())
+
+
+def stamps(shop):
+    return {path.name: path.stat().st_mtime_ns for path in (shop.results / "stages").iterdir()}
+
+
+def age(shop):
+    for path in (shop.results / "stages").iterdir():
+        os.utime(path, ns=(10**18, 10**18))
+
+
+def rewritten(shop):
+    return {name for name, stamp in stamps(shop).items() if stamp != 10**18}
+
+
+def test_a_file_for_every_stage_experiment_and_the_report(shop):
+    runs = shop.publish()
+    names = {f"{key}.json" for key in by_key(runs)} | {"experiment-main-seed0.json", "report.json"}
+    assert set(stamps(shop)) == names
+
+
+def test_a_stage_file_holds_all_that_a_job_needs(shop):
+    (run,) = shop.publish(run={"threads": 3})
+    split = run.stages["split"]
+    assert record(shop, split.key) == {
+        "key": split.key,
+        "digest": split.digest,
+        "kind": "split",
+        "rule": "split",
+        "label": "split-tiny-s0",
+        "seed": None,
+        "parents": {"ranking": {"key": run.stages["ranking"].key, "rule": "rank"}},
+        "parameters": {"lambda": 0.67, "ranking": "plain", "determinism": "exact"},
+        "data": {},
+        "hashed": dict(split.hashed),
+        "run": load_config(root=shop.root, overrides={"run": {"threads": 3}}).settings.run.model_dump(
+            mode="json"
+        ),
+    }
+    assert record(shop, run.stages["intra"].key)["seed"] == 0
+
+
+def test_a_prepare_stage_file_names_dataset_and_taxonomy(shop):
+    stages = by_key(shop.publish())
+    key = next(key for key in stages if key.startswith("prepare-streets-rendered"))
+    data = record(shop, key)["data"]
+    assert (data["dataset_name"], data["split"]) == ("streets-rendered", "train")
+    assert data["dataset"]["splits"]["train"] == {"count": 4}
+    assert data["taxonomy"]["name"] == "camvid11"
+
+
+def test_the_experiment_file_is_the_view_for_people(shop):
+    (run,) = shop.publish()
+    found = record(shop, "experiment-main-seed0")
+    assert [stage["name"] for stage in found["stages"]] == [
+        "source",
+        "inter",
+        "ranking",
+        "split",
+        "labels",
+        "intra",
+    ]
+    assert [stage["method"] for stage in found["stages"]] == [
+        "supervised",
+        "advent",
+        None,
+        None,
+        None,
+        "advent",
+    ]
+    assert found["final"] == "intra" and found["metric"] == "miou" and found["title"] == "IntraDA"
+    assert found["evaluates"]["intra"] == {"key": run.evaluates["intra"].key, "rule": "evaluate"}
+
+
+def test_rules_follow_kind_and_method(shop):
+    shop.experiment("main", "intrada-cbst")
+    rules = {name: stage.rule for name, stage in shop.run().stages.items()}
+    assert rules == {
+        "source": "pretrain",
+        "inter": "adapt",
+        "ranking": "rank",
+        "split": "split",
+        "easy": "pseudolabel",
+        "intra": "adapt",
+        **{f"labels{n}": "pseudolabel" for n in (1, 2, 3)},
+        **{f"round{n}": "selftrain" for n in (1, 2, 3)},
+    }
+
+
+def test_planning_again_writes_nothing(shop):
+    shop.publish()
+    age(shop)
+    shop.publish()
+    assert rewritten(shop) == set()
+
+
+def test_an_edit_adds_files_and_rewrites_only_the_experiments(shop):
+    before = set(by_key(shop.publish()))
+    age(shop)
+    shop.experiment("main", set={"split": {"lambda": 0.5}})
+    after = set(by_key(shop.publish()))
+    assert rewritten(shop) == {f"{key}.json" for key in after - before} | {"experiment-main-seed0.json"}
+    assert {f"{key}.json" for key in before} <= set(stamps(shop)), "files of earlier plans stay"
+
+
+def test_a_run_setting_rewrites_files_in_place(shop):
+    first = set(by_key(shop.publish()))
+    age(shop)
+    assert set(by_key(shop.publish(run={"workers": 0}))) == first
+    assert rewritten(shop) == {f"{key}.json" for key in first}
+
+
+def test_no_temporary_file_stays(shop):
+    shop.publish()
+    assert [path for path in (shop.results / "stages").iterdir() if path.suffix != ".json"] == []
+
+
+def test_records_are_plain_json_with_sorted_keys(shop):
+    (run,) = shop.publish()
+    path = shop.results / "stages" / f"{run.stages['intra'].key}.json"
+    assert path.read_text() == json.dumps(json.loads(path.read_text()), indent=1, sort_keys=True) + "\n"
+    assert stage_record(run.stages["intra"], {})["parameters"]["method"] == "advent"
+
+
+def test_snakemake_is_told_parents_and_figures_by_key(here):
+    workflow.write_plan([], {})
+    (run,) = here.runs()
+    split = run.stages["split"]
+    assert workflow.parents_of(SimpleNamespace(key=split.key)) == [
+        f"results/rank/{run.stages['ranking'].key}/artifact.json"
+    ]
+    figures = workflow.figures_of(SimpleNamespace(experiment="main", seed="0"))
+    named = [*run.stages.values(), *run.selects.values(), *run.evaluates.values()]
+    assert set(figures) == {f"results/{stage.rule}/{stage.key}/artifact.json" for stage in named}
+    assert len(figures) == len(set(figures))
+
+
+def test_the_report_covers_the_selected_experiments_and_seeds(here):
+    here.experiment("main", seeds=[0, 2])
+    here.experiment("other", "advent")
+    workflow.write_plan([], {"experiments": "other,main"})
+    assert workflow.selected_metrics(None) == [
+        "results/experiments/other/seed0/metrics.json",
+        "results/experiments/main/seed0/metrics.json",
+        "results/experiments/main/seed2/metrics.json",
+    ]
+    workflow.write_plan([], {"experiments": "[main]"})
+    assert [run["experiment"] for run in record(here, "report")["runs"]] == ["main", "main"]
+
+
+def test_every_key_matches_the_snakefiles_constraint(shop):
+    text = (shop_repository() / "workflow" / "Snakefile").read_text()
+    constraint = re.search(r'key=r"(.+)"', text)
+    assert constraint is not None
+    pattern = re.compile(constraint[1] + r"\Z")
+    shop.experiment("main", "intrada-cbst", seeds=[0, 12])
+    keys = by_key(shop.runs())
+    assert keys and all(pattern.match(key) for key in keys)
+
+
+def shop_repository():
+    from shop import SHIPPED
+
+    return SHIPPED.parent
