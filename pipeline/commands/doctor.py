@@ -1,0 +1,228 @@
+"""`doctor`: what is here to work with: software, devices, room on the disk, and every configured dataset.
+
+python -m pipeline doctor [--configfile FILE]
+
+The selected experiments' datasets and weights are checked as the run will use them; the exit code is 1 when
+one of them is unusable. The others are only looked for. Nothing but file names and headers is read.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from pipeline.artifacts.errors import SegadaptError
+from pipeline.artifacts.files import sha256_file
+from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
+from pipeline.config.load import Config
+from pipeline.config.models import DomainSplit
+from pipeline.data.decoding import picture_size
+from pipeline.data.items import Listing
+from pipeline.data.raw_ids import expanded_root
+from pipeline.data.spec import DatasetSpec, list_split
+from pipeline.networks.parameters import WeightsParameters
+from pipeline.plan.files import RESULTS
+
+SOFTWARE = ("torch", "torchvision", "snakemake", "numpy", "pillow", "safetensors", "pydantic")
+SHOWN = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_configuration_arguments(parser)
+
+
+@dataclass
+class Finding:
+    """What was found of one dataset: lines to show, what makes it unusable, and whether any of it is here."""
+
+    name: str
+    lines: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    present: bool = False
+
+
+@dataclass(frozen=True)
+class Use:
+    """A split of a dataset that a selected experiment reads, with labels or without."""
+
+    part: DomainSplit
+    with_labels: bool
+    taxonomy: str
+    asked_by: str
+
+
+def uses(config: Config) -> list[Use]:
+    """Every split that the selected experiments read; a target's training labels are there for oracles only."""
+    found: list[Use] = []
+    for name, experiment in config.experiments.items():
+        task = config.library.task(experiment.task, f"experiment {name}")
+        origin = f"task {experiment.task}"
+        found += [Use(part, True, task.taxonomy, origin) for part in task.source]
+        recipe = config.library.recipe(experiment.recipe, f"experiment {name}")
+        oracle = any("task.target_labels" in entry.values() for entry in recipe.stages.values())
+        found.append(Use(task.target, oracle, task.taxonomy, origin))
+        if task.evaluate is not None:
+            found.append(Use(task.evaluate, True, task.taxonomy, origin))
+    return list(dict.fromkeys(found))
+
+
+def examine_used(config: Config, use: Use, finding: Finding) -> None:
+    """Check a split as the run will read it, and note what would stop the run."""
+    try:
+        spec = config.library.dataset(use.part.dataset, use.asked_by)
+        listing = list_split(spec, use.part.split, use.with_labels)
+        if use.with_labels:
+            spec.lookup(config.library.taxonomy(use.taxonomy, use.asked_by))
+    except SegadaptError as error:
+        finding.faults.append(str(error))
+        return
+    finding.present = True
+    finding.lines.append(told_split(spec, listing))
+    finding.faults += faults_of(listing)
+
+
+def examine_other(config: Config, name: str, finding: Finding) -> None:
+    """Look for every split of a dataset that no selected experiment reads."""
+    try:
+        spec = config.library.dataset(name, "doctor")
+        if spec.format != "streets":
+            spec.resolved_root()
+    except SegadaptError as error:
+        finding.lines.append(f"not here: {error}")
+        return
+    for split in spec.split_names():
+        try:
+            listing = list_split(spec, split, spec.split(split).has_labels)
+        except SegadaptError as error:
+            finding.lines.append(f"{split}: not here: {error}")
+            continue
+        finding.present = True
+        finding.lines.append(told_split(spec, listing))
+        finding.lines += [f"{split}: {fault}" for fault in faults_of(listing)]
+
+
+def told_split(spec: DatasetSpec, listing: Listing) -> str:
+    """Count of a split against the published one, and the size of its first image."""
+    count, expected = len(listing.items), spec.expected.get(listing.split)
+    text = f"{listing.split}: {count:,} images" + ", labelled" * listing.with_labels
+    if expected is not None:
+        text += " (as published)" if count == expected else f", PUBLISHED: {expected:,}"
+    first = listing.items[0] if listing.items else None
+    if spec.format == "files" and first is not None:
+        try:
+            width, height = picture_size(first.image)
+            text += f", {width}x{height}"
+        except SegadaptError as error:
+            text += f", first image: {error}"
+    return text
+
+
+def faults_of(listing: Listing) -> list[str]:
+    """What `prepare` would refuse, as far as names and headers show it; the first of each kind."""
+    shown = [f"{bad.path}: {bad.reason}" for bad in listing.problems[:SHOWN]]
+    more = len(listing.problems) - len(shown)
+    return shown + ([f"... and {more} more such files"] if more > 0 else [])
+
+
+def examine_weights(weights: WeightsParameters) -> tuple[str, bool]:
+    """What is known of a network's initial weights, and whether they are usable."""
+    if weights.source == "torchvision" or weights.source.startswith(("http://", "https://")):
+        return f"{weights.source}: fetched once when first used, where there is a network", True
+    try:
+        path = Path(expanded_root(weights.source, "weights")).expanduser()
+    except SegadaptError as error:
+        return str(error), False
+    if not path.is_file():
+        return f"{weights.source}: there is no file {path}; docs/networks.md says where to get it", False
+    if weights.sha256 is not None and sha256_file(path) != weights.sha256:
+        return f"{path}: not the file that the configuration names (its SHA-256 is another)", False
+    return f"{path}: found" + ", checksum agrees" * (weights.sha256 is not None), True
+
+
+def machine_lines() -> Iterator[str]:
+    """Software, processors, memory, GPUs, room on the disk."""
+    import torch
+
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in SOFTWARE)
+    yield f"software: Python {platform.python_version()}, {versions}"
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield f"machine:  {platform.system()} {platform.machine()}, {cores} cores, {memory:.1f} GiB memory"
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            facts = torch.cuda.get_device_properties(index)
+            yield f"device:   cuda:{index}, {facts.name}, {facts.total_memory / 2**30:.0f} GiB"
+    else:
+        yield f"device:   cpu (torch {torch.__version__} sees no GPU; built for CUDA {torch.version.cuda or 'none'})"
+    place = next(folder for folder in (RESULTS.absolute(), *RESULTS.absolute().parents) if folder.is_dir())
+    yield f"room:     {shutil.disk_usage(place).free / 2**30:.1f} GiB free for {RESULTS.absolute()}"
+
+
+def told_settings(config: Config) -> str:
+    """How the selected experiments will be run."""
+    run = config.settings.run
+    return (
+        f"run:      experiments {', '.join(config.experiments)}; device {run.device}, {run.threads} threads, "
+        f"{run.workers} loader workers, determinism {config.settings.determinism}"
+    )
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Print everything; exit code 1 when something that the selected experiments need is unusable."""
+    config = chosen_configuration(arguments)
+    for line in (*machine_lines(), told_settings(config)):
+        print(line)
+    data = os.environ.get("SEGADAPT_DATA")
+    print(f"SEGADAPT_DATA: {data or 'not set; the shipped dataset files look for their folders below it'}")
+    findings: dict[str, Finding] = {}
+    for use in uses(config):
+        finding = findings.setdefault(use.part.dataset, Finding(use.part.dataset))
+        examine_used(config, use, finding)
+    print("\nDatasets of the selected experiments:")
+    for finding in findings.values():
+        _show(config, finding)
+    wrong = [finding.name for finding in findings.values() if finding.faults]
+    wrong += _show_weights(config)
+    print("\nOther datasets:")
+    for name in config.library.datasets():
+        if name not in findings:
+            other = Finding(name)
+            examine_other(config, name, other)
+            _show(config, other)
+    print("\nUnusable: " + ", ".join(wrong) if wrong else "\nThe selected experiments can run.")
+    return 1 if wrong else 0
+
+
+def _show(config: Config, finding: Finding) -> None:
+    state = "UNUSABLE" if finding.faults else "ok" if finding.present else "-"
+    print(f"  {finding.name} [{state}] {_root(config, finding.name)}")
+    for line in dict.fromkeys(finding.lines):
+        print(f"      {line}")
+    for fault in dict.fromkeys(finding.faults):
+        print(f"      WRONG: {fault}")
+
+
+def _root(config: Config, name: str) -> str:
+    try:
+        spec = config.library.dataset(name, "doctor")
+    except SegadaptError:
+        return ""
+    return "built in" if spec.format == "streets" else spec.root
+
+
+def _show_weights(config: Config) -> list[str]:
+    """Show the weights that the selected experiments' networks start from; returns the unusable ones' networks."""
+    names = dict.fromkeys(experiment.network for experiment in config.experiments.values())
+    wrong = []
+    for name in names:
+        weights = config.library.network(name, "doctor").weights
+        if weights is not None:
+            text, usable = examine_weights(weights)
+            print(f"  weights of network {name} [{'ok' if usable else 'UNUSABLE'}]\n      {text}")
+            wrong += [] if usable else [f"weights of {name}"]
+    return wrong

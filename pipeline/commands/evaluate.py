@@ -1,0 +1,227 @@
+"""`evaluate`: score a finished model on any labelled dataset; prints the table and writes JSON.
+
+python -m pipeline evaluate --model results/experiments/demo/seed0/model --dataset streets-camera --split val
+python -m pipeline evaluate --model MODEL --dataset camvid --split val --class-map map.yaml --out scores.json
+
+Images are prepared as for training, at the model's size unless `--size` is given, and kept under results/;
+logits are brought to each label's own size. A dataset of other classes needs a class map, `docs/own-data.md`.
+"""
+
+import argparse
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+from tqdm import tqdm
+
+from pipeline.artifacts.errors import ConfigError, SegadaptError
+from pipeline.artifacts.files import write_json
+from pipeline.artifacts.folder import ArtifactFolder
+from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
+from pipeline.config.load import Config
+from pipeline.config.models import DomainSplit
+from pipeline.config.validation import nearest
+from pipeline.config.yaml_files import read_yaml
+from pipeline.data.spec import DatasetSpec
+from pipeline.data.taxonomy import IGNORE_NAME, Taxonomy
+from pipeline.plan.datasets import DataPlanner
+from pipeline.plan.files import RESULTS, stage_folder, stage_record
+from pipeline.stages.parameters import TestMode
+
+if TYPE_CHECKING:
+    from pipeline.inference.prediction import Model
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--model", type=Path, required=True, metavar="FOLDER", help="a model folder")
+    parser.add_argument("--dataset", required=True, metavar="NAME", help="a file in config/datasets/")
+    parser.add_argument("--split", default="val", help="a labelled split of it (default: val)")
+    parser.add_argument(
+        "--class-map", type=Path, metavar="FILE", help="YAML: model class -> dataset class, or `ignore`"
+    )
+    parser.add_argument(
+        "--size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="input size (default: the model's own)"
+    )
+    parser.add_argument(
+        "--test-mode", default="plain", choices=get_args(TestMode), help="how logits are made"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="write all figures there")
+    add_configuration_arguments(parser)
+
+
+@dataclass(frozen=True)
+class ClassPlan:
+    """What is scored: the taxonomy of the labels, and for each of its classes the model's that stand for it."""
+
+    taxonomy: Taxonomy
+    groups: tuple[tuple[int, ...], ...]
+
+
+def dataset_classes(spec: DatasetSpec) -> list[str]:
+    """The classes that a dataset file names, in its order, without `ignore`."""
+    return [name for name in dict.fromkeys(spec.raw_classes().values()) if name != IGNORE_NAME]
+
+
+def same_classes(model: Taxonomy, spec: DatasetSpec) -> ClassPlan:
+    """The model's own classes; ConfigError with both lists when the dataset has others.
+
+    Where the dataset lacks some of the model's, their mean over the ones it has becomes a subset.
+    """
+    classes = dataset_classes(spec)
+    unknown = [name for name in classes if name not in (*model.names, *model.ignored)]
+    if unknown:
+        raise ConfigError(
+            f"{spec.where_it_is}: its classes are not the model's: {', '.join(unknown)}.\n"
+            f"model:   {', '.join(model.names)}\ndataset: {', '.join(classes)}\n"
+            "Give --class-map FILE, a YAML file with a line `model class: dataset class` for every class of the "
+            "model (`ignore` for one without a counterpart)"
+        )
+    labelled = tuple(name for name in model.names if name in classes)
+    groups = tuple((index,) for index in range(model.num_classes))
+    if len(labelled) == model.num_classes:
+        return ClassPlan(model, groups)
+    subsets = {**model.subsets, "labelled classes": labelled}
+    return ClassPlan(model.model_copy(update={"subsets": subsets}), groups)
+
+
+def mapped_classes(model: Taxonomy, spec: DatasetSpec, path: Path) -> ClassPlan:
+    """The dataset's classes that a class map leads to; the other ones count nowhere.
+
+    ConfigError for a class that either side does not have, or a model's class that is left out.
+    """
+    classes = dataset_classes(spec)
+    entries = {str(key): str(value) for key, value in read_yaml(path).items()}
+    for name, target in entries.items():
+        if name not in model.names:
+            raise ConfigError(f"{path}: {name}: no class of the model; {nearest(name, model.names)}")
+        if target not in (*classes, IGNORE_NAME):
+            raise ConfigError(f"{path}: {name}: found {target!r}; {nearest(target, [*classes, IGNORE_NAME])}")
+    missing = [name for name in model.names if name not in entries]
+    if missing:
+        raise ConfigError(
+            f"{path}: no line for {', '.join(missing)}; name a dataset class or `{IGNORE_NAME}` for each class of "
+            f"the model. Dataset classes: {', '.join(classes)}"
+        )
+    reached = [name for name in classes if name in entries.values()]
+    if len(reached) < 2:
+        raise ConfigError(f"{path}: leads to {len(reached)} dataset classes; at least 2 can be told apart")
+    groups = tuple(
+        tuple(model.index(name) for name, target in entries.items() if target == wanted) for wanted in reached
+    )
+    taxonomy = Taxonomy.model_validate(
+        {
+            "name": f"{spec.name} by {path.name}",
+            "classes": [
+                {"name": name, "color": model.classes[group[0]].color}
+                for name, group in zip(reached, groups, strict=True)
+            ],
+            "ignored": [name for name in classes if name not in reached],
+        }
+    )
+    return ClassPlan(taxonomy, groups)
+
+
+def prepared(config: Config, part: DomainSplit, taxonomy: Taxonomy) -> ArtifactFolder:
+    """The split's cache with labels at their own size, made now unless it is there; SegadaptError when it fails."""
+    from pipeline.stages.runner import run_stage
+
+    stage = DataPlanner(config).prepare(part, taxonomy, "native", "--dataset")
+    path = RESULTS / "stages" / f"{stage.key}.json"
+    write_json(path, stage_record(stage, config.settings.run.model_dump(mode="json")))
+    code = run_stage(path, None)
+    if code:
+        raise SegadaptError(f"the images could not be prepared (exit code {code}); see above")
+    return ArtifactFolder(stage_folder(RESULTS, stage))
+
+
+def score(
+    model: "Model", plan: ClassPlan, folder: ArtifactFolder, test_mode: str, config: Config
+) -> dict[str, Any]:
+    """All figures of one pass over a cache, with the confusion matrix."""
+    from pipeline.data.cache import Cache
+    from pipeline.inference.class_maps import MappedConfusionMeasure
+    from pipeline.inference.passes import PassSettings, run_pass
+    from pipeline.inference.test_modes import build_test_mode
+    from pipeline.stages.evaluate import figures
+
+    cache = Cache(folder.path)
+    assert cache.labels is not None
+    measure = MappedConfusionMeasure(cache.labels, plan.groups)
+    with tempfile.TemporaryDirectory(prefix="segadapt-") as state, tqdm(unit="image", disable=None) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        settings = PassSettings(Path(state), parts=config.settings.run.parts, progress=show)
+        matrix = run_pass(measure, model.network, build_test_mode(test_mode), cache.images, settings)
+    return {"images": len(cache), **figures(matrix, plan.taxonomy), "confusion": matrix.tolist()}
+
+
+def table(result: dict[str, Any]) -> str:
+    """The figures as aligned text: a line per class, then the means."""
+    shares = np.asarray(result["confusion"]).sum(axis=1) / max(1, result["pixels"])
+    width = max(len(name) for name in ("pixel accuracy", *result["iou"], *result["subsets"])) + 8
+
+    def shown(value: float | None) -> str:
+        return "-" if value is None else f"{value:.2f}"
+
+    lines = [f"{'class':<{width}}{'IoU':>8}{'Dice':>8}{'of labels':>11}"]
+    lines += [
+        f"{name:<{width}}{shown(result['iou'][name]):>8}{shown(result['dice'][name]):>8}{share:>11.1%}"
+        for name, share in zip(result["iou"], shares, strict=True)
+    ]
+    lines.append(f"{'mean IoU':<{width}}{shown(result['miou_present']):>8}")
+    for name, subset in result["subsets"].items():
+        lines.append(f"{f'mean of {name}':<{width}}{shown(subset['miou_present']):>8}")
+    lines.append(f"{'pixel accuracy':<{width}}{shown(result['pixel_accuracy']):>8}")
+    return "\n".join(lines)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Prepare, score, print, write; exit code 0."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    config = chosen_configuration(arguments)
+    spec = config.library.dataset(arguments.dataset, "--dataset")
+    from pipeline.inference.prediction import load_model
+    from pipeline.training.devices import choose_device, configure_determinism
+
+    configure_determinism(config.settings.determinism == "exact", config.settings.run.threads)
+    model = load_model(arguments.model, choose_device(config.settings.run.device))
+    plan = (
+        same_classes(model.taxonomy, spec)
+        if arguments.class_map is None
+        else mapped_classes(model.taxonomy, spec, arguments.class_map)
+    )
+    size = tuple(arguments.size or model.working_size)
+    part = DomainSplit.model_validate({"dataset": arguments.dataset, "split": arguments.split, "size": size})
+    folder = prepared(config, part, plan.taxonomy)
+    result = {
+        "model": str(arguments.model),
+        "provenance": model.meta.get("provenance"),
+        "dataset": arguments.dataset,
+        "split": arguments.split,
+        "size": list(size),
+        "test_mode": arguments.test_mode,
+        "data": folder.load()["digest"],
+        # The order of the confusion matrix: rows are labels, columns predictions.
+        "classes": list(plan.taxonomy.names),
+        "class_map": {
+            name: [model.taxonomy.names[index] for index in group]
+            for name, group in zip(plan.taxonomy.names, plan.groups, strict=True)
+        },
+        **score(model, plan, folder, arguments.test_mode, config),
+    }
+    print(table(result))
+    print(
+        f"{result['images']} images of {arguments.dataset} {arguments.split}, input {size[0]}x{size[1]}, "
+        f"test mode {arguments.test_mode}"
+    )
+    if arguments.out is not None:
+        write_json(arguments.out, result)
+        print(f"written: {arguments.out}")
+    return 0

@@ -1,0 +1,121 @@
+"""`suggest`: which target images to label next, as a list and a contact sheet.
+
+python -m pipeline suggest --experiment streets-intrada --count 20 --out config/lists/mine.txt
+
+Trains and ranks first what the experiment has not finished. Then put labels beside the images, name the list as
+`labelled: {names: lists/mine.txt}` in a task or experiment, and run it.
+"""
+
+import argparse
+from pathlib import Path
+
+from pipeline.artifacts.errors import ConfigError
+from pipeline.artifacts.files import write_text
+from pipeline.artifacts.folder import ArtifactFolder
+from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
+from pipeline.commands.start import run_workflow
+from pipeline.config.load import Config
+from pipeline.config.models import Task
+from pipeline.config.validation import validated
+from pipeline.plan.files import RESULTS, stage_folder, write_stages
+from pipeline.plan.stage import Stage
+from pipeline.stages.parameters import SuggestParameters
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    fields = SuggestParameters.model_fields
+    parser.add_argument(
+        "--experiment", required=True, metavar="NAME", help="whose last ranking, or last model, to use"
+    )
+    parser.add_argument(
+        "--seed", type=int, metavar="K", help="which of its seeds (default: the first of them)"
+    )
+    parser.add_argument(
+        "--count",
+        type=int,
+        metavar="N",
+        default=fields["count"].default,
+        help=f"{fields['count'].description} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--candidates",
+        type=float,
+        metavar="SHARE",
+        default=fields["candidates"].default,
+        help=f"{fields['candidates'].description} (default: %(default)s)",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="copy the list there, e.g. below config/")
+    parser.add_argument("--cores", default="all", help="CPU cores for Snakemake (default: all)")
+    add_configuration_arguments(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run what is missing, then print where list and sheet lie and what to do with them."""
+    from pipeline.plan.planner import Planner
+
+    values = {"count": arguments.count, "candidates": arguments.candidates}
+    parameters = validated(SuggestParameters, values, "--count, --candidates")
+    arguments.config = [*arguments.config, f"experiments={arguments.experiment}"]
+    config = chosen_configuration(arguments)
+    _, stage = Planner(config).suggestion(arguments.experiment, parameters, arguments.seed)
+    folder = stage_folder(RESULTS, stage)
+    if not ArtifactFolder(folder).is_whole():
+        write_stages(config, [stage], RESULTS)
+        if code := _make(stage, arguments):
+            return code
+    from pipeline.stages.suggest import LIST, SHEET, TABLE
+
+    names = (folder / LIST).read_text(encoding="utf-8")
+    if arguments.out is not None:
+        _copy(names, arguments.out)
+    print(f"{names.count(chr(10))} images to label, hard and unlike each other")
+    for word, file in (("list", LIST), ("table", TABLE), ("sheet", SHEET)):
+        print(f"  {word:6}{folder / file}")
+    task = config.library.task(config.experiments[arguments.experiment].task, config.origin)
+    print(_what_to_do(config, task, arguments.out))
+    return 0
+
+
+def _make(stage: Stage, arguments: argparse.Namespace) -> int:
+    """Run the stage here if its parents are finished, else all that is missing as a workflow; the exit code."""
+    parents = [stage_folder(RESULTS, parent) / "artifact.json" for parent in stage.parents.values()]
+    if not all(path.is_file() for path in parents):
+        return run_workflow(arguments, str(stage_folder(RESULTS, stage) / "artifact.json"))
+    # Imported late: it imports torch, and a mistake should be told at once.
+    from pipeline.stages.runner import run_stage
+
+    log = Path("logs") / stage.rule / f"{stage.key}.log"
+    return run_stage(RESULTS / "stages" / f"{stage.key}.json", log)
+
+
+def _copy(names: str, path: Path) -> None:
+    """Write the list, but never over another one: labels may have been drawn for it."""
+    if path.exists() and path.read_text(encoding="utf-8") != names:
+        raise ConfigError(f"--out {path}: holds another list; name a new file, or remove this one")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, names)
+
+
+def _what_to_do(config: Config, task: Task, out: Path | None) -> str:
+    spec = config.library.dataset(task.target.dataset, config.origin)
+    labels = spec.split(task.target.split).labels
+    key = f"splits.{task.target.split}.labels"
+    if spec.format != "files":
+        place = f"dataset {task.target.dataset} has their labels"
+    elif labels is None:
+        place = f"draw their labels and say in {spec.where_it_is} where they lie ({key}), and their ids"
+    else:
+        place = f"draw their labels as {spec.resolved_root() / labels} ({key} of {spec.where_it_is})"
+    named = "lists/FILE.txt"
+    if out is not None and out.resolve().is_relative_to(config.library.root.resolve()):
+        named = out.resolve().relative_to(config.library.root.resolve()).as_posix()
+        copy = ""
+    else:
+        copy = f"copy the list to {config.library.root / named} and "
+    return (
+        f"next: 1. {place}\n"
+        f"      2. {copy}write `labelled: {{names: {named}}}` in an experiment or its task\n"
+        "      3. run it with a recipe that reads labelled target images (ass, joint-ce, target-only):\n"
+        "         python -m pipeline start --config experiments=NAME"
+    )

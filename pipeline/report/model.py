@@ -1,0 +1,161 @@
+"""What a report shows, as plain data: the stage `report` fills it, the page and the tables read it.
+
+All scores are in percent. A score always belongs to a selection, the rule that picked the snapshot:
+`last` (the final step, the headline figure), `label_free` (chosen on unlabelled target images) and
+`oracle_best` (chosen with evaluation labels, so never a result; only for comparison with papers that did it).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+SELECTIONS = ("last", "label_free", "oracle_best")
+TaskKind = Literal["segmentation", "binary", "classification"]
+HEADLINE: dict[TaskKind, str] = {"segmentation": "mIoU", "binary": "Dice", "classification": "accuracy"}
+"""The metric that a task of each kind is judged by; a name in `Score.metrics`."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One evaluated snapshot.
+
+    `metrics`: percent by name; the headline metric of the task's kind and any others (`mIoU-13`, `Dice`).
+    `per_class`: IoU in percent by class name, None where the class is absent from labels and predictions.
+    `confusion`: int64 (K, K), rows = label, columns = prediction; shown for classification.
+    """
+
+    step: int
+    metrics: Mapping[str, float]
+    per_class: Mapping[str, float | None] = field(default_factory=dict)
+    confusion: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One training stage of one seed, evaluated in one test mode.
+
+    `scores` by selection; a selection that was not made is missing. `label_free_figures`: numbers that need
+    no labels (mean entropy, information maximisation), by name. `curves`: the training log, column `step` and
+    one column per logged value. `snapshots`: columns `step` and the headline metric, one row per snapshot.
+    """
+
+    stage: str
+    method: str
+    seed: int
+    key: str
+    test_mode: str = "plain"
+    scores: Mapping[str, Score] = field(default_factory=dict)
+    label_free_figures: Mapping[str, float] = field(default_factory=dict)
+    curves: pd.DataFrame | None = None
+    snapshots: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class RankingRecord:
+    """The ranking of one seed: `scores` of all target images, and the cut between easy and hard."""
+
+    seed: int
+    scores: np.ndarray
+    easy: int
+    hard: int
+    easy_share: float
+    cut: float | None
+    """Score of the last easy image; None when the easy split is empty."""
+
+
+@dataclass(frozen=True)
+class ListRecord:
+    """A list of images that an experiment used: what for, its name, how long, SHA-256 of its names."""
+
+    role: str
+    name: str
+    length: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class GalleryRow:
+    """One target image and what was said about it.
+
+    `image`: uint8 (H, W, 3). `label`, `source_only`, `adapted`: uint8 ids (h, w). `entropy`: uint8 (h, w),
+    0 = certain, 255 = uniform. None where there is nothing to show.
+    """
+
+    name: str
+    image: np.ndarray
+    label: np.ndarray | None = None
+    source_only: np.ndarray | None = None
+    adapted: np.ndarray | None = None
+    entropy: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A map of one value per pixel with a title, for example a spatial prior: uint8 (H, W)."""
+
+    title: str
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class StageName:
+    """A planned training stage of a recipe and the method it runs."""
+
+    stage: str
+    method: str
+
+
+@dataclass(frozen=True)
+class ExperimentRecord:
+    """One experiment: what was planned (`stages` x `seeds`) and what was run (`runs`).
+
+    The first stage is the baseline that gains are measured from. `thresholds`: one row per seed, round and
+    class with columns `seed`, `round`, `class`, `threshold`, `count`, `portion`, `selected` (share of the
+    class's pixels that were kept, 0..1). `palette`: uint8 (256, 3). `test_modes`: the planned ones.
+    """
+
+    name: str
+    task: str
+    recipe: str
+    network: str
+    seeds: tuple[int, ...]
+    stages: tuple[StageName, ...]
+    runs: tuple[StageRun, ...]
+    class_names: tuple[str, ...]
+    palette: np.ndarray
+    kind: TaskKind = "segmentation"
+    test_modes: tuple[str, ...] = ("plain",)
+    rankings: tuple[RankingRecord, ...] = ()
+    thresholds: pd.DataFrame | None = None
+    priors: tuple[Picture, ...] = ()
+    gallery: tuple[GalleryRow, ...] = ()
+    lists: tuple[ListRecord, ...] = ()
+    software: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def headline(self) -> str:
+        """Name of the metric that the experiment is judged by."""
+        return HEADLINE[self.kind]
+
+    def run_of(self, stage: str, seed: int, test_mode: str) -> StageRun | None:
+        """Return the run of a planned cell, None if it was not run."""
+        wanted = (stage, seed, test_mode)
+        return next((run for run in self.runs if (run.stage, run.seed, run.test_mode) == wanted), None)
+
+    def value(self, stage: str, seed: int, test_mode: str, selection: str = "last") -> float | None:
+        """Return the headline figure of a cell in percent, None if it was not run."""
+        run = self.run_of(stage, seed, test_mode)
+        score = run.scores.get(selection) if run else None
+        return None if score is None else score.metrics.get(self.headline)
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything on the page; `created` is printed as it stands."""
+
+    experiments: tuple[ExperimentRecord, ...]
+    title: str = "Adaptation results"
+    created: str = ""

@@ -1,0 +1,110 @@
+"""`evaluate`: confusion matrices of a model's snapshots on the labelled split, and the figures made of them.
+
+`last` is the headline; `label_free` was chosen without target labels; `oracle_best` looked at them.
+"""
+
+import math
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from pipeline.artifacts.files import write_json, write_text
+from pipeline.data.taxonomy import Taxonomy
+from pipeline.inference.measures import ConfusionMeasure
+from pipeline.inference.passes import run_pass
+from pipeline.inference.test_modes import build_test_mode
+from pipeline.numerics.confusion import iou_table, percent
+from pipeline.numerics.selection import oracle_best
+from pipeline.stages.base import StageRun
+from pipeline.stages.inputs import (
+    cache_of,
+    load_on_device,
+    pass_settings,
+    snapshot_path,
+    snapshot_steps,
+    taxonomy_of,
+)
+
+
+def figures(matrix: Tensor, taxonomy: Taxonomy) -> dict[str, Any]:
+    """All figures of one confusion matrix, in percent with two decimals; None for an absent class."""
+    subsets = {name: taxonomy.subset_ids(name) for name in taxonomy.subsets}
+    table = iou_table(matrix, subsets)
+    return {
+        "miou_present": percent(table.miou_present),
+        "miou_zero": percent(table.miou_zero),
+        "absent_classes": table.absent,
+        "pixel_accuracy": percent(table.pixel_accuracy),
+        "iou": {name: percent(value) for name, value in zip(taxonomy.names, table.iou, strict=True)},
+        "dice": {name: percent(value) for name, value in zip(taxonomy.names, table.dice, strict=True)},
+        "subsets": {
+            name: {
+                "miou_present": percent(subset.present),
+                "miou_zero": percent(subset.zero),
+                "absent": subset.absent,
+            }
+            for name, subset in table.subsets.items()
+        },
+        "pixels": table.pixels,
+    }
+
+
+def matrix_csv(matrix: Tensor, taxonomy: Taxonomy) -> str:
+    """A confusion matrix as CSV: rows are labels, columns predictions."""
+    return pd.DataFrame(matrix.numpy(), index=list(taxonomy.names), columns=list(taxonomy.names)).to_csv(
+        index_label="label"
+    )
+
+
+def compute(run: StageRun) -> dict[str, Any]:
+    """Write `metrics.json`, `metrics.csv` and a confusion matrix per evaluated snapshot."""
+    data = cache_of(run.parent("data"))
+    taxonomy = taxonomy_of(run.parent("data"))
+    assert data.labels is not None
+    model = run.parent("model")
+    steps = snapshot_steps(model) if run.parameters.snapshots == "all" else snapshot_steps(model)[-1:]
+    mode = build_test_mode(run.parameters.test_mode)
+    found: dict[int, dict[str, Any]] = {}
+    for step in steps:
+        network = load_on_device(run, snapshot_path(model, step))
+        measure = ConfusionMeasure(data.labels, taxonomy.num_classes)
+        settings = pass_settings(run, f"step-{step}", step=step)
+        matrix = run_pass(measure, network, mode, data.images, settings)
+        write_text(run.out / f"confusion-{step:08d}.csv", matrix_csv(matrix, taxonomy))
+        found[step] = figures(matrix, taxonomy)
+    metrics = _metrics(run, found, len(data.names))
+    write_json(run.out / "metrics.json", metrics)
+    rows = [{"step": step, **_flat(values)} for step, values in found.items()]
+    write_text(run.out / "metrics.csv", pd.DataFrame(rows).to_csv(index=False))
+    last = metrics["last"]
+    run.log.info(
+        "step %d: mIoU %s, pixel accuracy %s", last["step"], last["miou_present"], last["pixel_accuracy"]
+    )
+    return {
+        "test_mode": mode.name,
+        "last": {key: last[key] for key in ("step", "miou_present", "pixel_accuracy")},
+    }
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    row = {key: values[key] for key in ("miou_present", "miou_zero", "absent_classes", "pixel_accuracy")}
+    row |= {f"iou_{name}": value for name, value in values["iou"].items()}
+    return row | {f"subset_{name}": value["miou_present"] for name, value in values["subsets"].items()}
+
+
+def _metrics(run: StageRun, found: dict[int, dict[str, Any]], images: int) -> dict[str, Any]:
+    steps = sorted(found)
+    metrics: dict[str, Any] = {
+        "test_mode": run.parameters.test_mode,
+        "images": images,
+        "last": {"step": steps[-1], **found[steps[-1]]},
+    }
+    if run.has_parent("select"):
+        chosen = int(run.parent_manifests["select"]["summary"]["label_free"])
+        metrics["label_free"] = {"step": chosen, **found[chosen]}
+        scores = [found[step]["miou_present"] for step in steps]
+        best = oracle_best(steps, [(-1.0 if score is None else score / 100.0) for score in scores])
+        metrics["oracle_best"] = {"step": best, "selection": "oracle", **found[best]}
+    assert not any(isinstance(value, float) and math.isnan(value) for value in metrics["last"].values())
+    return metrics

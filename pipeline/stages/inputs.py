@@ -1,0 +1,169 @@
+"""Opening what other stages published: caches, taxonomies, networks, label maps, splits."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.artifacts.errors import ArtifactError
+from pipeline.artifacts.files import read_json
+from pipeline.artifacts.folder import ArtifactFolder
+from pipeline.data.cache import Cache
+from pipeline.data.domain import Domain
+from pipeline.data.records import Records
+from pipeline.data.soft_labels import SoftLabels, has_soft_labels
+from pipeline.data.taxonomy import Taxonomy
+from pipeline.inference.passes import PassSettings
+from pipeline.networks.base import SegmentationNetwork
+from pipeline.networks.files import load_network
+from pipeline.stages.base import StageRun
+from pipeline.training.devices import choose_device, configure_determinism
+
+DATASET_FILE = "dataset.json"
+SNAPSHOTS = "snapshots"
+
+
+def taxonomy_of(folder: ArtifactFolder) -> Taxonomy:
+    """The taxonomy that a `prepare` artifact was made with."""
+    return Taxonomy.model_validate(read_json(folder.path / DATASET_FILE)["taxonomy"])
+
+
+def cache_of(folder: ArtifactFolder) -> Cache:
+    """The cache of a `prepare` artifact."""
+    return Cache(folder.path)
+
+
+def snapshot_steps(folder: ArtifactFolder) -> list[int]:
+    """The steps of a training artifact's snapshots, ascending, by their parsed numbers."""
+    return sorted(
+        int(path.stem.split("-")[1]) for path in (folder.path / SNAPSHOTS).glob("step-*.safetensors")
+    )
+
+
+def snapshot_path(folder: ArtifactFolder, step: int) -> Path:
+    """The weights file of one snapshot."""
+    return folder.path / SNAPSHOTS / f"step-{step:08d}.safetensors"
+
+
+def chosen_step(run: StageRun, role: str, choice: str) -> int:
+    """The step that `last`, `label_free` or a number means for the parent `role`."""
+    steps = snapshot_steps(run.parent(role))
+    if choice == "last":
+        return steps[-1]
+    if choice == "label_free":
+        return int(run.parent_manifests[f"{role}_select"]["summary"]["label_free"])
+    if int(choice) not in steps:
+        raise ArtifactError(f"{run.parent(role).path}: no snapshot of step {choice}; there are {steps}")
+    return int(choice)
+
+
+def network_of(run: StageRun, role: str, choice: str) -> tuple[SegmentationNetwork, int]:
+    """A parent's network in eval mode on the stage's device, and the step it was taken at."""
+    step = chosen_step(run, role, choice)
+    return load_on_device(run, snapshot_path(run.parent(role), step)), step
+
+
+def network_facts(run: StageRun, role: str, step: int) -> dict[str, Any]:
+    """Which network a stage used: rule, key and digest of its artifact, and the snapshot's step."""
+    manifest = run.parent_manifests[role]
+    rule = run.file.record["parents"][role]["rule"]
+    return {"rule": rule, "key": manifest["key"], "digest": manifest["digest"], "step": step}
+
+
+def load_on_device(run: StageRun, path: Path) -> SegmentationNetwork:
+    """Load a network file onto the stage's device, determinism set up first."""
+    configure_determinism(run.exact, run.settings.threads)
+    device = choose_device(run.settings.device)
+    run.notes["device"] = str(device)
+    network, _ = load_network(path)
+    return network.to(device).eval()
+
+
+def names_of_part(folder: ArtifactFolder, part: str) -> list[str]:
+    """The image names of a split's easy or hard part, in the order of their rank."""
+    table = pd.read_csv(folder.path / "split.csv", dtype={"image": str}, keep_default_na=False)
+    return [str(name) for name in table.loc[table["split"] == part, "image"]]
+
+
+def names_for(run: StageRun, role: str) -> list[str]:
+    """The image names of a stage's image domain: a split's part, or the whole cache."""
+    if run.has_parent(f"{role}_part"):
+        return names_of_part(run.parent(f"{role}_part"), run.raw[f"{role}_part"])
+    return list(cache_of(run.parent(role)).names)
+
+
+def pseudo_labels_of(folder: ArtifactFolder) -> Records:
+    """The label maps of a `pseudolabel` artifact."""
+    return Records(folder.path, "labels")
+
+
+class PseudoLabelled(Domain):
+    """Images with pseudo-labels, whose classes are as frequent as predicted, not as what was kept of them.
+
+    What is kept of a class depends on its threshold; rare-class mining needs the true counts.
+    """
+
+    def __init__(self, caches: list[Cache], folder: ArtifactFolder, taxonomy: Taxonomy) -> None:
+        labels = pseudo_labels_of(folder)
+        extras = {"soft": SoftLabels(folder.path)} if has_soft_labels(folder.path) else {}
+        super().__init__(caches, names=list(labels.names), labels=labels, extras=extras)
+        predicted = read_json(folder.path / "statistics.json").get("predicted")
+        self._predicted = None if predicted is None else tuple(predicted[name] for name in taxonomy.names)
+
+    def class_counts(self) -> tuple[int, ...]:
+        """Pixels predicted as each class; the labels' own pixels where every pixel has a label."""
+        return super().class_counts() if self._predicted is None else self._predicted
+
+
+def domain_of(run: StageRun, role: str) -> Domain:
+    """One domain of a training stage: images, which of them, and their labels."""
+    caches = [cache_of(run.parent(name)) for name in run.parent_roles(role)]
+    if run.has_parent(f"{role}_labels"):
+        return PseudoLabelled(caches, run.parent(f"{role}_labels"), taxonomy_of(run.parent(role)))
+    names = names_for(run, role) if run.has_parent(f"{role}_part") else None
+    own = all(cache.labels is not None for cache in caches)
+    return Domain(caches, names=names, labels="own" if own else None)
+
+
+class Chosen:
+    """Some records of a cache in a given order, as a pass reads them."""
+
+    def __init__(self, records: Records, names: list[str]) -> None:
+        self.records = records
+        self.positions = [records.index_of(name) for name in names]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, position: int) -> Any:
+        return self.records[self.positions[position]]
+
+
+def pass_settings(run: StageRun, name: str, **facts: Any) -> PassSettings:
+    """Settings of a pass of this stage: resumable under `state/<name>`, tied to parents and facts."""
+    digests = {role: manifest["digest"] for role, manifest in run.parent_manifests.items()}
+    return PassSettings(
+        state=run.folder.state / name,
+        fingerprint={"key": run.key, "parents": digests, **facts},
+        batch=run.raw.get("batch", 1),
+        parts=run.settings.parts,
+        stop=run.stop,
+        progress=Progress(run, name),
+    )
+
+
+class Progress:
+    """Logs a pass's progress at most every 30 seconds."""
+
+    def __init__(self, run: StageRun, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.run, self.name, self.clock = run, name, clock
+        self.last = clock()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Note that `done` of `total` images are finished."""
+        now = self.clock()
+        if now - self.last >= 30 or done == total:
+            self.last = now
+            self.run.log.info("%s: %d of %d images", self.name, done, total)

@@ -1,0 +1,184 @@
+"""Parameters of every stage kind except training; free of torch, so that planning stays fast."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SnapshotChoice = Annotated[
+    str,
+    Field(
+        pattern=r"^(last|label_free|\d+)$",
+        description="which snapshot of the parent model: last, label_free (chosen by `select`), or its step",
+    ),
+]
+TestMode = Literal["plain", "multiscale_flip", "aggregation", "sliding"]
+
+
+class _Parameters(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class PrepareParameters(_Parameters):
+    """Decode, check and resize one split of a dataset into a uint8 cache."""
+
+    size: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=16384)], Annotated[int, Field(ge=1, le=16384)]] | None,
+        Field(description="working width and height in pixels; none keeps every image's own size"),
+    ] = None
+    labels: Annotated[
+        Literal["none", "working", "native"],
+        Field(
+            description="none never opens a label file; working resizes labels too; native keeps their size"
+        ),
+    ] = "none"
+    resample: Annotated[
+        Literal["bicubic", "bilinear"],
+        Field(description="Pillow filter for images; labels are always nearest"),
+    ] = "bicubic"
+    names: Annotated[
+        tuple[str, ...] | None, Field(description="only these images, in this order; none: the whole split")
+    ] = None
+
+
+class RankParameters(_Parameters):
+    """One pass of a model over target images: entropy, class presence and argmax map per image."""
+
+    snapshot: SnapshotChoice = "last"
+    batch: Annotated[
+        int, Field(ge=1, description="images per forward pass; part of the key in `exact` only")
+    ] = 1
+
+
+class SplitParameters(_Parameters):
+    """Cut the ranked target images into easy and hard (Pan 2020, section 3.2)."""
+
+    easy_share: Annotated[
+        float,
+        Field(
+            alias="lambda", ge=0.0, le=1.0, description="share of images that is easy; k = int(N * lambda)"
+        ),
+    ] = 0.67
+    ranking: Annotated[
+        Literal["plain", "rare_code", "rare_paper"],
+        Field(
+            description="score: entropy, or entropy normalised by rare classes as in the code or the paper"
+        ),
+    ] = "plain"
+
+
+class PseudolabelParameters(_Parameters):
+    """Pseudo-labels for target images: argmax of the ranking's pass, or class-balanced thresholds (Zou 2018)."""
+
+    labelling: Annotated[
+        Literal["argmax", "thresholds"],
+        Field(description="argmax keeps every pixel; thresholds keeps the confident share of each class"),
+    ] = "argmax"
+    snapshot: SnapshotChoice = "last"
+    scope: Annotated[
+        Literal["class", "global"], Field(description="one threshold per class (CBST) or one for all (ST)")
+    ] = "class"
+    portion: Annotated[float, Field(ge=0.0, le=1.0, description="share of pixels kept in round 0")] = 0.2
+    portion_step: Annotated[float, Field(ge=0.0, le=1.0, description="added to the portion each round")] = (
+        0.05
+    )
+    portion_max: Annotated[float, Field(ge=0.0, le=1.0, description="the portion never exceeds this")] = 0.5
+    round: Annotated[int, Field(ge=0, description="round number, set by the recipe's rounds block")] = 0
+    rounding: Annotated[
+        Literal["floor", "round"],
+        Field(description="rank from portion * count: floor (released code) or round (paper)"),
+    ] = "floor"
+    stride: Annotated[
+        int, Field(ge=1, description="every n-th pixel of a class and image enters the sample")
+    ] = 1
+    legacy_zero: Annotated[
+        bool, Field(description="add the one extra 0.0 per class of the released CBST code")
+    ] = False
+    cap: Annotated[
+        float | None, Field(gt=0.0, le=1.0, description="a threshold is never above this; none: no cap")
+    ] = None
+    test_mode: Annotated[TestMode, Field(description="forward pass that makes the scores")] = "plain"
+    batch: Annotated[
+        int, Field(ge=1, description="images per forward pass; part of the key in `exact` only")
+    ] = 1
+    soft_alpha: Annotated[
+        float | None,
+        Field(
+            gt=0.0, le=10.0, description="LRENT's alpha: soft labels, made at load time; none: one-hot labels"
+        ),
+    ] = None
+    select_share: Annotated[
+        float | None,
+        Field(gt=0.0, le=1.0, description="only the top share of images by class-balanced confidence (CBS)"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _no_dead_options(self) -> "PseudolabelParameters":
+        if self.labelling == "argmax":
+            used = {"labelling", "snapshot", "round"}
+            dead = [
+                name
+                for name in self.model_fields_set - used
+                if getattr(self, name) != type(self).model_fields[name].default
+            ]
+            if dead:
+                raise ValueError(f"{', '.join(sorted(dead))}: only with `labelling: thresholds`")
+        if self.soft_alpha is not None and self.test_mode not in ("plain", "multiscale_flip"):
+            raise ValueError(
+                f"soft_alpha: soft labels need test_mode plain or multiscale_flip, not {self.test_mode}"
+            )
+        if self.portion > self.portion_max:
+            raise ValueError(f"portion {self.portion} is above portion_max {self.portion_max}")
+        return self
+
+
+class PriorParameters(_Parameters):
+    """Spatial class priors from source labels (Zou 2018, CBST-SP)."""
+
+    size: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=16384)], Annotated[int, Field(ge=1, le=16384)]] | None,
+        Field(
+            description="width and height in pixels; none: the size of the target's images, if they have one"
+        ),
+    ] = None
+    sigma: Annotated[float, Field(gt=0.0, description="Gaussian sigma in pixels of that size")] = 17.5
+    truncate: Annotated[int, Field(ge=1, description="half width of the kernel in pixels")] = 35
+    norm: Annotated[
+        Literal["per_class_mean1", "per_pixel", "none"],
+        Field(description="normalisation of the smoothed counts"),
+    ] = "per_class_mean1"
+
+
+class SelectParameters(_Parameters):
+    """Score a training stage's snapshots on unlabelled target images."""
+
+    criterion: Annotated[
+        Literal["information_maximisation", "entropy"],
+        Field(description="highest H(mean p) - mean H(p), or lowest mean entropy"),
+    ] = "information_maximisation"
+    images: Annotated[int, Field(ge=0, description="evenly spaced target images used; 0: all")] = 0
+    batch: Annotated[
+        int, Field(ge=1, description="images per forward pass; part of the key in `exact` only")
+    ] = 1
+
+
+class EvaluateParameters(_Parameters):
+    """Confusion matrices of a model's snapshots on the labelled evaluation split."""
+
+    test_mode: Annotated[TestMode, Field(description="how logits are made, named in every result")] = "plain"
+    snapshots: Annotated[
+        Literal["all", "last"],
+        Field(description="all also gives label_free and oracle_best; last only the final step"),
+    ] = "all"
+    batch: Annotated[
+        int, Field(ge=1, description="images per forward pass; part of the key in `exact` only")
+    ] = 1
+
+
+class SuggestParameters(_Parameters):
+    """Choose the target images that are most worth labelling: hardest and most diverse."""
+
+    count: Annotated[int, Field(ge=1, description="number of images to suggest")] = 20
+    candidates: Annotated[
+        float,
+        Field(gt=0.0, le=1.0, description="share of images, hardest first, that diversity chooses from"),
+    ] = 0.5

@@ -1,0 +1,93 @@
+"""`prior`: where in the picture each class lies in the source, smoothed; stored at a quarter of the size.
+
+Source: Zou et al., CBST, ECCV 2018, section 4 (CBST-SP); `docs/methods/cbst.md`.
+"""
+
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.artifacts.errors import DataError
+from pipeline.artifacts.files import write_bytes, write_json
+from pipeline.artifacts.folder import ArtifactFolder
+from pipeline.data.cache import Cache
+from pipeline.data.placement import Size, resized_label
+from pipeline.inference.accumulation import accumulate
+from pipeline.inference.overlays import as_bytes
+from pipeline.inference.parts import PartStore
+from pipeline.numerics.priors import count_label, shrink_prior, spatial_prior
+from pipeline.report.model import Picture
+from pipeline.stages.base import StageRun
+from pipeline.stages.inputs import Progress, cache_of, pass_settings, taxonomy_of
+
+TENSORS, SETTINGS = "prior.safetensors", "prior.json"
+SAVED_EVERY = 2000
+"""Labels between saves: a label takes a millisecond, the table up to 160 MB."""
+
+
+def target_size(run: StageRun) -> Size:
+    """Width and height of the prior: as the stage says, else the one size of the target's images."""
+    if run.parameters.size is not None:
+        width, height = run.parameters.size
+        return width, height
+    sizes = cache_of(run.parent("target")).statistics["sizes"]
+    if len(sizes) != 1:
+        raise DataError(
+            f"{run.key}: the target's images have {len(sizes)} sizes ({', '.join(sorted(sizes)[:4])}, ...); a "
+            "spatial prior needs one: give the task's target a `size`, or `set: prior: size: [width, height]`"
+        )
+    width, height = next(iter(sizes)).split("x")
+    return int(width), int(height)
+
+
+def compute(run: StageRun) -> dict[str, Any]:
+    """Write the prior as float16 (K, h, w) and how it was made."""
+    caches = [cache_of(run.parent(role)) for role in run.parent_roles("source")]
+    size = target_size(run)
+    images = sum(len(cache) for cache in caches)
+    counts = _counts(run, caches, taxonomy_of(run.parent("source")).num_classes, size)
+    parameters = run.parameters
+    prior = spatial_prior(counts, images, parameters.sigma, parameters.truncate, parameters.norm)
+    write_bytes(run.out / TENSORS, safetensors.torch.save({"prior": shrink_prior(prior)}))
+    facts = {"images": images, "size": list(size), "norm": parameters.norm, "sigma": parameters.sigma}
+    write_json(run.out / SETTINGS, facts)
+    run.log.info("prior of %d source labels at %dx%d", images, *size)
+    return facts
+
+
+def _counts(run: StageRun, caches: list[Cache], num_classes: int, size: Size) -> NDArray[np.int32]:
+    """How many source labels have each class at each pixel, int32 (K, H, W)."""
+    places = [(cache, place) for cache in caches for place in range(len(cache))]
+    counts = torch.zeros((num_classes, size[1], size[0]), dtype=torch.int32)
+    table: NDArray[np.int32] = counts.numpy()
+
+    def update(position: int) -> None:
+        cache, place = places[position]
+        assert cache.labels is not None
+        count_label(table, resized_label(cache.labels[place], size))
+
+    settings = pass_settings(run, "counts")
+    store = PartStore(settings.state, settings.fingerprint)
+    progress = Progress(run, "prior")
+    accumulate(
+        {"counts": counts}, update, len(places), store, every=SAVED_EVERY, stop=run.stop, progress=progress
+    )
+    return table
+
+
+def stored_prior(folder: ArtifactFolder) -> Tensor:
+    """The prior of a `prior` artifact as stored, float16 (K, h, w)."""
+    return safetensors.torch.load_file(folder.path / TENSORS)["prior"]
+
+
+def prior_pictures(folder: ArtifactFolder, names: tuple[str, ...]) -> tuple[Picture, ...]:
+    """One picture per class for the report, each scaled to its own largest value."""
+    maps = stored_prior(folder).float().numpy()
+    return tuple(
+        Picture(name, as_bytes(one / max(float(one.max()), 1e-12)))
+        for name, one in zip(names, maps, strict=True)
+    )

@@ -1,0 +1,47 @@
+"""`select`: score a training stage's snapshots on unlabelled target images, and choose one without labels."""
+
+from typing import Any
+
+import pandas as pd
+
+from pipeline.artifacts.files import write_text
+from pipeline.inference.measures import SelectionMeasure, one_pixel, working_size
+from pipeline.inference.passes import run_pass
+from pipeline.inference.test_modes import Plain
+from pipeline.numerics.selection import highest, information_maximisation, lowest, mean_entropy
+from pipeline.stages.base import StageRun
+from pipeline.stages.inputs import (
+    Chosen,
+    cache_of,
+    load_on_device,
+    pass_settings,
+    snapshot_path,
+    snapshot_steps,
+)
+
+
+def evenly_spaced(names: list[str], count: int) -> list[str]:
+    """`count` of the names at even distances, all of them for 0 or when there are no more."""
+    if count == 0 or count >= len(names):
+        return names
+    return [names[i * len(names) // count] for i in range(count)]
+
+
+def compute(run: StageRun) -> dict[str, Any]:
+    """Write `selection.csv`: step, mean entropy and information maximisation of every snapshot."""
+    cache = cache_of(run.parent("target"))
+    names = evenly_spaced(list(cache.names), run.parameters.images)
+    images = Chosen(cache.images, names)
+    steps = snapshot_steps(run.parent("model"))
+    rows = []
+    for step in steps:
+        network = load_on_device(run, snapshot_path(run.parent("model"), step))
+        measure = SelectionMeasure(network.num_classes, one_pixel if network.single_pixel else working_size)
+        sums = run_pass(measure, network, Plain(), images, pass_settings(run, f"step-{step}", step=step))
+        rows.append((step, mean_entropy(sums), information_maximisation(sums)))
+    table = pd.DataFrame(rows, columns=["step", "entropy", "information_maximisation"])
+    write_text(run.out / "selection.csv", table.to_csv(index=False))
+    by_entropy = lowest(steps, table["entropy"].tolist())
+    by_information = highest(steps, table["information_maximisation"].tolist())
+    chosen = by_entropy if run.parameters.criterion == "entropy" else by_information
+    return {"label_free": chosen, "images": len(names), "steps": steps}

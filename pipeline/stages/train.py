@@ -1,0 +1,199 @@
+"""`train`: minimise a method's objective; publishes evenly spaced snapshots and the table of its terms."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.artifacts.errors import DataError
+from pipeline.artifacts.files import digest_of
+from pipeline.data.domain import Domain
+from pipeline.data.loading import StepBatch, StepDataset, lost_workers_named, step_loader
+from pipeline.methods.parameters import method_domains
+from pipeline.methods.registry import build_method
+from pipeline.networks.base import SegmentationNetwork
+from pipeline.networks.build import build_network
+from pipeline.networks.files import build_from, load_network, save_network
+from pipeline.networks.parameters import NetworkParameters
+from pipeline.stages.base import StageFile, StageRun
+from pipeline.stages.inputs import (
+    SNAPSHOTS,
+    chosen_step,
+    domain_of,
+    snapshot_path,
+    snapshot_steps,
+    taxonomy_of,
+)
+from pipeline.stages.rounds import source_of_round, with_learning_rate_of_round
+from pipeline.training.devices import choose_device, choose_devices, configure_determinism, device_kind
+from pipeline.training.distributed import SINGLE, Processes, run_processes
+from pipeline.training.fingerprint import Fingerprint, software_versions
+from pipeline.training.interruption import Interruption
+from pipeline.training.loop import TrainingJob, TrainingResult, run_training
+from pipeline.training.parameters import RunSettings, TrainParameters
+from pipeline.training.randomness import seeded
+from pipeline.training.state import StateStore
+
+
+def compute(run: StageRun) -> dict[str, Any]:
+    """Train in this process, or in one process per GPU; returns steps, snapshots and last values."""
+    parameters: TrainParameters = run.parameters
+    if _nothing_to_learn_from(run):
+        return _result_of_previous(run)
+    if run.settings.gpus > 1:
+        devices = [str(device) for device in choose_devices(run.settings.device, run.settings.gpus)]
+        run.notes["device"] = devices[0]
+        run_processes(_train_process, devices, (str(run.file.path), run.settings.model_dump()), run.stop)
+        steps = snapshot_steps(run.folder)
+        return {"steps": parameters.steps, "snapshots": steps}
+    configure_determinism(run.exact, run.settings.threads)
+    device = choose_device(run.settings.device)
+    run.notes["device"] = str(device)
+    result = _train(run, SINGLE, device)
+    return {"steps": result.steps, "snapshots": list(result.snapshots)}
+
+
+def _train_process(
+    processes: Processes, device: torch.device, path: str, settings: Mapping[str, Any]
+) -> None:
+    """One process of several: rebuilt from the stage file, for nothing else travels between interpreters."""
+    logger = logging.getLogger(f"segadapt.rank{processes.rank}")
+    logger.addHandler(logging.StreamHandler() if processes.is_main else logging.NullHandler())
+    logger.setLevel(logging.INFO)
+    with Interruption(runtime_minutes=None) as interruption:
+        run = StageRun(
+            StageFile.read(Path(path)), RunSettings.model_validate(settings), logger, interruption.reason
+        )
+        configure_determinism(run.exact, run.settings.threads)
+        _train(run, processes, device)
+
+
+def build_start(run: StageRun) -> SegmentationNetwork:
+    """The network a training starts from: a parent's snapshot, or a new one with its initial weights."""
+    num_classes = int(run.raw["num_classes"])
+    parameters = NetworkParameters.model_validate(run.raw["network"])
+    if not run.has_parent("init"):
+        return build_network(parameters, num_classes, _network_seed(run))
+    step = chosen_step(run, "init", run.parameters.init_snapshot)
+    network, report = build_from(
+        snapshot_path(run.parent("init"), step), parameters, num_classes, _network_seed(run)
+    )
+    for message in report.messages:
+        run.log.warning("%s", message)
+    return network
+
+
+def _network_seed(run: StageRun) -> int:
+    seed = run.file.record["seed"]
+    assert isinstance(seed, int)
+    return seed
+
+
+def _train(run: StageRun, processes: Processes, device: torch.device) -> TrainingResult:
+    parameters = with_learning_rate_of_round(run.parameters)
+    seed = _network_seed(run)
+    taxonomy = taxonomy_of(run.parent(run.parent_roles("source")[0]))
+    network = build_start(run)
+    method = build_method(parameters.method, parameters.objective)
+    # Auxiliary modules have a seed of their own, so that the network's start does not depend on the method.
+    with seeded(seed, "modules", device=torch.device("cpu")):
+        modules = method.build_modules(network, taxonomy.num_classes)
+    domains: dict[str, Domain] = {role: domain_of(run, role) for role in method_domains(parameters)}
+    domains["source"] = source_of_round(domains["source"], parameters, seed)
+    _check_domains(run, domains)
+    store = StateStore(
+        run.folder.state / "training",
+        _fingerprint(run, device),
+        exact=run.exact,
+        allow=frozenset(run.settings.allow_changed),
+    )
+    meta = {"taxonomy": taxonomy.model_dump(mode="json"), "stage": run.key, "sizes": _sizes(domains)}
+    job = TrainingJob(
+        label=run.key,
+        network=network,
+        method=method,
+        modules=modules,
+        parameters=parameters,
+        loader=_loader(run, domains, seed, processes, device),
+        seed=seed,
+        store=store,
+        stop=run.stop,
+        snapshot=lambda step: save_network(snapshot_path(run.folder, step), network, {**meta, "step": step}),
+        log=run.log,
+        settings=run.settings,
+        device=device,
+        determinism="exact" if run.exact else "fast",
+        metrics_path=run.out / "metrics.csv",
+        class_names=tuple(taxonomy.names),
+        processes=processes,
+        bar=run.alone,
+    )
+    (run.out / SNAPSHOTS).mkdir(parents=True, exist_ok=True)
+    run.set_margin(lambda: max(60.0, 2.0 * store.slowest_save_seconds))
+    with lost_workers_named():
+        return run_training(job)
+
+
+def _loader(
+    run: StageRun, domains: Mapping[str, Domain], seed: int, processes: Processes, device: torch.device
+) -> Callable[[int, int], Iterable[Mapping[str, StepBatch]]]:
+    parameters: TrainParameters = run.parameters
+    dataset = StepDataset(
+        domains,
+        batch=parameters.batch,
+        seed=seed,
+        augmentation={str(role): value for role, value in parameters.augmentation.items()},
+        mode=parameters.sampling,
+        draws=parameters.schedule_horizon() * parameters.batch,
+        slots=processes.slots(parameters.batch),
+    )
+    pin = device.type == "cuda"
+    return lambda start, stop: step_loader(dataset, start, stop, run.settings.workers, pin)
+
+
+def _fingerprint(run: StageRun, device: torch.device) -> Fingerprint:
+    data = digest_of({role: manifest["digest"] for role, manifest in run.parent_manifests.items()})
+    return Fingerprint(
+        run.key, data, software_versions(), device_kind(device), run.settings.gpus, run.settings.threads
+    )
+
+
+def _sizes(domains: Mapping[str, Domain]) -> dict[str, Any]:
+    """Width and height of each domain's first image: what `predict` resizes to."""
+    return {role: list(domain.image(0).shape[1::-1]) for role, domain in domains.items() if len(domain)}
+
+
+def _check_domains(run: StageRun, domains: Mapping[str, Domain]) -> None:
+    for role, domain in domains.items():
+        if role != "target" and not domain.has_labels:
+            raise DataError(
+                f"{run.key}: domain {role} has no labels, and method {run.parameters.method} needs them"
+            )
+        if not len(domain):
+            run.log.warning("domain %s is empty: its terms drop out of the objective", role)
+
+
+def _nothing_to_learn_from(run: StageRun) -> bool:
+    """An empty easy part (lambda 0): there are no pseudo-labels at all (`docs/methods/intrada.md`)."""
+    return run.has_parent("source_labels") and not len(domain_of(run, "source"))
+
+
+def _result_of_previous(run: StageRun) -> dict[str, Any]:
+    """Publish the network that should have made the pseudo-labels as this stage's result."""
+    labels = run.parent_manifests["source_labels"]["summary"]
+    model = run.file.results / labels["network"]["rule"] / labels["network"]["key"]
+    step = int(labels["network"]["step"])
+    from pipeline.artifacts.folder import ArtifactFolder
+
+    network, meta = load_network(snapshot_path(ArtifactFolder(model), step))
+    (run.out / SNAPSHOTS).mkdir(parents=True, exist_ok=True)
+    save_network(
+        snapshot_path(run.folder, run.parameters.steps),
+        network,
+        {**meta, "copied_from": labels["network"]["key"]},
+    )
+    (run.out / "metrics.csv").write_text("step,lr\n", encoding="utf-8")
+    run.log.warning("the easy part is empty: the result is that of %s, unchanged", labels["network"]["key"])
+    return {"steps": 0, "snapshots": [run.parameters.steps], "copied_from": labels["network"]["key"]}

@@ -1,0 +1,47 @@
+"""A small finished model, and the settings that commands change in their process."""
+
+import logging
+
+import pytest
+import torch
+
+from pipeline.data.taxonomy import Taxonomy
+from pipeline.networks.build import build_network
+from pipeline.networks.files import save_network
+from pipeline.networks.parameters import NetworkParameters
+
+THREE = Taxonomy.model_validate(
+    {
+        "name": "three",
+        "classes": [
+            {"name": "road", "color": [128, 64, 128]},
+            {"name": "house", "color": [70, 70, 70]},
+            {"name": "tree", "color": [0, 142, 0]},
+        ],
+    }
+)
+
+
+@pytest.fixture(autouse=True)
+def process_settings():
+    """Commands own their process; a test process takes back what they set."""
+    logger = logging.getLogger("pipeline")
+    before = (logger.level, logger.propagate, list(logger.handlers))
+    threads, exact = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    logger.handlers[:] = before[2]
+    logger.setLevel(before[0])
+    logger.propagate = before[1]
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(exact)
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A model folder as an experiment leaves it: `small`, three classes, working size 40x32."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    meta = {"taxonomy": THREE.model_dump(mode="json"), "stage": "adapt-x-0123", "step": 5}
+    network = build_network(NetworkParameters(backbone="small", dilations=(1, 3), skip=True), 3, 0)
+    save_network(folder / "model.safetensors", network, {**meta, "sizes": {"target": [40, 32]}})
+    return folder

@@ -1,0 +1,48 @@
+"""Results of made-up stages: a source and a target, a model, its ranking and a link for people. No torch."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts.files import read_json, write_json, write_text
+from pipeline.artifacts.folder import ArtifactFolder
+
+STAGES = {
+    "source-0123456789ab": ("prepare", {}),
+    "target-0123456789ab": ("prepare", {}),
+    "model-0123456789ab": ("pretrain", {"source": "source-0123456789ab"}),
+    "rank-0123456789ab": ("rank", {"model": "model-0123456789ab", "images": "target-0123456789ab"}),
+}
+SOURCE, TARGET, MODEL, RANK = STAGES
+
+
+def folder_of(results: Path, key: str) -> ArtifactFolder:
+    return ArtifactFolder(results / STAGES[key][0] / key)
+
+
+def publish(results: Path, key: str, content: str = "") -> dict[str, Any]:
+    """Write the stage file of `key` and its artifact: two files that tell its name."""
+    rule, parents = STAGES[key]
+    written = {role: {"key": parent, "rule": STAGES[parent][0]} for role, parent in parents.items()}
+    write_json(results / "stages" / f"{key}.json", {"key": key, "rule": rule, "parents": written})
+    folder = folder_of(results, key)
+    write_text(folder.path / "table.csv", f"{key}{content}\n")
+    write_text(folder.path / "snapshots" / "step-1.bin", "weights")
+    write_json(folder.run / "history.json", [])
+    found = {
+        role: {
+            "key": parent,
+            "digest": read_json(folder_of(results, parent).path / "artifact.json")["digest"],
+        }
+        for role, parent in parents.items()
+    }
+    return folder.publish({"key": key, "parents": found})
+
+
+def publish_all(results: Path) -> None:
+    """All stages, and the folder for people that links to the model."""
+    for key in STAGES:
+        publish(results, key)
+    people = results / "experiments" / "demo" / "seed0"
+    people.mkdir(parents=True)
+    (people / "1-source").symlink_to(Path("../../../pretrain") / MODEL)
+    write_json(results / "stages" / "report.json", {"key": "report", "kind": "report", "runs": []})

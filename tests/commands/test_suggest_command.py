@@ -1,0 +1,128 @@
+"""`suggest`: what it runs, prints and refuses."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.__main__ import main
+from pipeline.commands import suggest
+from pipeline.stages.runner import run_stage
+
+SHIPPED = Path(__file__).resolve().parents[2] / "config"
+TRAIN = {"batch": 1, "steps": 1, "snapshots": 1}
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a tiny configuration, and a workflow that runs stage files in this process."""
+    root = tmp_path / "config"
+    for name in ("recipes", "networks", "taxonomies"):
+        shutil.copytree(SHIPPED / name, root / name)
+    for folder in ("datasets", "tasks", "experiments"):
+        (root / folder).mkdir()
+    for domain in ("rendered", "camera"):
+        spec = yaml.safe_load((SHIPPED / f"datasets/streets-{domain}.yaml").read_text("utf-8"))
+        spec["splits"] = {"train": {"count": 4}}
+        (root / f"datasets/streets-{domain}.yaml").write_text(json.dumps(spec))
+    part = {"split": "train", "size": [48, 32]}
+    task = {
+        "taxonomy": "camvid11",
+        "source": {"dataset": "streets-rendered", **part},
+        "target": {"dataset": "streets-camera", **part},
+    }
+    (root / "tasks/tiny.yaml").write_text(json.dumps(task))
+    body = {"task": "tiny", "recipe": "source-only", "network": "small", "set": {"train": TRAIN}}
+    (root / "experiments/first.yaml").write_text(json.dumps(body))
+    (root / "config.yaml").write_text("experiments: [first]\nrun: {device: cpu, threads: 1, workers: 0}\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def in_this_process(arguments: object, *targets: str) -> int:
+    """Run a target's stage after its parents, as Snakemake would."""
+    for target in targets:
+        path = Path("results/stages") / f"{Path(target).parent.name}.json"
+        parents = json.loads(path.read_text())["parents"].values()
+        wanted = [f"results/{parent['rule']}/{parent['key']}/artifact.json" for parent in parents]
+        code = in_this_process(arguments, *(file for file in wanted if not Path(file).is_file()))
+        if code or (code := run_stage(path, None)):
+            return code
+    return 0
+
+
+def test_it_runs_what_is_missing_and_says_what_to_do(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = []
+
+    def workflow(arguments: object, *targets: str) -> int:
+        calls.append((arguments.config, targets))  # type: ignore[attr-defined]
+        return in_this_process(arguments, *targets)
+
+    monkeypatch.setattr(suggest, "run_workflow", workflow)
+    words = ["suggest", "--experiment", "first", "--count", "2"]
+    assert main([*words, "--out", "config/lists/mine.txt"]) == 0
+    ((assignments, (target,)),) = calls
+    assert assignments == ["experiments=first"] and target.startswith("results/suggest/suggest-tiny-s0-")
+    printed = capsys.readouterr().out
+    found = Path(target).parent / "suggested.txt"
+    assert f"list  {found}" in printed and "`labelled: {names: lists/mine.txt}`" in printed
+    assert Path("config/lists/mine.txt").read_text() == found.read_text()
+    assert len(found.read_text().split()) == 2
+
+    # The list can be named at once, and asking again runs nothing.
+    body = json.loads(Path("config/experiments/first.yaml").read_text())
+    second = body | {"recipe": "target-only", "labelled": {"names": "lists/mine.txt"}}
+    Path("config/experiments/second.yaml").write_text(json.dumps(second))
+    assert main(["plan", "--config", "experiments=second"]) == 0
+    assert "prepare-streets-camera-train-2-labelled" in capsys.readouterr().out
+    assert main([*words, "--out", "config/lists/mine.txt"]) == 0 and len(calls) == 1
+
+    # Finished parents need no workflow; another list is not written over the first.
+    assert main(["suggest", "--experiment", "first", "--count", "3", "--out", "config/lists/mine.txt"]) == 2
+    assert "holds another list" in capsys.readouterr().err and len(calls) == 1
+
+
+def test_a_failed_workflow_ends_the_command(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(suggest, "run_workflow", lambda arguments, *targets: 75)
+    assert main(["suggest", "--experiment", "first"]) == 75
+    assert "to label" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--experiment", "frist"], "did you mean `first`?"),
+        (["--experiment", "first", "--count", "0"], "--count, --candidates: count: found 0"),
+        (["--experiment", "first", "--candidates", "2"], "candidates: found 2.0"),
+        (["--experiment", "first", "--seed", "7"], "seeds: found [0], asked for 7"),
+    ],
+)
+def test_mistakes_are_told_before_anything_runs(
+    workplace: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert main(["suggest", *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("results").exists()
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"), [(None, "say in config/datasets/photos.yaml"), ("ids/*.png", "data/ids/*.png")]
+)
+def test_it_says_where_labels_belong(workplace: Path, labels: str | None, message: str) -> None:
+    from pipeline.config.load import load_config
+
+    split = {"images": "photos/*.jpg"} | ({"labels": labels} if labels else {})
+    (workplace / "data").mkdir()
+    spec = {"root": str(workplace / "data"), "splits": {"train": split}, "ids": {"sky": 0}}
+    Path("config/datasets/photos.yaml").write_text(json.dumps(spec))
+    task = json.loads(Path("config/tasks/tiny.yaml").read_text()) | {"target": {"dataset": "photos"}}
+    Path("config/tasks/tiny.yaml").write_text(json.dumps(task))
+    config = load_config()
+    text = suggest._what_to_do(config, config.library.task("tiny", "t"), None)
+    assert message in text and "copy the list to config/lists/FILE.txt" in text

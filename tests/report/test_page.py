@@ -1,0 +1,204 @@
+"""The page: figures, escaping, no reference outside itself; each kind of task; one and many experiments."""
+
+import base64
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from io import BytesIO
+
+import numpy as np
+import pytest
+from made_up_results import chain, full_experiment
+from PIL import Image
+
+from pipeline.report.images import label_map, photo
+from pipeline.report.model import ReportData, Score
+from pipeline.report.page import build_report, render
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Balance(HTMLParser):
+    """Checks that tags close in order and collects ids."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.ids, self.wrong = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.ids += [value for name, value in attributes if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.ids += [value for name, value in attributes if name == "id"]
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+
+@pytest.fixture(scope="module")
+def page():
+    longer = chain("streets-source-longer", {"source": [41.0, 41.0, 45.0]})
+    return render(ReportData((full_experiment(), longer)))
+
+
+def test_page_shows_means_deviations_and_paired_gains(page):
+    for figure in ("42.00 ± 2.00", "46.00 ± 1.73", "+4.00 ± 1.00", "46.50 ± 0.71", "+0.33 ± 1.15"):
+        assert figure in page
+
+
+def test_page_refers_to_nothing_outside_itself(page):
+    assert not re.search(r"https?:|//[a-z]", re.sub(r"base64,[\w+/=]+", "", page))
+    sources = re.findall(r'(?:src|href|action)="([^"]*)"', page)
+    assert sources
+    assert all(source.startswith(("data:image/", "#")) for source in sources)
+    assert "<script" not in page
+    assert "url(http" not in page
+
+
+def test_page_is_well_formed_and_ids_are_unique(page):
+    balance = Balance()
+    balance.feed(page)
+    assert balance.wrong == []
+    assert balance.open == []
+    assert len(balance.ids) == len(set(balance.ids))
+
+
+def test_every_reference_inside_a_plot_has_its_target(page):
+    targets = set(re.findall(r'\bid="([^"]+)"', page))
+    references = set(re.findall(r'(?:url\(#|href="#)([^")]+)', page))
+    assert references
+    assert references <= targets
+
+
+def test_oracle_figures_are_always_marked(page):
+    """Every cell that holds an oracle figure has the class `oracle`; 49.00 occurs only as one."""
+    cells = re.findall(r"<td[^>]*>49\.00</td>", page)
+    assert cells
+    assert all("oracle" in cell for cell in cells)
+    assert "oracle selection" in page
+
+
+def test_unrun_cells_say_so(page, make_chain):
+    assert page.count("not run") == 1
+    planned = make_chain("planned", {"source": [None, None], "inter": [None, None]})
+    text = render(ReportData((planned,)))
+    assert text.count("not run") == 2 + 2 + 1 + 4  # results, per class, summary, one per run
+
+
+def test_names_are_escaped_everywhere(experiment):
+    evil = "<img src=x onerror=alert(1)>&\"'"
+    named = replace(
+        experiment,
+        name=evil,
+        task=evil,
+        recipe=evil,
+        network=evil,
+        class_names=(evil, "car", "person"),
+        software={evil: evil},
+        gallery=tuple(replace(row, name=evil) for row in experiment.gallery),
+        lists=tuple(replace(one, name=evil, role=evil) for one in experiment.lists),
+        thresholds=experiment.thresholds.replace({"class": {"road": evil}}),
+    )
+    text = render(ReportData((named,), title=evil))
+    assert "<img src=x" not in text
+    assert "&lt;img src=x" in text
+    balance = Balance()
+    balance.feed(text)
+    assert balance.wrong == []
+
+
+def test_dollar_signs_in_class_names_are_not_mathematics(experiment):
+    named = replace(
+        experiment,
+        class_names=("$road$", "car", "person"),
+        thresholds=experiment.thresholds.replace({"class": {"road": "$road$"}}),
+    )
+    assert render(ReportData((named,))).count("$road$") > 3
+
+
+def test_classification_shows_accuracy_and_confusion_matrix(make_chain):
+    chain = make_chain("digits", {"source": [78.0], "intra": [96.0]}, kind="classification", task="digits")
+    matrix = np.array([[90, 10, 0], [0, 777, 3], [1, 2, 1234]])
+    runs = tuple(
+        replace(run, scores={"last": Score(10, {"accuracy": 96.0}, {}, matrix)}, snapshots=None)
+        for run in chain.runs
+    )
+    text = render(ReportData((replace(chain, runs=runs),)))
+    assert "accuracy %, last step" in text
+    assert "mIoU" not in text
+    assert "1,234" in text
+    assert 'title="90.0 % of road"' in text
+    assert "IoU per class" not in text
+
+
+def test_binary_task_shows_dice_and_iou(make_chain):
+    chain = make_chain("polyps", {"source": [60.0]}, kind="binary", class_names=("background", "polyp"))
+    scores = {"last": Score(10, {"mIoU": 61.0, "Dice": 71.25}, {"background": 90.0, "polyp": 32.0})}
+    runs = tuple(replace(run, scores=scores, snapshots=None) for run in chain.runs)
+    text = render(ReportData((replace(chain, runs=runs),)))
+    assert "Dice %, last step" in text
+    assert ">71.25<" in text
+    assert ">61.00<" in text
+    assert ">32.0<" in text
+
+
+def test_label_free_figures_are_shown_when_there_are_no_labels(make_chain):
+    chain = make_chain("mine", {"source": [40.0]})
+    run = replace(chain.runs[0], scores={}, snapshots=None, label_free_figures={"mean entropy": 0.12346})
+    text = render(ReportData((replace(chain, runs=(run,)),)))
+    assert "0.1235" in text
+    assert "mean entropy" in text
+
+
+def test_missing_gallery_maps_are_said_to_be_missing(experiment):
+    row = replace(experiment.gallery[0], label=None, source_only=None)
+    text = render(ReportData((replace(experiment, gallery=(row,)),)))
+    assert text.count('<div class="none">none</div>') == 2
+
+
+def test_fifty_experiments_start_folded_and_a_few_open(make_chain):
+    one = make_chain("one", {"source": [40.0]}, seeds=(0,))
+    plain = replace(one, runs=tuple(replace(run, curves=None, snapshots=None) for run in one.runs))
+    many = tuple(replace(plain, name=f"experiment-{number}") for number in range(50))
+    text = render(ReportData(many))
+    assert text.count('<details class="experiment"') == 50
+    assert text.count(" open>") == 0
+    assert render(ReportData(many[:2])).count(" open>") == 2
+    assert all(text.count(f"<th>experiment-{number}</th>") >= 1 for number in range(50))
+
+
+def test_empty_report_is_a_page(tmp_path):
+    out = build_report(ReportData(()), tmp_path / "new" / "index.html")
+    assert "0 experiments" in out.read_text(encoding="utf-8")
+
+
+def test_same_data_give_the_same_bytes(experiment):
+    data = ReportData((experiment,))
+    assert render(data) == render(data)
+
+
+def decoded(uri):
+    return Image.open(BytesIO(base64.b64decode(uri.split(",")[1])))
+
+
+def test_label_map_keeps_exact_colours_and_large_pictures_shrink():
+    palette = np.zeros((256, 3), dtype=np.uint8)
+    palette[1] = (1, 2, 3)
+    ids = np.zeros((600, 960), dtype=np.uint8)
+    ids[:300] = 1
+    picture = decoded(label_map(ids, palette, ids.shape))
+    assert picture.size == (480, 300)
+    colours = np.asarray(picture.convert("RGB"))
+    assert np.unique(colours.reshape(-1, 3), axis=0).tolist() == [[0, 0, 0], [1, 2, 3]]
+    assert colours[149, 0].tolist() == [1, 2, 3]
+    assert colours[150, 0].tolist() == [0, 0, 0]
+    assert decoded(photo(np.zeros((600, 960, 3), dtype=np.uint8))).size == (480, 300)
+
+
+def test_one_pixel_label_fills_the_tile_of_its_image():
+    ids = np.full((1, 1), 1, dtype=np.uint8)
+    palette = np.full((256, 3), 9, dtype=np.uint8)
+    assert decoded(label_map(ids, palette, (28, 28))).size == (28, 28)

@@ -1,0 +1,77 @@
+"""What an unsupervised method may not see: the target's training labels; and source-only, the target at all."""
+
+import numpy as np
+import pytest
+from chain_world import write_pictures
+
+from pipeline.artifacts.errors import SegadaptError
+from pipeline.data.streets import render_scene
+from pipeline.stages.inputs import cache_of
+
+
+def below(opened, folder):
+    return sorted(path for path in opened if path.startswith(f"{folder}/"))
+
+
+def test_the_whole_chain_runs_without_any_target_label_file(shared):
+    run = shared.plan()
+    assert not (shared.folder / "data/camera/labels/train").exists()
+    assert (shared.artifact(run.evaluates["intra"]).path / "metrics.json").is_file()
+
+
+@pytest.mark.parametrize("recipe", ["source-only", "minent", "advent", "adaptseg", "intrada"])
+def test_no_stage_opens_a_target_label(shared, tmp_path, recipe):
+    """They lie there this time, and only the source's and the evaluation's are opened."""
+    chain = type(shared).make(tmp_path)
+    data = tmp_path / "data"
+    write_pictures(data / "camera", "camera", "train", 6, labels=True)
+    run = chain.plan(recipe, {"train": {"steps": 2, "snapshots": 1}})
+    chain.finish(*run.stages.values(), *run.evaluates.values())
+    opened = set().union(*chain.opened.values())
+    assert below(opened, data / "camera/labels/train") == []
+    assert len(below(opened, data / "rendered/labels/train")) == 5, "the check sees label files"
+    assert len(below(opened, data / "camera/labels/val")) == 3
+
+
+def test_labels_that_are_no_pictures_do_no_harm(shared, tmp_path):
+    chain = type(shared).make(tmp_path)
+    for number in range(6):
+        path = tmp_path / f"data/camera/labels/train/{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("no picture")
+    run = chain.plan()
+    shared_run = shared.plan()
+    target, wanted = run.stages["ranking"].parents["images"], shared_run.stages["ranking"].parents["images"]
+    chain.finish(target)
+    assert target.key == wanted.key
+    assert chain.artifact(target).load()["digest"] == shared.artifact(wanted).load()["digest"]
+
+
+def test_the_oracle_fails_where_target_labels_are_missing(shared):
+    with pytest.raises(SegadaptError, match="labels/train"):
+        shared.plan("oracle", name="oracle")
+
+
+def test_source_only_never_opens_the_target(shared):
+    run = shared.plan()
+    source, inter = run.stages["source"], run.stages["inter"]
+    target = shared.artifact(inter.parents["target"]).path
+    assert below(shared.opened[source.key], target) == []
+    assert below(shared.opened[source.key], shared.folder / "data") == [], "trainings read caches only"
+    assert any(path.endswith(".bin") for path in below(shared.opened[inter.key], target)), "the check sees it"
+
+
+def test_split_passes_no_image_through_a_network(shared):
+    opened = shared.opened[shared.plan().stages["split"].key]
+    assert not any(path.endswith(".safetensors") for path in opened)
+    assert any(path.endswith("scores.csv") for path in opened), "the check sees it"
+
+
+def test_the_pictures_are_what_the_labels_say(shared):
+    """The toy's own check: the caches hold the generator's scenes."""
+    run = shared.plan()
+    cache = cache_of(shared.artifact(run.stages["source"].parents["source"]))
+    image, label = render_scene("rendered", "train", 0, 0, (48, 32))
+    assert np.array_equal(cache.images[cache.images.index_of("0")], image)
+    assert cache.labels is not None and np.array_equal(cache.labels[cache.labels.index_of("0")], label)
+    assert cache_of(shared.artifact(run.stages["inter"].parents["target"])).labels is None
