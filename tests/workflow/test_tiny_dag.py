@@ -1,0 +1,90 @@
+"""The whole DAG through Snakemake itself, once; what a second run, a changed lambda and a mistake do."""
+
+import copy
+import json
+
+import pytest
+from tiny import EXPERIMENT, digests, snakemake, starts, write, write_config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dag")
+    write_config(folder)
+    result = snakemake(folder)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder
+
+
+def rules_run(folder):
+    return {path.parent.parent.name for path in folder.glob("results/*/*/artifact.json")}
+
+
+def test_every_kind_of_stage_ran_once(finished):
+    assert rules_run(finished) == {
+        *("prepare", "pretrain", "adapt", "rank", "split", "pseudolabel", "select", "evaluate"),
+    }
+    assert set(starts(finished).values()) == {1}
+
+
+def test_the_view_for_people_links_the_stages_in_order(finished):
+    folder = finished / "results/experiments/tiny/seed0"
+    links = sorted(path.name for path in folder.iterdir() if path.is_symlink())
+    assert links == ["1-source", "2-inter", "3-ranking", "4-split", "5-labels", "6-intra"]
+    assert (folder / "3-ranking" / "scores.csv").is_file()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["final"] == "intra"
+    assert 0.0 <= metrics["stages"]["intra"]["last"]["miou_present"] <= 100.0
+    assert metrics["stages"]["intra"]["oracle_best"]["selection"] == "oracle"
+    assert (folder / "model" / "model.safetensors").is_file()
+
+
+def test_the_report_is_one_page_that_needs_nothing_else(finished):
+    page = (finished / "results/report/index.html").read_text(encoding="utf-8")
+    assert "tiny" in page and "http://" not in page and "https://" not in page
+    assert "intra (advent)" in (finished / "results/report/summary.txt").read_text()
+
+
+def test_no_training_state_is_left(finished):
+    assert not list(finished.glob("results/*/*/state"))
+
+
+def test_a_second_run_has_nothing_to_do(finished):
+    result = snakemake(finished)
+    assert result.returncode == 0
+    assert "Nothing to be done" in result.stdout + result.stderr
+
+
+def test_a_lost_manifest_is_written_again_without_computing(finished):
+    manifest = next(finished.glob("results/adapt/*/artifact.json"))
+    before, computed = manifest.read_bytes(), starts(finished)
+    manifest.unlink()
+    assert snakemake(finished, "--", str(manifest.relative_to(finished))).returncode == 0
+    assert manifest.read_bytes() == before
+    assert starts(finished) == computed
+
+
+def test_a_mistake_stops_before_any_job(finished):
+    wrong = copy.deepcopy(EXPERIMENT)
+    wrong["set"]["split"] = {"lambda": 2}
+    write(finished / "config/experiments/tiny.yaml", wrong)
+    try:
+        result = snakemake(finished)
+    finally:
+        write(finished / "config/experiments/tiny.yaml", EXPERIMENT)
+    assert result.returncode != 0
+    assert "lambda" in result.stderr + result.stdout
+    assert "Execute" not in result.stderr + result.stdout
+
+
+def test_another_lambda_runs_split_and_what_follows_and_keeps_the_old(finished):
+    before = digests(finished)
+    changed = copy.deepcopy(EXPERIMENT)
+    changed["set"]["split"] = {"lambda": 0.7}
+    write(finished / "config/experiments/tiny.yaml", changed)
+    result = snakemake(finished)
+    assert result.returncode == 0, result.stderr
+    after = digests(finished)
+    new = sorted(key.split("-")[0] for key in after.keys() - before.keys())
+    assert new == ["advent", "evaluate", "pseudolabel", "select", "split"]
+    assert {key: after[key] for key in before} == before
