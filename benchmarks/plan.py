@@ -1,0 +1,109 @@
+"""How long planning takes: 500 experiments on the built-in streets, about 3,000 stages, planned and dry-run.
+
+    python benchmarks/plan.py                  # full size
+    python benchmarks/plan.py --experiments 20 # toy size
+
+Prints one line per figure and writes them to benchmarks/out/plan.json. Nothing runs; a temporary folder holds
+the configuration. The goal is under 20 s for plan and dry run together on two cores.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+OUT = Path(__file__).parent / "out" / "plan.json"
+SHARES = (0.3, 0.5, 0.6, 0.7, 0.8)
+
+
+def experiment(number: int) -> dict[str, Any]:
+    """One of a sweep: adversarial weights, and five values of lambda for each."""
+    weight, share = divmod(number, len(SHARES))
+    return {
+        "task": "streets",
+        "recipe": "intrada",
+        "network": "small",
+        "seeds": [0],
+        "set": {
+            "train": {"steps": 100},
+            "inter": {"objective": {"adversarial_weight": 1e-4 * (1 + weight)}},
+            "split": {"lambda": SHARES[share]},
+        },
+    }
+
+
+def write_configuration(folder: Path, count: int) -> None:
+    """Copy the shipped configuration and lay the sweep beside it."""
+    shutil.copytree(REPOSITORY / "config", folder / "config")
+    names = [f"sweep-{number:04d}" for number in range(count)]
+    for number, name in enumerate(names):
+        path = folder / "config" / "experiments" / f"{name}.yaml"
+        path.write_text(json.dumps(experiment(number)), encoding="utf-8")
+    (folder / "config" / "config.yaml").write_text(json.dumps({"experiments": names}), encoding="utf-8")
+
+
+def timed(folder: Path, *command: str) -> tuple[float, float, str]:
+    """Seconds on the clock and of the processor that a command takes in `folder`, and what it printed."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        env=environment,
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - started, processor, done.stdout
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--experiments", type=int, default=500)
+    count = parser.parse_args().experiments
+    with tempfile.TemporaryDirectory(prefix="segadapt-plan-") as name:
+        folder = Path(name)
+        write_configuration(folder, count)
+        plan, plan_processor, table = timed(folder, "pipeline", "plan")
+        dry = [
+            "snakemake",
+            "-n",
+            "--quiet",
+            "all",
+            "--cores",
+            "2",
+            "--snakefile",
+            str(REPOSITORY / "Snakefile"),
+        ]
+        first, first_processor, _ = timed(folder, *dry)
+        second, _, _ = timed(folder, *dry)
+    figures = {
+        "experiments": count,
+        "stages": int(table.splitlines()[-1].split()[0]),
+        "plan_seconds": round(plan, 1),
+        "plan_processor_seconds": round(plan_processor, 1),
+        "dry_run_seconds": round(first, 1),
+        "dry_run_processor_seconds": round(first_processor, 1),
+        "dry_run_again_seconds": round(second, 1),
+        "load_average": round(os.getloadavg()[0], 1),
+    }
+    for key, value in figures.items():
+        print(f"{key}: {value}")
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
