@@ -41,6 +41,12 @@ def parents_of(wildcards: Any) -> list[str]:
     return [_artifact(parent) for parent in _record(wildcards.key)["parents"].values()]
 
 
+def threads_of(wildcards: Any) -> int:
+    """Cores of the stage `{key}`: its `run: threads`, so that as many stages run side by side as have room."""
+    threads: int = _record(wildcards.key)["run"]["threads"]
+    return threads
+
+
 def figures_of(wildcards: Any) -> list[str]:
     """Artifacts that an experiment's folder links to."""
     record = _record(f"experiment-{wildcards.experiment}-seed{wildcards.seed}")

@@ -2,9 +2,10 @@
 
 import copy
 import json
+import re
 
 import pytest
-from tiny import EXPERIMENT, digests, snakemake, starts, write, write_config
+from tiny import EXPERIMENT, RUN, digests, snakemake, starts, write, write_config
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,14 @@ def test_a_lost_manifest_is_written_again_without_computing(finished):
     assert snakemake(finished, "--", str(manifest.relative_to(finished))).returncode == 0
     assert manifest.read_bytes() == before
     assert starts(finished) == computed
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_stage_asks_for_as_many_cores_as_it_has_threads(tmp_path, threads):
+    write_config(tmp_path, run={**RUN, "threads": threads})
+    result = snakemake(tmp_path, "--dry-run", "--cores", "3")
+    asked = re.search(r"rule adapt:.*?threads: (\d+)", result.stdout + result.stderr, re.DOTALL)
+    assert int(asked[1] if asked else 1) == threads
 
 
 def test_a_mistake_stops_before_any_job(finished):

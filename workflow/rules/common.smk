@@ -8,7 +8,14 @@ ROOT = ROOT.parent if ROOT.name == "workflow" else ROOT
 sys.path.insert(0, str(ROOT))
 
 from pipeline.artifacts.errors import SegadaptError
-from pipeline.plan.workflow import figures_of, parents_of, selected_metrics, set_environment, write_plan
+from pipeline.plan.workflow import (
+    figures_of,
+    parents_of,
+    selected_metrics,
+    set_environment,
+    threads_of,
+    write_plan,
+)
 
 set_environment(ROOT)
 

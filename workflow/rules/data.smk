@@ -10,7 +10,7 @@ rule prepare:
         "logs/prepare/{key}.log",
     conda:
         "../../environment.yml"
-    threads: 2
+    threads: threads_of
     resources:
         mem_mb=4000,
         runtime="2h",
@@ -27,7 +27,7 @@ rule prior:
         "logs/prior/{key}.log",
     conda:
         "../../environment.yml"
-    threads: 2
+    threads: threads_of
     resources:
         mem_mb=4000,
         runtime="1h",

@@ -10,7 +10,7 @@ rule select:
         "logs/select/{key}.log",
     conda:
         "../../environment.yml"
-    threads: 2
+    threads: threads_of
     resources:
         gpu=1,
         mem_mb=12000,
@@ -28,7 +28,7 @@ rule evaluate:
         "logs/evaluate/{key}.log",
     conda:
         "../../environment.yml"
-    threads: 2
+    threads: threads_of
     resources:
         gpu=1,
         mem_mb=12000,

@@ -10,7 +10,7 @@ rule rank:
         "logs/rank/{key}.log",
     conda:
         "../../environment.yml"
-    threads: 2
+    threads: threads_of
     resources:
         gpu=1,
         mem_mb=12000,
@@ -45,7 +45,7 @@ rule pseudolabel:
         "logs/pseudolabel/{key}.log",
     conda:
         "../../environment.yml"
-    threads: 2
+    threads: threads_of
     resources:
         gpu=1,
         mem_mb=12000,
@@ -63,7 +63,7 @@ rule suggest:
         "logs/suggest/{key}.log",
     conda:
         "../../environment.yml"
-    threads: 2
+    threads: threads_of
     resources:
         gpu=1,
         mem_mb=12000,

@@ -10,7 +10,7 @@ rule pretrain:
         "logs/pretrain/{key}.log",
     conda:
         "../../environment.yml"
-    threads: 2
+    threads: threads_of
     resources:
         gpu=1,
         mem_mb=16000,
@@ -28,7 +28,7 @@ rule adapt:
         "logs/adapt/{key}.log",
     conda:
         "../../environment.yml"
-    threads: 2
+    threads: threads_of
     resources:
         gpu=1,
         mem_mb=24000,
@@ -46,7 +46,7 @@ rule selftrain:
         "logs/selftrain/{key}.log",
     conda:
         "../../environment.yml"
-    threads: 2
+    threads: threads_of
     resources:
         gpu=1,
         mem_mb=24000,
