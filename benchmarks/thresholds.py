@@ -74,14 +74,14 @@ def streamed(scores: Scores, rule: ThresholdRule, state: Path) -> tuple[Tensor, 
     table = {"counts": torch.zeros((rule.rows, BINS), dtype=torch.int64)}
 
     def high(position: int) -> None:
-        table["counts"] += count_high(scores[position], rule)
+        count_high(table["counts"], scores[position], rule)
 
     accumulate(table, high, len(scores), PartStore(state / "pass-1", {}))
     ranks = locate(table["counts"], rule)
     table["counts"].zero_()
 
     def low(position: int) -> None:
-        table["counts"] += count_low(scores[position], rule, ranks)
+        count_low(table["counts"], scores[position], rule, ranks)
 
     accumulate(table, low, len(scores), PartStore(state / "pass-2", {}))
     carried = table["counts"].numel() * table["counts"].element_size()

@@ -4,9 +4,9 @@ The threshold of a class is an order statistic of millions of float32 scores. In
 sorting them, a radix histogram counts the upper 16 bits of an order-preserving integer key (pass 1), finds
 the bin that holds the wanted rank, and counts the lower 16 bits inside that bin (pass 2):
 
-    high = sum over images of count_high(scores, rule)       # int64 (rows, 65536), 10 MB for 19 classes
+    for each image: count_high(high, scores, rule)           # int64 (rows, 65536), 10 MB for 19 classes
     ranks = locate(high, rule)
-    low = sum over images of count_low(scores, rule, ranks)
+    for each image: count_low(low, scores, rule, ranks)
     found = thresholds(ranks, low, rule)
     label = pseudo_label(scores, found.values)               # image by image
 
@@ -25,6 +25,8 @@ import torch
 from torch import Tensor
 
 BINS = 1 << 16
+SPARSE = 8
+"""An image of fewer pixels than an eighth of the table is counted by sorting it."""
 _ZERO_BIN = 1 << 15  # the key of +0.0 is 0x80000000: upper half 0x8000, lower half 0
 _FINITE = slice(0x0080, 0xFF80)  # upper key halves of finite values; NaN and infinities lie outside
 IGNORE = 255
@@ -150,22 +152,28 @@ def _sample(scores: Tensor, rule: ThresholdRule) -> tuple[Tensor, Tensor]:
     return rows, _keys(best)
 
 
-def _count(rows: Tensor, halves: Tensor, rule: ThresholdRule) -> Tensor:
-    counts = torch.bincount(rows * BINS + halves, minlength=rule.rows * BINS)
-    return counts.view(rule.rows, BINS)
+def _add(table: Tensor, rows: Tensor, halves: Tensor) -> None:
+    """Count the pairs of row and key half in `table`, in place."""
+    flat = rows * BINS + halves
+    if SPARSE * flat.numel() < table.numel():
+        # Small images: going over the whole table for each would cost a hundred times their own pixels.
+        places, counts = torch.unique(flat, return_counts=True)
+        table.view(-1)[places] += counts
+    else:
+        table += torch.bincount(flat, minlength=table.numel()).view(table.shape)
 
 
-def count_high(scores: Tensor, rule: ThresholdRule) -> Tensor:
-    """Pass 1 for one image: count the upper key halves of its sampled best scores.
+def count_high(table: Tensor, scores: Tensor, rule: ThresholdRule) -> None:
+    """Pass 1 for one image: add the upper key halves of its sampled best scores to `table`.
 
-    `scores`: float32 (K, H, W) on any device, probabilities or prior-weighted probabilities. Result: int64
-    (rows, 65536) on that device, to be added over images. Raises ValueError for a score that is not finite.
+    `table`: int64 (rows, 65536), all zero before the first image. `scores`: float32 (K, H, W) on the same
+    device, probabilities or prior-weighted probabilities. Raises ValueError for a score that is not finite.
     """
     rows, keys = _sample(scores, rule)
-    counts = _count(rows, (keys >> 16) + _ZERO_BIN, rule)
-    if int(counts[:, _FINITE].sum()) != rows.numel():
+    halves = (keys >> 16) + _ZERO_BIN
+    if not bool(((halves >= _FINITE.start) & (halves < _FINITE.stop)).all()):
         raise ValueError("scores hold a value that is not finite")
-    return counts
+    _add(table, rows, halves)
 
 
 def locate(high: Tensor, rule: ThresholdRule) -> Ranks:
@@ -199,16 +207,15 @@ def _from_top(counts: Tensor, rank: int) -> tuple[int, int]:
     return len(counts) - 1 - place, above
 
 
-def count_low(scores: Tensor, rule: ThresholdRule, ranks: Ranks) -> Tensor:
-    """Pass 2 for one image: count the lower key halves of the values in each row's located bin.
+def count_low(table: Tensor, scores: Tensor, rule: ThresholdRule, ranks: Ranks) -> None:
+    """Pass 2 for one image: add the lower key halves of the values in each row's located bin to `table`.
 
-    Arguments and errors as for `count_high`; `ranks` from `locate`. Result: int64 (rows, 65536), to be added
-    over images.
+    Arguments and errors as for `count_high`; `ranks` from `locate`.
     """
     rows, keys = _sample(scores, rule)
     wanted = torch.tensor(ranks.bins, dtype=torch.int32, device=keys.device)
     inside = (keys >> 16) + _ZERO_BIN == wanted[rows.long()]
-    return _count(rows[inside], keys[inside] & 0xFFFF, rule)
+    _add(table, rows[inside], keys[inside] & 0xFFFF)
 
 
 def thresholds(ranks: Ranks, low: Tensor, rule: ThresholdRule) -> Thresholds:

@@ -64,6 +64,8 @@ from pipeline.stages.prior import stored_prior
 TABLE = "thresholds.csv"
 PER_SHARD = 16
 """Label maps, and logits, in a file: what a stop waits for, some seconds of large images."""
+MOST_PARTS = 256
+"""Of a pass: a set of many small images would otherwise spend its time on writing tables and tiny files."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,11 @@ def _store(run: StageRun, name: str) -> PartStore:
     return PartStore(settings.state, settings.fingerprint)
 
 
+def _at_least(images: int, total: int) -> int:
+    """`images` per part, or more where `total` would be cut into too many parts."""
+    return max(images, -(-total // MOST_PARTS))
+
+
 def _accumulate(
     run: StageRun, name: str, tables: dict[str, Tensor], update: Callable[[int], None], total: int
 ) -> dict[str, Tensor]:
@@ -145,7 +152,7 @@ def _accumulate(
         update,
         total,
         _store(run, name),
-        every=max(1, min(MAX_PART, -(-total // run.settings.parts))),
+        every=max(1, min(_at_least(MAX_PART, total), -(-total // run.settings.parts))),
         stop=run.stop,
         progress=Progress(run, name),
     )
@@ -176,7 +183,7 @@ def _thresholds(run: StageRun, scores: Scores, rule: ThresholdRule) -> tuple[Thr
     tables = {"low": torch.zeros((rule.rows, BINS), dtype=torch.int64, device=scores.device)}
 
     def low(position: int) -> None:
-        tables["low"] += count_low(scores[position], rule, ranks)
+        count_low(tables["low"], scores[position], rule, ranks)
 
     counted = _accumulate(run, "pass-2", tables, low, len(scores))
     return thresholds(ranks, counted["low"], rule), predicted
@@ -191,7 +198,7 @@ def _pass_1(run: StageRun, scores: Scores, rule: ThresholdRule) -> tuple[Ranks, 
 
     def high(position: int) -> None:
         image = scores[position]
-        tables["high"] += count_high(image, rule)
+        count_high(tables["high"], image, rule)
         tables["predicted"] += _class_pixels(winner(image)[1], rule.num_classes)
 
     counted = _accumulate(run, "pass-1", tables, high, len(scores))
@@ -218,7 +225,9 @@ def _write_labels(
     run: StageRun, names: list[str], scores: Scores, found: Thresholds, num_classes: int
 ) -> LabelCounts:
     """The label pass: one shard of records after the other, with the pixel counts of each."""
-    writer = RecordWriter(run.out, "labels", run.folder.state / "records", names, PER_SHARD)
+    writer = RecordWriter(
+        run.out, "labels", run.folder.state / "records", names, _at_least(PER_SHARD, len(names))
+    )
     store, progress = _store(run, "counts"), Progress(run, "labels")
     counted = set(store.finished())
     pieces: list[Part] = []
@@ -266,7 +275,9 @@ def _write_shard(
 
 def _publish_logits(run: StageRun, names: list[str], scores: Scores, found: Thresholds) -> None:
     """Put the stored maps into the artifact, where training makes soft labels of them."""
-    writer = RecordWriter(run.out, PREFIX, run.folder.state / "records", names, PER_SHARD)
+    writer = RecordWriter(
+        run.out, PREFIX, run.folder.state / "records", names, _at_least(PER_SHARD, len(names))
+    )
     for number in writer.missing_parts():
         start = number * writer.per_shard
         count = len(writer.part_names(number))

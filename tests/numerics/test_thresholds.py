@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pipeline.numerics.thresholds import (
+    SPARSE,
     Ranks,
     ThresholdRule,
     Thresholds,
@@ -23,14 +24,29 @@ from pipeline.numerics.thresholds import (
 )
 
 
+def table_of(rule: ThresholdRule) -> torch.Tensor:
+    return torch.zeros(rule.rows, 65536, dtype=torch.int64)
+
+
+def high_of(images: list[torch.Tensor], rule: ThresholdRule) -> torch.Tensor:
+    table = table_of(rule)
+    for image in images:
+        count_high(table, image, rule)
+    return table
+
+
+def low_of(images: list[torch.Tensor], rule: ThresholdRule, ranks: Ranks) -> torch.Tensor:
+    table = table_of(rule)
+    for image in images:
+        count_low(table, image, rule, ranks)
+    return table
+
+
 def streamed(images: list[torch.Tensor], rule: ThresholdRule, parts: int = 1) -> Thresholds:
     """Both passes, each part summed for itself and the parts merged in reverse."""
     chunks = [images[part::parts] for part in range(parts)][::-1]
-    zero = torch.zeros(rule.rows, 65536, dtype=torch.int64)
-    high = sum((sum((count_high(image, rule) for image in chunk), zero) for chunk in chunks), zero)
-    ranks = locate(high, rule)
-    low = sum((sum((count_low(image, rule, ranks) for image in chunk), zero) for chunk in chunks), zero)
-    return thresholds(ranks, low, rule)
+    ranks = locate(sum((high_of(chunk, rule) for chunk in chunks), table_of(rule)), rule)
+    return thresholds(ranks, sum((low_of(chunk, rule, ranks) for chunk in chunks), table_of(rule)), rule)
 
 
 def sorted_thresholds(images: list[torch.Tensor], rule: ThresholdRule) -> np.ndarray:
@@ -194,11 +210,23 @@ def test_capped_percentile_is_portion_34_with_a_cap() -> None:
     assert streamed([sure], ThresholdRule(2, 0.34, cap=0.9)).values.tolist() == pytest.approx([0.9, 0.9])
 
 
+def test_an_image_counts_the_same_among_few_pixels_and_among_many() -> None:
+    """Small images are counted by sorting, large ones over the whole table."""
+    rule = ThresholdRule(2, 0.5)
+    scores = torch.softmax(torch.randn(2, 200, 200, generator=torch.Generator().manual_seed(8)), 0)
+    scores[0, :50] = 0.75  # one value many times
+    large, small = high_of([scores], rule), high_of(list(scores.split(1, dim=1)), rule)
+    assert 200 * 200 * SPARSE > large.numel() > 200 * SPARSE
+    assert large.equal(small) and int(large.sum()) == 200 * 200
+    ranks = locate(large, rule)
+    assert low_of([scores], rule, ranks).equal(low_of(list(scores.split(1, dim=1)), rule, ranks))
+
+
 def test_passes_that_saw_different_scores_are_an_error() -> None:
     images = softmax_images(1, 5)
     rule = ThresholdRule(5, 0.3)
-    ranks = locate(count_high(images[0], rule), rule)
-    other = count_low(softmax_images(1, 6)[0], rule, ranks)
+    ranks = locate(high_of(images, rule), rule)
+    other = low_of(softmax_images(1, 6), rule, ranks)
     with pytest.raises(ValueError, match="same way"):
         thresholds(ranks, other, rule)
 
@@ -208,12 +236,12 @@ def test_a_score_that_is_not_finite_is_an_error(bad: float) -> None:
     image = torch.full((2, 2, 2), 0.5)
     image[1, 1, 1] = bad
     with pytest.raises(ValueError, match="not finite"):
-        count_high(image, ThresholdRule(2, 0.5))
+        high_of([image], ThresholdRule(2, 0.5))
 
 
 def test_all_minus_infinity_is_an_error() -> None:
     with pytest.raises(ValueError, match="not finite"):
-        count_high(torch.full((2, 1, 1), -math.inf), ThresholdRule(2, 0.5))
+        high_of([torch.full((2, 1, 1), -math.inf)], ThresholdRule(2, 0.5))
 
 
 def test_no_images_at_all_gives_ones() -> None:
@@ -225,8 +253,8 @@ def test_no_images_at_all_gives_ones() -> None:
 def test_carried_state_for_19_classes_is_below_25_megabytes() -> None:
     image = torch.softmax(torch.randn(19, 4, 4, generator=torch.Generator().manual_seed(7)), 0)
     rule = ThresholdRule(19, 0.5)
-    high = count_high(image, rule)
-    low = count_low(image, rule, locate(high, rule))
+    high = high_of([image], rule)
+    low = low_of([image], rule, locate(high, rule))
     assert high.dtype == low.dtype == torch.int64
     assert high.nbytes + low.nbytes <= 20e6
 
@@ -234,9 +262,9 @@ def test_carried_state_for_19_classes_is_below_25_megabytes() -> None:
 def test_wrong_inputs_are_errors() -> None:
     rule = ThresholdRule(2, 0.5)
     with pytest.raises(ValueError, match="float32"):
-        count_high(torch.zeros(2, 1, 1, dtype=torch.float64), rule)
+        high_of([torch.zeros(2, 1, 1, dtype=torch.float64)], rule)
     with pytest.raises(ValueError, match=r"\(2, H, W\)"):
-        count_high(torch.zeros(3, 1, 1), rule)
+        high_of([torch.zeros(3, 1, 1)], rule)
     with pytest.raises(ValueError, match="pass-1"):
         locate(torch.zeros(3, 65536, dtype=torch.int64), rule)
     for arguments in ({"portion": 1.5}, {"portion": math.nan}, {"portion": 0.5, "stride": 0}):
@@ -313,6 +341,6 @@ def test_ranks_name_the_bin_and_what_remains_in_it() -> None:
     image = torch.tensor([0.5, 0.5, 0.25, 0.25]).view(1, 2, 2)
     rule = ThresholdRule(1, 0.75)
     half, quarter = 0x8000 + 0x3F00, 0x8000 + 0x3E80
-    ranks = locate(count_high(image, rule), rule)
+    ranks = locate(high_of([image], rule), rule)
     assert half > quarter
     assert ranks == Ranks((4,), (3,), (quarter,), (1,), (2,), (0,))

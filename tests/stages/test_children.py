@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 
 from pipeline import load_model
-from pipeline.artifacts.files import read_json
+from pipeline.artifacts.files import digest_of, read_json
 from pipeline.inference.test_modes import Plain, logits_at
 from pipeline.networks.files import load_network
 from pipeline.stages.base import StageFile, StageRun
@@ -154,6 +155,29 @@ def test_links_of_an_earlier_configuration_are_replaced(chain):
     folder = chain.publish(chain.plan("source-only"))
     assert sorted(path.name for path in folder.iterdir() if path.is_symlink()) == ["1-source"]
     assert read_json(folder / "metrics.json")["final"] == "source"
+
+
+def test_a_snapshot_holds_the_step_that_its_file_is_named_after(shared):
+    inter = shared.plan().stages["inter"]
+    for step in shared.artifact(inter).load()["summary"]["snapshots"]:
+        _, meta = load_network(snapshot_path(shared.artifact(inter), step))
+        assert meta["step"] == step
+
+
+def test_the_report_names_the_lists_that_were_used(chain):
+    run = chain.plan()
+    chain.publish(run)
+    assert chain.report() == 0
+    page = (chain.results / "report" / "index.html").read_text("utf-8")
+    lists = {
+        "rendered train": run.stages["source"].parents["source"],
+        "camera train": run.stages["inter"].parents["target"],
+        "camera val": run.evaluates["intra"].parents["data"],
+    }
+    for (name, data), count in zip(lists.items(), (5, 6, 3), strict=True):
+        digest = digest_of([str(number) for number in range(count)])
+        assert list(cache_of(chain.artifact(data)).names) == [str(number) for number in range(count)]
+        assert re.search(rf">{name}</td><td>{count}</td>.*{digest}", page)
 
 
 def test_the_report_shows_each_selected_experiment(chain):

@@ -220,3 +220,18 @@ def test_a_finished_stage_reads_nothing_but_its_own_folder(chain):
     artifacts = [path for path in chain.opened[ranking.key] if path.startswith(f"{chain.results}/")]
     others = {path for path in artifacts if f"/{ranking.key}" not in path}
     assert artifacts and others == set()
+
+
+def test_nothing_is_written_where_the_process_stands(chain, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run = chain.plan(set_={"split": {"lambda": 0.34}})
+    new = [stage for stage in run.all_stages() if not chain.artifact(stage).path.exists()]
+    assert {stage.kind for stage in new} >= {"split", "pseudolabel", "train", "select", "evaluate"}
+    for stage in run.all_stages():
+        if stage.kind in ("prepare", "rank"):
+            forget(chain, stage)
+    chain.finish(*run.all_stages())
+    chain.publish(run)
+    assert chain.report() == 0
+    assert list((tmp_path / "elsewhere").iterdir()) == []

@@ -208,6 +208,15 @@ def test_killed_within_a_shard_of_the_label_pass(
     assert len(calls) == 4 + 3, "the whole shard is kept, the broken one made again"
 
 
+def test_many_images_make_few_parts(
+    world: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.stages.thresholded.PER_SHARD", 1)
+    monkeypatch.setattr("pipeline.stages.thresholded.MOST_PARTS", 2)
+    folder = labelled(world, tmp_path / "few", portion=0.23).folder.path
+    assert len(list(folder.glob("labels-*.bin"))) == 2, "five images in two files, not in five"
+
+
 def test_another_threshold_changes_the_digest(world: tuple[Path, Path], tmp_path: Path) -> None:
     """The control of the tests above: digests do tell label maps apart."""
     first = labelled(world, tmp_path / "a").folder.load()["digest"]
