@@ -17,8 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
-from pipeline.config.load import parse_assignments
+from pipeline.config.load import Config, parse_assignments
 from pipeline.plan.files import RESULTS
+from pipeline.plan.planner import Planner
+from pipeline.plan.table import failures
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,11 +97,20 @@ def run_workflow(arguments: argparse.Namespace, *targets: str) -> int:
             return subprocess.run(command, pass_fds=[lock]).returncode
 
 
+def _print_failures(config: Config) -> None:
+    """Say once more, after all that other stages printed, which stages failed for good and why."""
+    for stage, message in failures(Planner(config).plan()):
+        print(f"\n{stage} failed and will not be tried again until its cause is gone:", file=sys.stderr)
+        print(message, file=sys.stderr)
+
+
 def execute(arguments: argparse.Namespace) -> int:
-    """Run Snakemake under the lock, then print the table of results and where the report lies."""
-    chosen_configuration(arguments)  # a mistake in the configuration ends here, before Snakemake starts
+    """Run Snakemake under the lock, then print the table of results and where the report lies, or what failed."""
+    config = chosen_configuration(arguments)  # a mistake ends here, before Snakemake starts
     code = run_workflow(arguments)
-    if code == 0:
+    if code:
+        _print_failures(config)
+    else:
         print((RESULTS / "report" / "summary.txt").read_text(encoding="utf-8").rstrip())
         print(f"report: {RESULTS / 'report' / 'index.html'}")
     return code

@@ -14,7 +14,7 @@ def _failure(folder: Path) -> str | None:
     if not path.is_file():
         return None
     message: str = json.loads(path.read_text(encoding="utf-8"))["message"]
-    return message.splitlines()[0]
+    return message
 
 
 def _state(stage: Stage, results: Path, waiting: set[str]) -> tuple[str, str]:
@@ -26,13 +26,23 @@ def _state(stage: Stage, results: Path, waiting: set[str]) -> tuple[str, str]:
         return "done", "its manifest is written again when asked for"
     failure = _failure(folder)
     if failure:
-        return "failed", failure
+        return "failed", failure.splitlines()[0]
     if (folder / "state").is_dir() and any((folder / "state").iterdir()):
         return "to run", "goes on from its saved state"
     blocked = [parent.key for parent in stage.parents.values() if parent.key in waiting]
     if blocked:
         return "to run", f"after {blocked[0]}" + (f" and {len(blocked) - 1} more" if len(blocked) > 1 else "")
     return "to run", "never run"
+
+
+def failures(runs: Sequence[PlannedRun], results: Path = RESULTS) -> list[tuple[str, str]]:
+    """Key and message of every stage that failed in a way that would repeat, parents first."""
+    stages = in_order([stage for run in runs for stage in run.all_stages()])
+    folders = {stage.key: stage_folder(results, stage) for stage in stages}
+    found = {
+        key: _failure(folder) for key, folder in folders.items() if not (folder / "files.json").is_file()
+    }
+    return [(key, message) for key, message in found.items() if message]
 
 
 def plan_rows(runs: Sequence[PlannedRun], results: Path = RESULTS) -> list[tuple[str, str, str, str]]:

@@ -33,6 +33,7 @@ def calls(tmp_path, monkeypatch):
     """The commands that would have run, each with the code that it should end with."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(start, "chosen_configuration", lambda arguments: None)
+    monkeypatch.setattr(start, "Planner", lambda config: Namespace(plan=list))
     made = []
 
     def run(command, pass_fds=(), check=False):
@@ -66,6 +67,13 @@ def test_a_failed_run_gives_its_code_and_no_table(calls, capsys):
     calls.code = 1
     assert start.execute(options()) == 1
     assert capsys.readouterr().out == ""
+
+
+def test_what_failed_for_good_stands_at_the_end(calls, capsys, monkeypatch):
+    calls.code = 1
+    monkeypatch.setattr(start, "failures", lambda runs: [("prepare-x", "1 bad files\na.jpg: damaged")])
+    start.execute(options())
+    assert capsys.readouterr().err.endswith("until its cause is gone:\n1 bad files\na.jpg: damaged\n")
 
 
 def test_dotted_assignments_reach_snakemake_nested(calls):

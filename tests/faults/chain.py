@@ -5,8 +5,9 @@
     chain.finish()
 
 A killer waits until a stage of a kind drawn by the seed runs, waits on for a drawn time, and sends SIGKILL to
-the stage, to its Snakemake, or to everything. When a run ends before that, its artifacts are compared with
-those of an uninterrupted run, the results are wiped, and the chain goes on.
+the stage, to its Snakemake, or to everything. When a run ends before that, or is let through because its last
+stages have had their share of kills, its artifacts are compared with those of an uninterrupted run, the results
+are wiped, and the chain goes on.
 """
 
 import os
@@ -89,7 +90,7 @@ class Chain:
         """Start the command again and again until `count` kills have hit a running stage."""
         while len(self.kills) < count:
             self._start()
-            if self._kill_once() is None:
+            if self._sated() or self._kill_once() is None:
                 self._end_of_run(self._wait())
             else:
                 self._wait()
@@ -240,6 +241,12 @@ class Chain:
         counts = Counter(kill.kind for kill in self.kills)
         fewest = min(counts[kind] for kind in due)
         return self.draws.choice([kind for kind in due if counts[kind] == fewest])
+
+    def _sated(self) -> bool:
+        """Whether what is due next has had far more than its share: this command is let through, for a new run."""
+        counts = Counter(kill.kind for kill in self.kills)
+        fair = len(self.kills) / len(ORDER)
+        return min(counts[kind] for kind in self._due()) > 3 + 1.5 * fair
 
     def _due(self) -> list[str]:
         """Kinds of which a stage has not finished, at most `AHEAD`; all of them before the plan is made."""

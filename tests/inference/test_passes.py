@@ -193,6 +193,14 @@ def test_confusion_pass_scores_labels_at_their_own_size(network, mixed, settings
     assert np.array_equal(found.numpy(), expected)
 
 
+def test_only_the_matrix_of_a_part_leaves_the_device(network, mixed, settings, monkeypatch):
+    labels = [np.zeros(image.shape[:2], dtype=np.uint8) for image in mixed]
+    fetched, plain = [], torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: fetched.append(self.numel()) or plain(self))
+    run_pass(ConfusionMeasure(labels, 4), network, Plain(), mixed, replace(settings, parts=2))
+    assert fetched == [16, 16]
+
+
 def test_tied_logits_go_to_the_lowest_class(network, mixed, settings):
     with torch.no_grad():
         network.main.weight.zero_()

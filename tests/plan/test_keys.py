@@ -288,3 +288,22 @@ def test_a_split_of_any_name_gives_a_key_that_is_a_file_name(shop, split):
     shop.edit("tasks", "tiny", source={"dataset": "streets-rendered", "split": split})
     for key in by_key(shop.runs()):
         assert set(key) <= set("abcdefghijklmnopqrstuvwxyz0123456789._-"), key
+
+
+def test_a_figure_belongs_to_its_test_mode(shop):
+    before = shop.run()
+    shop.experiment("main", set={"evaluate": {"test_mode": "multiscale_flip"}})
+    assert changed(before, shop.run()) == {name for name in ALL if name.startswith("evaluate:")}
+
+
+def test_a_figure_belongs_to_its_list_of_images(shop):
+    before = shop.run()
+    shop.edit("datasets", "streets-camera", splits={"val": {"count": 3}})
+    names = changed(before, shop.run())
+    assert names == {"data:streets-camera-val"} | {name for name in ALL if name.startswith("evaluate:")}
+
+
+def test_the_number_of_levels_is_hashed(shop):
+    before = shop.run()
+    shop.edit("networks", "small", levels="multi")
+    assert {"source", "inter", "intra"} <= changed(before, shop.run())

@@ -81,6 +81,24 @@ def test_oracle_figures_are_always_marked(page):
     assert "oracle selection" in page
 
 
+def test_page_names_every_image_list_with_its_length_and_hash(page):
+    assert "streets-camera train" in page
+    assert ">1,200<" in page
+    assert "ab" * 32 in page
+
+
+def test_page_names_the_test_mode_of_every_figure(page, make_chain):
+    assert "Test mode: plain" in page and "aggregation" not in page
+    modes = ("plain", "aggregation")
+    chain = make_chain("chain", {"source": [40.0], "inter": [50.0]}, test_modes=modes)
+    runs = tuple(replace(run, test_mode=mode) for run, mode in zip(chain.runs, modes, strict=True))
+    text = render(ReportData((replace(chain, runs=runs),)))
+    assert "Test mode: plain" not in text
+    for mode, figure in zip(modes, ("40.00", "50.00"), strict=True):
+        rows = re.findall(rf'<td class="text">{mode}</td>.*?</tr>', text, re.DOTALL)
+        assert any(figure in row for row in rows)
+
+
 def test_unrun_cells_say_so(page, make_chain):
     assert page.count("not run") == 1
     planned = make_chain("planned", {"source": [None, None], "inter": [None, None]})

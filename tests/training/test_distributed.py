@@ -14,7 +14,7 @@ from pipeline.training.loop import run_training
 from pipeline.training.parameters import RunSettings
 
 STEPS = 4
-METHODS = ("supervised", "advent")
+METHODS = ("supervised", "advent", "plca")
 
 
 def train(

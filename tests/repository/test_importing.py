@@ -1,0 +1,19 @@
+"""Modules only define things when they are imported."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_importing_reads_no_arguments_says_nothing_and_writes_nothing(tmp_path):
+    paths = [path.relative_to(ROOT) for path in sorted((ROOT / "pipeline").rglob("*.py"))]
+    names = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths]
+    code = (
+        f"import sys; sys.argv = ['x', '--nonsense']; sys.path.insert(0, {str(ROOT)!r})\n"
+        f"from importlib import import_module\nfor name in {names}: import_module(name)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(tmp_path.iterdir()) == []
