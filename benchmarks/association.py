@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=2048, help="channels of the features")
     parser.add_argument("--images", type=int, default=2, help="image pairs that are pooled")
     parser.add_argument(
-        "--block-rows", type=int, default=1024, help="positions per block of the streamed form"
+        "--block-rows", type=int, default=512, help="positions per block of the streamed form"
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--form", choices=["both", "dense", "streamed"], default="both", help="both: compare")

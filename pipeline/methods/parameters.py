@@ -131,7 +131,7 @@ class PlcaParameters(SegmentationParameters):
     ] = 1.0
     block_rows: Annotated[
         int, Field(ge=1, le=65536, description="grid positions per block of the affinity")
-    ] = 1024
+    ] = 512
 
     def domains(self) -> tuple[Domain, ...]:
         """Name the domains: the target only where a term reads it."""

@@ -27,7 +27,7 @@ from pipeline.numerics.streaming import (
 )
 
 
-def aggregate_cosine(rows: Tensor, share: float = 1.0, block_rows: int = 1024) -> Tensor:
+def aggregate_cosine(rows: Tensor, share: float = 1.0, block_rows: int = 512) -> Tensor:
     """Mix each position's features with their mean by contrast-normalised cosine: (N, C) -> (N, C).
 
     `rows`: features of one image flattened row-major, any float dtype; they are also the values, not
@@ -44,7 +44,7 @@ def aggregate_cosine(rows: Tensor, share: float = 1.0, block_rows: int = 1024) -
         return _Mix.apply(widen(rows), Cosine, True, share, block_rows)
 
 
-def aggregate_kl(rows: Tensor, share: float = 1.0, block_rows: int = 1024) -> Tensor:
+def aggregate_kl(rows: Tensor, share: float = 1.0, block_rows: int = 512) -> Tensor:
     """Mix each position's prediction with their mean by softmax of -KL: (N, K) -> (N, K).
 
     `rows`: probabilities of one image flattened row-major, any float dtype; each row of the result is a

@@ -73,7 +73,7 @@ def cycle_association(
     target: Tensor,
     source_labels: Tensor,
     metric: Metric,
-    block_rows: int = 1024,
+    block_rows: int = 512,
     ignore: int = 255,
 ) -> AssociationLoss:
     """Sum the association cost of one image pair over its closed cycles.
@@ -105,7 +105,7 @@ def follow_cycles(
     target: Tensor,
     source_labels: Tensor,
     metric: Metric,
-    block_rows: int = 1024,
+    block_rows: int = 512,
     ignore: int = 255,
 ) -> Cycles:
     """Walk from every labelled source pixel to the target and back; arguments as in `cycle_association`.
