@@ -117,19 +117,28 @@ class DataPlanner:
 
     def _check_disjoint(self, task: Task, asked_by: str) -> None:
         """Pseudo-labels made on the images that are then scored would flatter every figure."""
-        if task.evaluate is None or task.evaluate.dataset != task.target.dataset:
+        if task.evaluate is None:
             return
-        target, _ = self.listing(task.target.dataset, task.target.split, False, asked_by)
-        scored, _ = self.listing(task.evaluate.dataset, task.evaluate.split, False, asked_by)
-        # Two folders, or two archives, may number their images alike: an image is its file and its name in it.
-        common = {(item.image, item.name) for item in target.items}
-        common &= {(item.image, item.name) for item in scored.items}
+        target = self._images_of(task.target, asked_by)
+        scored = self._images_of(task.evaluate, asked_by)
+        common = sorted(scored[one] for one in target.keys() & scored.keys())
         if common:
             raise ConfigError(
                 f"{asked_by}: {len(common)} images are in both the target split `{task.target.split}` and the "
-                f"evaluation split `{task.evaluate.split}` of {task.target.dataset} (first: {min(common)[1]}); "
+                f"evaluation split `{task.evaluate.split}` of {task.evaluate.dataset} (first: {common[0]}); "
                 "give disjoint splits"
             )
+
+    def _images_of(self, part: DomainSplit, asked_by: str) -> dict[tuple[Path | str, int | str], str]:
+        """Name of every image of a split by what it is: its file and its number in it, whatever it is called.
+
+        A drawn image has no file; it is its dataset and its name.
+        """
+        listing, _ = self.listing(part.dataset, part.split, False, asked_by)
+        return {
+            (item.image, item.index) if item.image != Path() else (part.dataset, item.name): item.name
+            for item in listing.items
+        }
 
     def task(self, task: Task, asked_by: str) -> TaskData:
         """All prepare stages of a task; target training labels are not listed."""

@@ -146,6 +146,16 @@ def test_one_image_fills_a_batch(cache):
     assert batch.names == ("a3", "a3", "a3")
 
 
+def test_one_image_is_cropped_anew_in_every_slot_step_and_domain(cache):
+    domains = {name: Domain([cache], names=["a3"], labels="own") for name in ("source", "target")}
+    crops = dict.fromkeys(domains, Augmentation(crop=(8, 8)))
+    dataset = StepDataset(domains, batch=4, seed=0, augmentation=crops)
+    views = [
+        image.numpy().tobytes() for step in range(3) for p in dataset[step].values() for image in p.images
+    ]
+    assert len(views) == 24 and len(set(views)) >= 20
+
+
 def test_replicated_needs_the_number_of_draws(cache):
     with pytest.raises(ValueError, match="draws"):
         make(cache, mode="replicated")

@@ -150,6 +150,23 @@ def test_target_and_evaluation_must_be_disjoint(shop):
     assert "first: train_00000" in message and "tiny.yaml" in message
 
 
+@pytest.mark.parametrize("pattern", ["photos/*.jpg", "photos/1*.jpg", "*/1*.jpg"])
+def test_an_image_is_the_same_under_another_name_of_dataset_split_or_image(shop, tmp_path, pattern):
+    for name in ("10", "11", "20"):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        for ending in ("jpg", "png"):
+            (tmp_path / "photos" / f"{name}.{ending}").write_bytes(b"x")
+    ids = {name: place for place, name in enumerate(shop.config().library.taxonomy("camvid11", "test").names)}
+    for name, images in (("first", "photos/*.jpg"), ("second", pattern)):
+        split = {"images": images, "labels": images.replace("jpg", "png")}
+        shop.write("datasets", name, {"root": str(tmp_path), "splits": {name: split}, "ids": ids})
+    target, evaluate = ({"dataset": name, "split": name} for name in ("first", "second"))
+    shop.edit("tasks", "tiny", target=target, evaluate=evaluate)
+    count = 3 if pattern == "photos/*.jpg" else 2
+    message = shop.fails()
+    assert f"{count} images are in both the target split `first` and the evaluation split `second`" in message
+
+
 def test_two_datasets_may_use_the_same_names(shop):
     shop.edit("datasets", "streets-rendered", splits={"val": {"count": 2}})
     shop.edit("tasks", "tiny", evaluate={"dataset": "streets-rendered", "split": "val"})
