@@ -1,0 +1,57 @@
+"""Benchmarks at toy size still measure what they say: both forms of a comparison give the same result."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a benchmark from a copy, so that the figures of the full size stay; returns its figures."""
+    for path in REPOSITORY.iterdir():
+        if path.name in ("config", "pipeline", "workflow", "profiles", "Snakefile", "environment.yml"):
+            (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "benchmarks").mkdir()
+
+    def measured(name, *arguments):
+        copy = tmp_path / "benchmarks" / f"{name}.py"
+        copy.write_bytes((REPOSITORY / "benchmarks" / copy.name).read_bytes())
+        command = [sys.executable, str(copy), *map(str, arguments)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads((tmp_path / "benchmarks" / "out" / f"{name}.json").read_text("utf-8"))
+
+    return measured
+
+
+@pytest.mark.slow
+def test_associations_agree(run):
+    figures = run("association", "--side", 10, "--channels", 24)["figures"]
+    for name in ("feature_loss", "prediction_loss", "gradient_norm"):
+        assert figures["streamed"][name] == pytest.approx(figures["dense"][name], rel=1e-4)
+    assert figures["streamed"]["gradient_norm"] > 0
+
+
+@pytest.mark.slow
+def test_thresholds_agree_to_the_bit(run):
+    figures = run("thresholds", "--images", 3, "--size", 96, 64, "--classes", 5)
+    assert figures["same_bits"] is True
+
+
+@pytest.mark.slow
+def test_a_plan_of_five_has_its_stages(run):
+    assert run("plan", "--experiments", 5)["stages"] >= 5 * 4
+
+
+@pytest.mark.slow
+def test_the_cache_is_read(run):
+    figures = run("cache", "--images", 2, "--rounds", 1)
+    assert figures["size"] == [1280, 720] and figures["cache_ms"] > 0
