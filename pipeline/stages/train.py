@@ -33,7 +33,7 @@ from pipeline.training.fingerprint import Fingerprint, software_versions
 from pipeline.training.interruption import Interruption
 from pipeline.training.loop import TrainingJob, TrainingResult, run_training
 from pipeline.training.parameters import RunSettings, TrainParameters
-from pipeline.training.randomness import seeded
+from pipeline.training.randomness import derived_seed, seeded
 from pipeline.training.state import StateStore
 
 
@@ -47,12 +47,16 @@ def compute(run: StageRun) -> dict[str, Any]:
         run.notes["device"] = devices[0]
         run_processes(_train_process, devices, (str(run.file.path), run.settings.model_dump()), run.stop)
         steps = snapshot_steps(run.folder)
-        return {"steps": parameters.steps, "snapshots": steps}
+        return {"steps": parameters.steps, "snapshots": steps, "trained_before": _trained_before(run)}
     configure_determinism(run.exact, run.settings.threads)
     device = choose_device(run.settings.device)
     run.notes["device"] = str(device)
     result = _train(run, SINGLE, device)
-    return {"steps": result.steps, "snapshots": list(result.snapshots)}
+    return {
+        "steps": result.steps,
+        "snapshots": list(result.snapshots),
+        "trained_before": _trained_before(run),
+    }
 
 
 def _train_process(
@@ -91,6 +95,22 @@ def _network_seed(run: StageRun) -> int:
     return seed
 
 
+def _trained_before(run: StageRun) -> int:
+    """How many trainings the model that this one starts from has behind it."""
+    if not run.has_parent("init"):
+        return 0
+    before: int = run.parent_manifests["init"]["summary"]["trained_before"]
+    return before + 1
+
+
+def _draws_seed(run: StageRun) -> int:
+    """Seed of order, crops and dropout: another in each training of a chain.
+
+    With one seed every round would see the same images in the same crops again, and learn less from them.
+    """
+    return derived_seed(_network_seed(run), "draws", _trained_before(run))
+
+
 def _train(run: StageRun, processes: Processes, device: torch.device) -> TrainingResult:
     parameters = with_learning_rate_of_round(run.parameters)
     seed = _network_seed(run)
@@ -116,8 +136,8 @@ def _train(run: StageRun, processes: Processes, device: torch.device) -> Trainin
         method=method,
         modules=modules,
         parameters=parameters,
-        loader=_loader(run, domains, seed, processes, device),
-        seed=seed,
+        loader=_loader(run, domains, processes, device),
+        seed=_draws_seed(run),
         store=store,
         stop=run.stop,
         snapshot=lambda step: save_network(snapshot_path(run.folder, step), network, {**meta, "step": step}),
@@ -137,13 +157,13 @@ def _train(run: StageRun, processes: Processes, device: torch.device) -> Trainin
 
 
 def _loader(
-    run: StageRun, domains: Mapping[str, Domain], seed: int, processes: Processes, device: torch.device
+    run: StageRun, domains: Mapping[str, Domain], processes: Processes, device: torch.device
 ) -> Callable[[int, int], Iterable[Mapping[str, StepBatch]]]:
     parameters: TrainParameters = run.parameters
     dataset = StepDataset(
         domains,
         batch=parameters.batch,
-        seed=seed,
+        seed=_draws_seed(run),
         augmentation={str(role): value for role, value in parameters.augmentation.items()},
         mode=parameters.sampling,
         draws=parameters.schedule_horizon() * parameters.batch,
@@ -196,4 +216,9 @@ def _result_of_previous(run: StageRun) -> dict[str, Any]:
     )
     (run.out / "metrics.csv").write_text("step,lr\n", encoding="utf-8")
     run.log.warning("the easy part is empty: the result is that of %s, unchanged", labels["network"]["key"])
-    return {"steps": 0, "snapshots": [run.parameters.steps], "copied_from": labels["network"]["key"]}
+    return {
+        "steps": 0,
+        "snapshots": [run.parameters.steps],
+        "copied_from": labels["network"]["key"],
+        "trained_before": _trained_before(run),
+    }
