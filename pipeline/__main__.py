@@ -45,7 +45,8 @@ def _parser(wanted: str | None) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code. Errors meant for the user are printed without a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    chosen = _parser(words[0] if words else None).parse_args(words)
+    # Without a verb, argparse would only say that one is required, not which there are.
+    chosen = _parser(words[0] if words else None).parse_args(words or ["--help"])
     try:
         code: int = import_module(f"pipeline.commands.{chosen.verb}").execute(chosen)
     except SegadaptError as error:

@@ -57,7 +57,7 @@ def named_classes(facts: LabelFacts, given: Mapping[str, Any], origin: str) -> C
     named = {value for group in values.values() for value in group}
     unnamed = [value for value in facts.pixels if value not in named]
     if unnamed:
-        told = ", ".join(f"{_told(value)} ({facts.share(value):.1%} of the pixels)" for value in unnamed[:10])
+        told = ", ".join(f"{_told(value)} ({facts.share(value):.1%} of the pixels)" for value in unnamed)
         raise ConfigError(
             f"{origin}: no name for {len(unnamed)} values that the labels hold: {told}; name each, or list it under "
             f"`{IGNORE_NAME}`"

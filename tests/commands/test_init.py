@@ -337,6 +337,12 @@ class TestMistakes:
         assert run(tmp_path, "--ids", "a=1", "b=2") == 2
         refused(capsys, "7 (50.0% of the pixels)", "ignore")
 
+    def test_every_value_that_was_not_named_is_told(self, tmp_path, capsys):
+        source(tmp_path, values=tuple(range(1, 17)))
+        target(tmp_path)
+        assert run(tmp_path, "--ids", "road=1") == 2
+        refused(capsys, *(f" {value} (" for value in range(2, 17)))
+
     def test_one_id_under_two_names(self, tmp_path, capsys):
         source(tmp_path, values=(1, 2))
         target(tmp_path)

@@ -1,0 +1,21 @@
+"""The command line itself."""
+
+import pytest
+
+from pipeline.__main__ import VERBS, main
+
+
+def test_without_a_verb_all_of_them_are_told(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    assert all(f"    {verb} " in told for verb in VERBS)
+    assert "label" in told
+
+
+def test_a_verb_that_does_not_exist_is_refused(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["strat"])
+    assert ended.value.code == 2
+    assert "start" in capsys.readouterr().err
