@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
-from pipeline.config.load import Config, parse_assignments
+from pipeline.config.load import parse_assignments
 from pipeline.plan.files import RESULTS
-from pipeline.plan.planner import Planner
+from pipeline.plan.planner import PlannedRun, Planner
 from pipeline.plan.table import failures
 
 
@@ -97,19 +97,19 @@ def run_workflow(arguments: argparse.Namespace, *targets: str) -> int:
             return subprocess.run(command, pass_fds=[lock]).returncode
 
 
-def _print_failures(config: Config) -> None:
+def _print_failures(runs: Sequence[PlannedRun]) -> None:
     """Say once more, after all that other stages printed, which stages failed for good and why."""
-    for stage, message in failures(Planner(config).plan()):
+    for stage, message in failures(runs):
         print(f"\n{stage} failed and will not be tried again until its cause is gone:", file=sys.stderr)
         print(message, file=sys.stderr)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run Snakemake under the lock, then print the table of results and where the report lies, or what failed."""
-    config = chosen_configuration(arguments)  # a mistake ends here, before Snakemake starts
+    runs = Planner(chosen_configuration(arguments)).plan()  # a mistake ends here, before Snakemake starts
     code = run_workflow(arguments)
     if code:
-        _print_failures(config)
+        _print_failures(runs)
     else:
         print((RESULTS / "report" / "summary.txt").read_text(encoding="utf-8").rstrip())
         print(f"report: {RESULTS / 'report' / 'index.html'}")

@@ -221,13 +221,16 @@ def label_image(image: Tensor, values: Tensor, soft_alpha: float | None) -> Tens
     return winner(image, values)[1].masked_fill_(~kept[0], IGNORE)
 
 
+def _writer(run: StageRun, prefix: str, names: list[str]) -> RecordWriter:
+    state = run.folder.state / "records"
+    return RecordWriter(run.out, prefix, state, names, _at_least(PER_SHARD, len(names)))
+
+
 def _write_labels(
     run: StageRun, names: list[str], scores: Scores, found: Thresholds, num_classes: int
 ) -> LabelCounts:
     """The label pass: one shard of records after the other, with the pixel counts of each."""
-    writer = RecordWriter(
-        run.out, "labels", run.folder.state / "records", names, _at_least(PER_SHARD, len(names))
-    )
+    writer = _writer(run, "labels", names)
     store, progress = _store(run, "counts"), Progress(run, "labels")
     counted = set(store.finished())
     pieces: list[Part] = []
@@ -275,9 +278,7 @@ def _write_shard(
 
 def _publish_logits(run: StageRun, names: list[str], scores: Scores, found: Thresholds) -> None:
     """Put the stored maps into the artifact, where training makes soft labels of them."""
-    writer = RecordWriter(
-        run.out, PREFIX, run.folder.state / "records", names, _at_least(PER_SHARD, len(names))
-    )
+    writer = _writer(run, PREFIX, names)
     for number in writer.missing_parts():
         start = number * writer.per_shard
         count = len(writer.part_names(number))

@@ -105,6 +105,16 @@ def test_a_wrong_configuration_ends_before_snakemake_starts(calls, monkeypatch):
     assert not Path("results").exists()
 
 
+def test_a_plan_that_cannot_be_made_ends_before_snakemake_starts(calls, monkeypatch):
+    def missing():
+        raise ConfigError("config/datasets/x.yaml: no such folder")
+
+    monkeypatch.setattr(start, "Planner", lambda config: Namespace(plan=missing))
+    with pytest.raises(ConfigError, match="no such folder"):
+        start.execute(options())
+    assert calls == []
+
+
 @pytest.fixture
 def holder(tmp_path):
     path = tmp_path / "results" / ".run-lock"
