@@ -1,9 +1,7 @@
 """A small finished model, and the settings that commands change in their process."""
 
-import logging
-
 import pytest
-import torch
+from process_settings import process_settings  # noqa: F401 - a fixture
 
 from pipeline.data.taxonomy import Taxonomy
 from pipeline.networks.build import build_network
@@ -20,20 +18,6 @@ THREE = Taxonomy.model_validate(
         ],
     }
 )
-
-
-@pytest.fixture(autouse=True)
-def process_settings():
-    """Commands own their process; a test process takes back what they set."""
-    logger = logging.getLogger("pipeline")
-    before = (logger.level, logger.propagate, list(logger.handlers))
-    threads, exact = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    logger.handlers[:] = before[2]
-    logger.setLevel(before[0])
-    logger.propagate = before[1]
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(exact)
 
 
 @pytest.fixture

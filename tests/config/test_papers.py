@@ -1,14 +1,13 @@
 """The papers' configurations: planned on the real folder layout, and run for two steps on the real formats."""
 
-import logging
 import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
+from process_settings import process_settings  # noqa: F401 - a fixture
 from tiny_pictures import write_ids, write_image, write_png
 
 from pipeline.artifacts.files import read_json
@@ -206,21 +205,8 @@ def tiny(folder, paper):
     (folder / f"config/papers/{paper}.yaml").write_text(yaml.safe_dump(overlay))
 
 
-@pytest.fixture
-def process_settings():
-    """Stages own their process; a test process takes back what they set."""
-    logger = logging.getLogger("pipeline")
-    before = (logger.level, logger.propagate, list(logger.handlers))
-    threads, exact = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    logger.setLevel(before[0])
-    logger.propagate, logger.handlers = before[1], before[2]
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(exact)
-
-
 @pytest.mark.parametrize("paper", ["intrada-gta5", "intrada-synthia"])
-def test_a_paper_runs_two_steps_on_tiny_files(data, monkeypatch, tmp_path, process_settings, paper):
+def test_a_paper_runs_two_steps_on_tiny_files(data, monkeypatch, tmp_path, paper):
     """From the real formats to metrics, with no label of the target's training images on the disk."""
     monkeypatch.setenv("SEGADAPT_DATA", str(data))
     tiny(tmp_path, paper)

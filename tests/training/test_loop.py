@@ -1,4 +1,4 @@
-"""The loop: exact resume with negative controls, accumulation, non-finite numbers, stops, snapshots, logs."""
+"""The loop: golden values, accumulation, non-finite numbers, stops, snapshots, logs."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -7,129 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from setups import SETUPS, finished
 from torch import Tensor, nn
-from toys import ToyBatch, ToyNetwork, differing, tensors_of, toy_job, toy_parameters, toy_store
+from toys import ToyBatch, tensors_of, toy_job, toy_parameters
 
 from pipeline.artifacts.errors import ConfigError, Interrupted, SegadaptError
 from pipeline.methods.base import Context, DeviceBatch, Term
-from pipeline.training import checkpoint
 from pipeline.training.finite import refuse_non_finite
-from pipeline.training.loop import TrainingJob, run_training
+from pipeline.training.loop import run_training
 from pipeline.training.metrics import MetricsTable
 from pipeline.training.parameters import RunSettings
-from pipeline.training.step import StepRunner
-
-
-class Teacher:
-    """Supervised, with a mean teacher whose prediction the network follows."""
-
-    domains = ("source",)
-
-    def build_modules(self, network: ToyNetwork, num_classes: int) -> dict[str, nn.Module]:
-        teacher = ToyNetwork(batch_norm="train")
-        teacher.requires_grad_(False)
-        return {"teacher": teacher}
-
-    def terms(
-        self, modules: Mapping[str, nn.Module], batch: Mapping[str, DeviceBatch], context: Context
-    ) -> Iterator[Term]:
-        images = batch["source"].images
-        with torch.no_grad():
-            wanted = modules["teacher"](images).main
-        share = context.image_share["source"]
-        yield Term("follow", ((modules["network"](images).main - wanted - 0.1) ** 2).mean() * share, 1.0)
-
-    def after_step(self, modules: Mapping[str, nn.Module], context: Context) -> None:
-        for kept, new in zip(modules["teacher"].parameters(), modules["network"].parameters(), strict=True):
-            kept.lerp_(new.detach(), 0.3)
-
-
-SETUPS: dict[str, dict[str, Any]] = {
-    "supervised": {"parameters": toy_parameters("supervised")},
-    "adamw": {
-        "parameters": toy_parameters("minent", optimiser={"kind": "adamw", "lr": 0.01}, accumulation=2),
-        "levels": "multi",
-    },
-    "advent": {"parameters": toy_parameters("advent", objective={"adversarial_weight": 0.5})},
-    "teacher": {"parameters": toy_parameters("supervised"), "method": Teacher()},
-}
-
-
-def finished(folder: Path, setup: dict[str, Any], **more: Any) -> tuple[TrainingJob, dict[int, Any]]:
-    toy = toy_job(folder, **setup, **more)
-    run_training(toy.job)
-    return toy.job, toy.snapshots
-
-
-def resumed(folder: Path, setup: dict[str, Any], after: int) -> tuple[TrainingJob, dict[int, Any]]:
-    first = toy_job(folder, **setup, stop_after=after)
-    with pytest.raises(Interrupted, match="told to"):
-        run_training(first.job)
-    job, snapshots = finished(folder, setup)
-    return job, first.snapshots | snapshots
-
-
-@pytest.mark.parametrize("name", SETUPS)
-@pytest.mark.parametrize("after", [1, 3])
-def test_interrupted_training_equals_an_uninterrupted_one(tmp_path: Path, name: str, after: int) -> None:
-    whole, kept = finished(tmp_path / "whole", SETUPS[name])
-    again, kept_again = resumed(tmp_path / "resumed", SETUPS[name], after)
-    assert differing(tensors_of(whole), tensors_of(again)) == []
-    assert (tmp_path / "whole/metrics.csv").read_bytes() == (tmp_path / "resumed/metrics.csv").read_bytes()
-    assert kept.keys() == kept_again.keys() == {2, 4, 6}
-    assert all(not differing(kept[step], kept_again[step]) for step in kept)
-    assert differing(tensors_of(whole), tensors_of(toy_job(tmp_path, **SETUPS[name]).job))  # it did train
-
-
-@pytest.mark.parametrize(
-    ("part", "setup"),
-    [
-        ("network", "advent"),
-        ("modules", "advent"),
-        ("modules", "teacher"),
-        ("optimisers", "supervised"),
-        ("optimisers", "adamw"),
-        ("optimisers", "advent"),
-    ],
-)
-def test_leaving_a_part_out_of_the_state_breaks_the_equality(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, setup: str
-) -> None:
-    whole, _ = finished(tmp_path / "whole", SETUPS[setup])
-    monkeypatch.delitem(checkpoint.PARTS, part)
-    again, _ = resumed(tmp_path / "resumed", SETUPS[setup], 3)
-    assert differing(tensors_of(whole), tensors_of(again))
-
-
-def test_leaving_the_metrics_out_of_the_state_loses_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    finished(tmp_path / "whole", SETUPS["supervised"])
-    monkeypatch.delitem(checkpoint.PARTS, "metrics")
-    resumed(tmp_path / "resumed", SETUPS["supervised"], 3)
-    assert (tmp_path / "whole/metrics.csv").read_bytes() != (tmp_path / "resumed/metrics.csv").read_bytes()
-
-
-def test_without_seeding_by_step_dropout_differs_after_a_resume(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(StepRunner, "_seed", lambda self, step, part: None)
-    whole, _ = finished(tmp_path / "whole", SETUPS["supervised"])
-    again, _ = resumed(tmp_path / "resumed", SETUPS["supervised"], 3)
-    assert differing(tensors_of(whole), tensors_of(again))
-
-
-def test_a_wrong_step_in_the_state_breaks_the_equality(tmp_path: Path) -> None:
-    whole, _ = finished(tmp_path / "whole", SETUPS["supervised"])
-    toy = toy_job(tmp_path / "resumed", **SETUPS["supervised"], stop_after=3)
-    with pytest.raises(Interrupted):
-        run_training(toy.job)
-    state = toy.job.store.load_newest()
-    assert state is not None and state.step == 3
-    toy_store(tmp_path / "moved").save(4, state.tensors, state.meta)
-    again, _ = finished(tmp_path / "resumed", SETUPS["supervised"], store=toy_store(tmp_path / "moved"))
-    assert differing(tensors_of(whole), tensors_of(again))
-
 
 GOLDEN: dict[str, dict[str, float]] = {
     "supervised": {"segmentation": 1.3824},
@@ -156,27 +43,6 @@ def test_golden_values_after_six_steps(tmp_path: Path, name: str) -> None:
     """A change that is meant raises the version of the kind `train`."""
     result = run_training(toy_job(tmp_path, **SETUPS[name], dropout=0.0).job)
     assert result.last == pytest.approx(GOLDEN[name], rel=1e-3)
-
-
-def test_two_runs_are_equal_and_the_seed_matters(tmp_path: Path) -> None:
-    first, _ = finished(tmp_path / "a", SETUPS["supervised"])
-    second, _ = finished(tmp_path / "b", SETUPS["supervised"])
-    other, _ = finished(tmp_path / "c", SETUPS["supervised"], seed=8)
-    assert differing(tensors_of(first), tensors_of(second)) == []
-    assert differing(tensors_of(first), tensors_of(other))
-
-
-def test_a_resumed_training_asks_the_loader_for_the_remaining_steps_only(tmp_path: Path) -> None:
-    toy = toy_job(tmp_path, **SETUPS["supervised"], stop_after=4)
-    with pytest.raises(Interrupted):
-        run_training(toy.job)
-    again = toy_job(tmp_path, **SETUPS["supervised"])
-    asked, load = [], again.job.loader
-    again.job.loader = lambda start, stop: asked.append((start, stop)) or load(start, stop)  # type: ignore[func-returns-value]
-    run_training(again.job)
-    assert asked == [(4, 6)]
-    assert set(again.snapshots) == {6}  # 4 was taken before the stop
-    run_training(toy_job(tmp_path, **SETUPS["supervised"], loader=None).job)  # finished: nothing is loaded
 
 
 @pytest.mark.parametrize("method", ["supervised", "minent", "advent", "adaptseg"])
