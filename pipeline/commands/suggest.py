@@ -54,6 +54,8 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run what is missing, then print where list and sheet lie and what to do with them."""
     from pipeline.plan.planner import Planner
 
+    if arguments.out is not None and arguments.out.is_dir():
+        raise ConfigError(f"--out {arguments.out}: is a folder; name the file to write the list to")
     values = {"count": arguments.count, "candidates": arguments.candidates}
     parameters = validated(SuggestParameters, values, "--count, --candidates")
     arguments.config = [*arguments.config, f"experiments={arguments.experiment}"]

@@ -65,7 +65,7 @@ def place(
     window = parameters.crop or resized
     origin = None
     if parameters.rare_crops and label is not None and draws.chance(parameters.rare_crops.probability):
-        origin = mined_crop_origin(resized_label(label, resized), rare, window, draws.generator())
+        origin = mined_crop_origin(resized_label(label, resized), rare, window, draws.below)
     if origin is None:
         room = max(0, resized[0] - window[0]), max(0, resized[1] - window[1])
         origin = draws.between(0, room[0]), draws.between(0, room[1])

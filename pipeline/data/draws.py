@@ -59,7 +59,3 @@ class Draws:
     def permutation(self, count: int) -> NDArray[np.int64]:
         """The numbers 0..count-1 in random order, int64 (count,)."""
         return np.argsort(self._bits.random_raw(count), kind="stable").astype(np.int64, copy=False)
-
-    def generator(self) -> np.random.Generator:
-        """NumPy's generator over the same stream, for functions that take one."""
-        return np.random.Generator(self._bits)

@@ -70,11 +70,11 @@ class RareCrops(_Parameters):
     probability: Annotated[Share, Field(gt=0.0, description="share of images cropped so")] = 0.8
     classes: Annotated[
         int,
-        Field(ge=1, le=254, description="how many classes, those with the fewest pixels, are rare"),
+        Field(ge=1, le=254, description="this many classes, those with the fewest pixels, are rare"),
     ] = 3
     priority_share: Annotated[
         Share,
-        Field(description="rare classes below this share of all pixels come before the others"),
+        Field(description="every class below this share of all pixels is rare too, even beyond `classes`"),
     ] = 0.001
 
 

@@ -174,10 +174,16 @@ class SelectionMeasure:
         self.rows = []
 
     def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Tensor) -> None:
-        """Sum over the pixels of B images, each rounded to fixed point on its own."""
+        """Sum over the pixels of B images, each rounded to fixed point on its own.
+
+        An image that is not finite gets zeros: the pass names it when the part ends.
+        """
         for image in logits.split(1):
-            sums = prediction_sums(image)
-            self.rows.append([sums.pixels, sums.entropy, *sums.probabilities])
+            if bool(image.isfinite().all()):
+                sums = prediction_sums(image)
+                self.rows.append([sums.pixels, sums.entropy, *sums.probabilities])
+            else:
+                self.rows.append([0] * (self.num_classes + 2))
 
     def end(self) -> dict[str, Tensor]:
         """Return one row of integers per image; a sum over many images may pass 64 bits."""

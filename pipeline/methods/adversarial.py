@@ -31,17 +31,18 @@ MapOf = Callable[[Tensor], Tensor]
 class Adversarial:
     """Source cross-entropy, target maps that should pass for source, one discriminator per level."""
 
-    domains: tuple[str, ...] = ("source", "target")
-
     def __init__(
         self, parameters: AdventParameters | AdaptsegParameters, map_of: MapOf, gan: GanKind
     ) -> None:
         self.parameters = parameters
+        self.domains: tuple[str, ...] = parameters.domains()
         self.map_of = map_of
         self.gan: GanKind = gan
 
     def build_modules(self, network: SegmentationNetwork, num_classes: int) -> dict[str, nn.Module]:
-        """Make one discriminator per level that the network has."""
+        """Make one discriminator per level that the network has; none where no weight makes them count."""
+        if "target" not in self.domains:
+            return {}
         return {
             discriminator_name(level): build_discriminator(network, num_classes) for level in levels(network)
         }

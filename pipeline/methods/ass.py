@@ -40,10 +40,6 @@ class Ass(Adaptseg):
 
     parameters: AssParameters
 
-    def __init__(self, parameters: AssParameters) -> None:
-        super().__init__(parameters)
-        self.domains = parameters.domains()
-
     def build_modules(self, network: SegmentationNetwork, num_classes: int) -> dict[str, nn.Module]:
         """Make AdaptSegNet's discriminators, then the semantic one where its weight is not 0."""
         modules = super().build_modules(network, num_classes)

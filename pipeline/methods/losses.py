@@ -76,7 +76,7 @@ def segmentation_term(
 
     `logits`: by level, (B, K, H, W) at the labels' size. `labels`: int64 (B, H, W), 255 ignored. The mean is
     over the labelled pixels of the domain's whole step; a differentiable 0 without any.
-    Source: AdaptSegNet (Tsai 2018), equations 2 and 7.
+    Source: AdaptSegNet (Tsai 2018), equations 3 and 5.
     """
     means = {
         name: context.pixel_mean(cross_entropy_sum(value, labels)[0], domain)

@@ -23,10 +23,9 @@ from pipeline.numerics.entropy import entropy_map
 class Minent:
     """Source cross-entropy plus the mean normalised entropy of the target's prediction."""
 
-    domains: tuple[str, ...] = ("source", "target")
-
     def __init__(self, parameters: MinentParameters) -> None:
         self.parameters = parameters
+        self.domains: tuple[str, ...] = parameters.domains()
 
     def build_modules(self, network: SegmentationNetwork, num_classes: int) -> dict[str, nn.Module]:
         """Return no auxiliary modules."""

@@ -3,7 +3,7 @@
 A new method adds a class here, appends it to `Objective`, and adds one line to `registry.py`.
 """
 
-from typing import Annotated, Any, ClassVar, Literal, Protocol, get_args
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -44,6 +44,12 @@ class ObjectiveParameters(BaseModel):
         """Return the optimiser of the auxiliary modules; None for a method without trainable ones."""
         return None
 
+    def _refuse_unused(self, names: tuple[str, ...], because: str) -> None:
+        """Raise ValueError for the first of `names` that was changed although nothing reads it."""
+        for name in names:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: not used with {because}; remove it")
+
 
 class SegmentationParameters(ObjectiveParameters):
     """Base of the objectives with a supervised term on the source."""
@@ -54,7 +60,7 @@ class SegmentationParameters(ObjectiveParameters):
 
 
 class SupervisedParameters(SegmentationParameters):
-    """Cross-entropy on labelled images; target images are never loaded."""
+    """Cross-entropy on labelled images; target images without labels are never loaded."""
 
     method: Literal["supervised"]
     labelled_weight: Annotated[
@@ -73,6 +79,10 @@ class MinentParameters(SegmentationParameters):
     entropy_weight: Annotated[Weight, Field(description="weight of the main head's mean entropy")] = 1e-3
     entropy_aux_weight: Annotated[Weight, Field(description="the same for an aux head")] = 2e-4
 
+    def domains(self) -> tuple[Domain, ...]:
+        """Name the domains: the target only where a weight makes its entropy count."""
+        return ("source", "target") if self.entropy_weight or self.entropy_aux_weight else ("source",)
+
 
 class _AdversarialParameters(SegmentationParameters):
     adversarial_weight: Annotated[Weight, Field(description="weight of the main adversarial term")] = 1e-3
@@ -82,6 +92,14 @@ class _AdversarialParameters(SegmentationParameters):
     discriminator: Annotated[AdamParameters, Field(description="optimiser of the discriminators")] = (
         AdamParameters()
     )
+
+    def domains(self) -> tuple[Domain, ...]:
+        """Name the domains: the target only where a weight makes its adversarial term count.
+
+        A forward pass of weight 0 would still move BatchNorm's statistics.
+        """
+        of_target = self.adversarial_weight or self.adversarial_aux_weight
+        return ("source", "target") if of_target else ("source",)
 
     def auxiliary_optimiser(self) -> AdamParameters:
         """Return the optimiser of the discriminators."""
@@ -138,6 +156,19 @@ class PlcaParameters(SegmentationParameters):
         of_target = self.feature_association_weight, self.prediction_association_weight, self.lsr_weight
         return ("source", "target") if any(of_target) else ("source",)
 
+    @model_validator(mode="after")
+    def _no_dead_options(self) -> Self:
+        if not self.lsr_weight:
+            self._refuse_unused(("lsr_g",), "`lsr_weight: 0`")
+        if not (self.feature_association_weight or self.prediction_association_weight):
+            unused = (
+                ("grid_share", "block_rows")
+                if self.lsr_weight
+                else ("aggregation_share", "grid_share", "block_rows")
+            )
+            self._refuse_unused(unused, "both association weights 0")
+        return self
+
 
 class AssParameters(AdaptsegParameters):
     """AdaptSegNet with labelled target images and class vectors (Wang 2020, ASS-R; `docs/methods/ass.md`)."""
@@ -167,7 +198,18 @@ class AssParameters(AdaptsegParameters):
     def domains(self) -> tuple[Domain, ...]:
         """Name the domains: labelled target images only where a term reads them."""
         reads_labelled = self.labelled_weight > 0 or self.semantic_weight > 0
-        return ("source", "target", "labelled") if reads_labelled else ("source", "target")
+        return (*super().domains(), "labelled") if reads_labelled else super().domains()
+
+    @model_validator(mode="after")
+    def _no_dead_options(self) -> Self:
+        if not self.semantic_weight:
+            names = ("semantic_tensor", "semantic_conditioning", "semantic_hidden", "semantic_min_pixels")
+            self._refuse_unused(names, "`semantic_weight: 0`")
+        return self
+
+
+PUBLISHED_ALPHA = {"mrkld": 0.1, "mrent": 0.1, "mrl2": 0.025}
+"""Weights of CRST's regularisers of the network's output in the paper; the released MRKLD code has 0.01."""
 
 
 class SelfTrainingParameters(SegmentationParameters):
@@ -180,13 +222,13 @@ class SelfTrainingParameters(SegmentationParameters):
         Field(description="CRST's regulariser: mr* on the network's output, lrent by soft pseudo-labels"),
     ] = "none"
     alpha: Annotated[
-        float,
+        float | None,
         Field(
             gt=0.0,
             allow_inf_nan=False,
-            description="weight of mr*; mrkld: 0.1 paper, 0.01 code; lrent's is the labels' `soft_alpha`",
+            description="weight of mr*; none: as published, 0.1 for mrkld (code 0.01) and mrent, 0.025 for mrl2",
         ),
-    ] = 0.1
+    ] = None
     source_portion: Annotated[
         float, Field(ge=0.0, le=1.0, description="share of the source images used in round 0")
     ] = 1.0
@@ -203,11 +245,17 @@ class SelfTrainingParameters(SegmentationParameters):
 
     @model_validator(mode="after")
     def _consistent(self) -> "SelfTrainingParameters":
-        if self.regulariser in ("none", "lrent") and self.alpha != type(self).model_fields["alpha"].default:
-            raise ValueError(f"alpha: not used with `regulariser: {self.regulariser}`; remove it")
+        if self.regulariser == "none":
+            self._refuse_unused(("alpha",), "`regulariser: none`")
+        if self.regulariser == "lrent":
+            self._refuse_unused(("alpha",), "`regulariser: lrent`, whose alpha is the labels' `soft_alpha`")
         if self.source_portion > self.source_max:
             raise ValueError(f"source_portion {self.source_portion} is above source_max {self.source_max}")
         return self
+
+    def regulariser_weight(self) -> float:
+        """Return the weight of an mr* regulariser: `alpha`, or the published one."""
+        return PUBLISHED_ALPHA[self.regulariser] if self.alpha is None else self.alpha
 
 
 Objective = Annotated[

@@ -65,7 +65,7 @@ class SelfTraining:
             total, _ = regulariser_sum(name, logits["main"], labels)
             penalty = context.pixel_mean(total, "target")
             parts = {"segmentation_target": value.detach(), name: penalty.detach()}
-            value = value + self.parameters.alpha * penalty
+            value = value + self.parameters.regulariser_weight() * penalty
         return Term("target", value, 1.0, parts=parts, target_logits=logits["main"].detach())
 
     def _target_sums(self, logits: Maps, labels: Tensor, batch: DeviceBatch) -> dict[str, Tensor]:

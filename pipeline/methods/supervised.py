@@ -1,6 +1,6 @@
 """Supervised training on labelled images: source-only models, oracles, plain self-training.
 
-Target images are never loaded, so that their statistics cannot leak through BatchNorm.
+Target images without labels are never loaded, so that their statistics cannot leak through BatchNorm.
 """
 
 from collections.abc import Iterator, Mapping

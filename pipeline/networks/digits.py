@@ -1,6 +1,6 @@
 """LeNet and DTN of CyCADA (Hoffman 2018) as segmentation networks with one pixel: logits (B, K, 1, 1).
 
-Fully connected layers are written as convolutions over the whole map; the numbers are the same.
+Fully connected layers are written as convolutions over the whole map: the same products, and the same start.
 """
 
 import torch
@@ -10,6 +10,13 @@ from torch import Tensor, nn
 from pipeline.artifacts.errors import DataError
 from pipeline.networks.base import Output, SegmentationNetwork
 from pipeline.networks.parameters import NetworkParameters
+
+
+def _start(layer: nn.Conv2d, fully_connected: bool) -> None:
+    """Xavier-normal weights and zero biases; a layer over the whole map has the fans of a matrix."""
+    nn.init.xavier_normal_(layer.weight.flatten(1) if fully_connected else layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 class DigitNetwork(SegmentationNetwork):
@@ -31,8 +38,7 @@ class DigitNetwork(SegmentationNetwork):
         self.head_roles = {"main": "main"}
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and module.bias is not None:
-                nn.init.xavier_normal_(module.weight)
-                nn.init.zeros_(module.bias)
+                _start(module, fully_connected=module.out_channels == feature_channels)
 
     def forward(self, images: Tensor) -> Output:
         """(B, 3, side, side) -> logits (B, K, 1, 1) and the feature before its ReLU (B, C, 1, 1)."""

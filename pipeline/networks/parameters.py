@@ -147,6 +147,9 @@ _DIGITS = {
     "align_corners": True,
     "weights": None,
 }
+CLASSIFIERS = ("lenet", "dtn")
+"""Backbones of one pixel: one answer per image, no grid of features."""
+
 _FIXED: dict[str, dict[str, object]] = {
     "small": {"output_stride": 8, "batch_norm": "frozen", "weights": None},
     "resnet101_caffe": {"output_stride": 8, "skip": False},

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pipeline.artifacts.errors import ConfigError
+from pipeline.numerics.permutation import frozen_permutation
 from pipeline.numerics.streaming import (
     Cosine,
     Divergence,
@@ -129,11 +130,10 @@ def grid_subset(height: int, width: int, share: float, key: Sequence[int]) -> np
     non-negative integers that name the draw; equal keys give equal subsets. Source: PLCA, released code
     (pixel sub-sampling).
     """
-    generator = np.random.default_rng(list(key))
     lines = []
-    for side in (height, width):
+    for axis, side in enumerate((height, width)):
         kept = min(side, max(2, round(side * share)))
-        lines.append(np.sort(generator.choice(side, size=kept, replace=False)))
+        lines.append(np.sort(frozen_permutation([*key, axis], side)[:kept]))
     return (lines[0][:, None] * width + lines[1][None, :]).reshape(-1)
 
 

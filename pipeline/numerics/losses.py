@@ -12,7 +12,10 @@ from torch.nn import functional
 Gan = Literal["vanilla", "ls"]
 
 SOURCE_DOMAIN = 0
-"""What a discriminator should answer for the source; the target is 1 (ADVENT, section 3.3)."""
+"""What a discriminator should answer for the source; the target is 1.
+
+So do the released codes of AdaptSegNet and ADVENT; both papers print the opposite, which is symmetric.
+"""
 TARGET_DOMAIN = 1
 
 

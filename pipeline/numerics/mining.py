@@ -4,7 +4,7 @@ Source: Zou et al., CBST, ECCV 2018, section 5, with the crop of CRST's released
 NumPy only, for loader processes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +27,12 @@ def mining_classes(pixels: Sequence[int], number: int = 3, priority: Sequence[in
 
 
 def mined_crop_origin(
-    label: NDArray[np.uint8], classes: Sequence[int], crop: tuple[int, int], generator: np.random.Generator
+    label: NDArray[np.uint8], classes: Sequence[int], crop: tuple[int, int], below: Callable[[int], int]
 ) -> tuple[int, int] | None:
     """Choose a crop that shows a mined class: left and top edge (x, y) in pixels, or None.
 
-    `label`: uint8 (H, W). `crop`: width and height in pixels. One of `classes` present in the label is drawn
+    `label`: uint8 (H, W). `crop`: width and height in pixels. `below`: draws
+    a whole number of 0..n-1. One of `classes` present in the label is drawn
     uniformly, then one of its pixels uniformly; the crop is centred there and shifted inside the picture
     (an axis on which the crop is larger starts at 0). None, without drawing a number, where no such class is
     present: the caller then draws an ordinary crop.
@@ -40,9 +41,9 @@ def mined_crop_origin(
     present = [index for index in sorted(set(classes)) if counts[index] > 0]
     if not present:
         return None
-    chosen = present[int(generator.integers(len(present)))]
+    chosen = present[below(len(present))]
     places = np.flatnonzero(label.reshape(-1) == chosen)
-    y, x = divmod(int(places[int(generator.integers(len(places)))]), label.shape[1])
+    y, x = divmod(int(places[below(len(places))]), label.shape[1])
     width, height = crop
     left = min(max(x - width // 2, 0), max(label.shape[1] - width, 0))
     top = min(max(y - height // 2, 0), max(label.shape[0] - height, 0))

@@ -4,14 +4,15 @@ Source: Zou et al., CBST, ECCV 2018, section 5 (portion schedules); docs/methods
 settings and where ours differs.
 """
 
+import math
 import zlib
 from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.numerics.permutation import frozen_permutation
 from pipeline.numerics.thresholds import winner
 
 Drawing = Literal["nested", "random"]
@@ -50,13 +51,13 @@ def source_subset(
 
     "nested" draws from one permutation for all rounds, so that a larger share contains the smaller one
     (CBST); "random" draws anew each round (CRST). The result is a function of the arguments alone (its own
-    generator, not the permutation of the released code) and always a list: of one name, or none, for a tiny
+    permutation, not that of the released code) and always a list: of one name, or none, for a tiny
     share. Raises ValueError as `subset_size` does and for another drawing.
     """
     if drawing not in ("nested", "random"):
         raise ValueError(f"drawing must be nested or random, found {drawing!r}")
     key = [seed, zlib.crc32(b"source subset"), round_index + 1 if drawing == "random" else 0]
-    order = np.random.default_rng(key).permutation(len(names))
+    order = frozen_permutation(key, len(names))
     return [names[int(i)] for i in order[: subset_size(len(names), share)]]
 
 
@@ -90,7 +91,7 @@ def select_class_balanced(names: Sequence[str], scores: Sequence[float], share: 
     number that the released codes of CBST and CRST train on. Raises ValueError for lengths that differ, a
     NaN, or a share outside [0, 1].
     """
-    if len(names) != len(scores) or any(np.isnan(score) for score in scores):
+    if len(names) != len(scores) or any(math.isnan(score) for score in scores):
         raise ValueError(
             f"selection needs a score per name and no NaN: {len(names)} names, {len(scores)} scores"
         )

@@ -21,7 +21,7 @@ from pipeline.stages.parameters import PrepareParameters
 def nested_choice(names: list[str], count: int, seed: int) -> list[str]:
     """Choose `count` names by a seeded permutation of the sorted list, so that smaller choices are contained.
 
-    Kang-style nested subsets, `docs/methods/ass.md`. The order of the result is the permutation's.
+    Nested subsets, `docs/methods/ass.md`. The order of the result is the permutation's.
     """
     shuffled = sorted(names)
     random.Random(seed).shuffle(shuffled)

@@ -13,9 +13,16 @@ from pipeline.config.validation import nearest, validated
 from pipeline.config.yaml_files import merge
 from pipeline.methods.parameters import method_domains
 from pipeline.networks.parameters import NetworkParameters
+from pipeline.plan.checks import (
+    check_method,
+    check_prior_source,
+    check_ranking,
+    check_snapshot,
+    check_suggestion,
+)
 from pipeline.plan.datasets import DataPlanner, TaskData
 from pipeline.plan.recipes import DOMAIN_WORDS, Entry, check_set_keys, expand_recipe, settable
-from pipeline.plan.stage import Stage, make_stage
+from pipeline.plan.stage import Stage, in_order, make_stage
 from pipeline.stages.kinds import KINDS
 from pipeline.stages.parameters import EvaluateParameters, RankParameters, SelectParameters, SuggestParameters
 
@@ -134,7 +141,8 @@ class _RunPlanner:
             f"or one of {', '.join(DOMAIN_WORDS)}"
         )
 
-    def _snapshot_parents(self, role: str, stage: Stage, snapshot: str) -> dict[str, Stage]:
+    def _snapshot_parents(self, role: str, stage: Stage, snapshot: str, where: str) -> dict[str, Stage]:
+        check_snapshot(stage, snapshot, where)
         parents = {role: stage}
         if snapshot == "label_free":
             parents[f"{role}_select"] = self._select(stage)
@@ -166,6 +174,7 @@ class _RunPlanner:
 
     def _train(self, entry: Entry, where: str) -> Stage:
         parameters: Any = entry.parameters
+        check_method(parameters, self.network, where)
         domains: tuple[str, ...] = method_domains(parameters)
         parents: dict[str, Stage] = {}
         more: dict[str, Any] = {}
@@ -185,7 +194,9 @@ class _RunPlanner:
         hashed_network = self.network.model_dump(mode="json", exclude_defaults=True)
         if "init" in entry.references:
             init = self._stage_named(entry.references["init"], f"{where}.init", "train")
-            parents |= self._snapshot_parents("init", init, parameters.init_snapshot)
+            parents |= self._snapshot_parents(
+                "init", init, parameters.init_snapshot, f"{where}.init_snapshot"
+            )
             network["weights"] = None
             hashed_network.pop("weights", None)
         elif (weights := hashed_network.get("weights")) and weights.get("sha256"):
@@ -223,7 +234,7 @@ class _RunPlanner:
         more: dict[str, Any] = {}
         if "model" in entry.references:
             model = self._stage_named(entry.references["model"], f"{where}.model", "train")
-            parents |= self._snapshot_parents("model", model, parameters.snapshot)
+            parents |= self._snapshot_parents("model", model, parameters.snapshot, f"{where}.snapshot")
         if "ranking" in entry.references:
             parents["ranking"] = self._stage_named(entry.references["ranking"], f"{where}.ranking", "rank")
         if "prior" in entry.references:
@@ -234,22 +245,48 @@ class _RunPlanner:
             )
             parents |= found
         if entry.kind == "prior":
-            found, more = self._domain(
-                "source", entry.references.get("source", "task.source"), f"{where}.source"
-            )
+            word = entry.references.get("source", "task.source")
+            check_prior_source(word, f"{where}.source")
+            found, more = self._domain("source", word, f"{where}.source")
             # The target gives the size only; its images are not read.
             parents |= found | {"target": self.data.target}
         self._check_complete(entry, parents, where)
+        if entry.kind == "split":
+            check_ranking(parameters.ranking, self.data.taxonomy, where)
         if entry.kind == "suggest":
-            parents = self._suggest_parents(parents["ranking"])
+            parents = self._suggest_parents(parents["ranking"], parameters.count, where)
         return self._make(entry.kind, entry.kind, parameters, parents, more)
 
-    @staticmethod
-    def _suggest_parents(ranking: Stage) -> dict[str, Stage]:
-        """The ranking, its model and images, and the images that the model was given labels of."""
+    def _suggest_parents(self, ranking: Stage, count: int, where: str) -> dict[str, Stage]:
+        """The ranking, its model and images, and the images that the model, or one it came from, had labels of."""
         model = ranking.parents["model"]
-        known = {"labelled": model.parents["labelled"]} if "labelled" in model.parents else {}
-        return {"ranking": ranking, "model": model, "images": ranking.parents["images"], **known}
+        known = self._labelled_before(model)
+        names = {name for stage in known for name in self._names_of(stage)}
+        images = ranking.parents["images"]
+        check_suggestion(count, len(self._names_of(images)), len(names), where)
+        roles = {"labelled" if i == 0 else f"labelled.{i + 1}": stage for i, stage in enumerate(known)}
+        return {"ranking": ranking, "model": model, "images": images, **roles}
+
+    def _labelled_before(self, model: Stage) -> list[Stage]:
+        """Every `prepare` stage with labels of the target's images that the model descends from."""
+        target = self.data.target.data
+        found = [
+            stage
+            for stage in in_order([model])
+            if stage.kind == "prepare"
+            and stage.parameters["labels"] != "none"
+            and (stage.data["dataset_name"], stage.data["split"]) == (target["dataset_name"], target["split"])
+        ]
+        return sorted(found, key=lambda stage: stage.key)
+
+    def _names_of(self, stage: Stage) -> list[str]:
+        """The images of a `prepare` stage of the target."""
+        if stage.parameters["names"] is not None:
+            return list(stage.parameters["names"])
+        listing, _ = self.planner.data.listing(
+            stage.data["dataset_name"], stage.data["split"], False, self.origin
+        )
+        return [item.name for item in listing.items]
 
     @staticmethod
     def _check_complete(entry: Entry, parents: Mapping[str, Stage], where: str) -> None:
@@ -316,11 +353,14 @@ class _RunPlanner:
         """A `suggest` stage on the run's last ranking, or on one of its last model where it has none."""
         rankings = [stage for stage in run.stages.values() if stage.kind == "rank"]
         ranking = rankings[-1] if rankings else self._ranking_of(run.stages[run.final])
-        return self._make("suggest", "suggest", parameters, self._suggest_parents(ranking))
+        parents = self._suggest_parents(ranking, parameters.count, self.origin)
+        return self._make("suggest", "suggest", parameters, parents)
 
     def _ranking_of(self, model: Stage) -> Stage:
         parameters = self._kind_parameters("rank", RankParameters)
-        parents = self._snapshot_parents("model", model, parameters.snapshot)
+        parents = self._snapshot_parents(
+            "model", model, parameters.snapshot, f"{self.origin}: set.rank.snapshot"
+        )
         return self._make("rank", "rank", parameters, parents | {"images": self.data.target})
 
 

@@ -38,7 +38,7 @@ KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind("prepare", 1, PrepareParameters),
-        Kind("train", 2, TrainParameters, ("init", "source", "target", "labelled"), seeded=True),
+        Kind("train", 3, TrainParameters, ("init", "source", "target", "labelled"), seeded=True),
         Kind("rank", 1, RankParameters, ("model", "images")),
         Kind("split", 1, SplitParameters, ("ranking",)),
         Kind("pseudolabel", 1, PseudolabelParameters, ("model", "ranking", "images", "prior")),

@@ -4,14 +4,15 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SnapshotChoice = Annotated[
-    str,
+from pipeline.training.parameters import SnapshotChoice
+
+ParentSnapshot = Annotated[
+    SnapshotChoice,
     Field(
-        pattern=r"^(last|label_free|\d+)$",
-        description="which snapshot of the parent model: last, label_free (chosen by `select`), or its step",
+        description="which snapshot of the parent model: last, label_free (chosen by `select`), or its step"
     ),
 ]
-TestMode = Literal["plain", "multiscale_flip", "aggregation", "sliding"]
+TestMode = Literal["plain", "multiscale_flip", "reduced_flip", "aggregation", "sliding"]
 
 
 class _Parameters(BaseModel):
@@ -43,7 +44,7 @@ class PrepareParameters(_Parameters):
 class RankParameters(_Parameters):
     """One pass of a model over target images: entropy, class presence and argmax map per image."""
 
-    snapshot: SnapshotChoice = "last"
+    snapshot: ParentSnapshot = "last"
     batch: Annotated[
         int, Field(ge=1, description="images per forward pass; part of the key in `exact` only")
     ] = 1
@@ -73,7 +74,7 @@ class PseudolabelParameters(_Parameters):
         Literal["argmax", "thresholds"],
         Field(description="argmax keeps every pixel; thresholds keeps the confident share of each class"),
     ] = "argmax"
-    snapshot: SnapshotChoice = "last"
+    snapshot: ParentSnapshot = "last"
     scope: Annotated[
         Literal["class", "global"], Field(description="one threshold per class (CBST) or one for all (ST)")
     ] = "class"

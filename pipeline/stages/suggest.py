@@ -126,7 +126,8 @@ def compute(run: StageRun) -> dict[str, Any]:
     ranking, count = run.parent("ranking"), run.parameters.count
     facts = run.parent_manifests["ranking"]["summary"]["network"]
     scores = pd.read_csv(ranking.path / "scores.csv", dtype={"image": str}, keep_default_na=False)
-    labelled = list(cache_of(run.parent("labelled")).names) if run.has_parent("labelled") else []
+    caches = [cache_of(run.parent(role)) for role in run.parent_roles("labelled")]
+    labelled = sorted({name for cache in caches for name in cache.names})
     candidates = candidates_of(scores, labelled, run.parameters.candidates, count)
     network = load_on_device(run, snapshot_path(run.parent("model"), int(facts["step"])))
     images = Chosen(cache_of(run.parent("images")).images, [*candidates.names, *candidates.labelled])

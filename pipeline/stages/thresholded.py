@@ -7,6 +7,7 @@ pass goes on from where a kill left it, and neither kills nor parts change a bit
 Source: Zou et al., CBST, ECCV 2018; `docs/methods/cbst.md`.
 """
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pipeline.artifacts.files import write_text
+from pipeline.artifacts.files import read_json, write_json, write_text
 from pipeline.data.records import RecordWriter
 from pipeline.data.soft_labels import PREFIX, save_soft_settings
 from pipeline.data.taxonomy import IGNORE, Taxonomy
@@ -64,6 +65,10 @@ from pipeline.stages.prior import stored_prior
 TABLE = "thresholds.csv"
 PER_SHARD = 16
 """Label maps, and logits, in a file: what a stop waits for, some seconds of large images."""
+COMPUTED_ON = "computed_on.json"
+TABLES = ("selection", "pass-1", "pass-2", "counts", "records")
+"""Folders of the passes over the scores, in the state folder."""
+
 MOST_PARTS = 256
 """Of a pass: a set of many small images would otherwise spend its time on writing tables and tiny files."""
 
@@ -99,6 +104,7 @@ def compute_thresholded(run: StageRun) -> dict[str, Any]:
     names = [name for name in cache_of(run.parent("images")).names if name in wanted]
     network, step = network_of(run, "model", parameters.snapshot)
     scores = _forward(run, network, names)
+    _drop_foreign_tables(run, scores.device)
     names, scores = _selected(run, names, scores)
     rule = rule_of_round(parameters, taxonomy.num_classes)
     found, predicted = _thresholds(run, scores, rule)
@@ -131,6 +137,21 @@ def _forward(run: StageRun, network: SegmentationNetwork, names: list[str]) -> S
         return Scores(stored, network, mode)
     prior = stored_prior(run.parent("prior"))
     return Scores(stored, network, mode, lambda size: enlarge_prior(prior, size))
+
+
+def _drop_foreign_tables(run: StageRun, device: torch.device) -> None:
+    """Begin the passes over the scores anew where what is left of them was computed on something else.
+
+    Scores that differ in their last bit fall into other bins, so the passes must agree on the arithmetic. The
+    stored maps stay.
+    """
+    path = run.folder.state / COMPUTED_ON
+    now = {"device": device.type, "torch": torch.__version__}
+    if path.is_file() and (before := read_json(path)) != now:
+        run.log.warning("thresholds were begun on %s and begin anew on %s", before, now)
+        for name in TABLES:
+            shutil.rmtree(run.folder.state / name, ignore_errors=True)
+    write_json(path, now)
 
 
 def _store(run: StageRun, name: str) -> PartStore:
@@ -279,7 +300,9 @@ def _write_shard(
 def _publish_logits(run: StageRun, names: list[str], scores: Scores, found: Thresholds) -> None:
     """Put the stored maps into the artifact, where training makes soft labels of them."""
     writer = _writer(run, PREFIX, names)
-    for number in writer.missing_parts():
+    for made, number in enumerate(writer.missing_parts()):
+        if made:
+            run.check_stop()
         start = number * writer.per_shard
         count = len(writer.part_names(number))
         writer.write_part(number, (scores.stored.packed(place) for place in range(start, start + count)))

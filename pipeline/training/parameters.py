@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.data.parameters import Augmentation
 from pipeline.methods.parameters import OBJECTIVES, Domain, Objective
@@ -20,7 +20,10 @@ class _OptimiserParameters(_Parameters):
     head_lr_mult: Annotated[Multiplier, Field(description="learning rate of the heads over `lr`")] = 10.0
     backbone_lr_mult: Annotated[
         Multiplier,
-        Field(description="learning rate of the backbone over `lr`; 3.0 is close to AdvEnt's published runs"),
+        Field(
+            description="learning rate of the backbone over `lr`; 3.0 is close to the published runs of "
+            "AdaptSegNet, AdvEnt, IntraDA and CRST"
+        ),
     ] = 1.0
 
 
@@ -49,6 +52,13 @@ class AdamwParameters(_OptimiserParameters):
     )
 
 
+SnapshotChoice = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if type(value) is int else value),
+    Field(pattern=r"^(last|label_free|\d+)$"),
+]
+"""`last`, `label_free`, or a step, which YAML reads as a number."""
+
 Optimiser = Annotated[SgdParameters | AdamwParameters, Field(discriminator="kind")]
 
 
@@ -61,11 +71,8 @@ class TrainParameters(_Parameters):
     ]
     objective: Annotated[Objective, Field(description="the method's own parameters")]
     init_snapshot: Annotated[
-        str,
-        Field(
-            pattern=r"^(last|label_free|\d+)$",
-            description="which snapshot of the `init` stage to start from: last, label_free, or its step",
-        ),
+        SnapshotChoice,
+        Field(description="which snapshot of the `init` stage to start from: last, label_free, or its step"),
     ] = "last"
     steps: Annotated[int, Field(ge=1, le=10_000_000, description="optimiser steps")]
     horizon: Annotated[

@@ -90,7 +90,7 @@ def test_a_failed_workflow_ends_the_command(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(suggest, "run_workflow", lambda arguments, *targets: 75)
-    assert main(["suggest", "--experiment", "first"]) == 75
+    assert main(["suggest", "--experiment", "first", "--count", "2"]) == 75
     assert "to label" not in capsys.readouterr().out
 
 
@@ -101,6 +101,8 @@ def test_a_failed_workflow_ends_the_command(
         (["--experiment", "first", "--count", "0"], "--count, --candidates: count: found 0"),
         (["--experiment", "first", "--candidates", "2"], "candidates: found 2.0"),
         (["--experiment", "first", "--seed", "7"], "seeds: found [0], asked for 7"),
+        (["--experiment", "first", "--count", "9"], "of the 4 target images 0 have labels"),
+        (["--experiment", "first", "--out", "config"], "--out config: is a folder"),
     ],
 )
 def test_mistakes_are_told_before_anything_runs(

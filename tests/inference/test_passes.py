@@ -252,6 +252,16 @@ def test_prediction_that_is_not_finite_names_the_image(network, mixed, settings)
         entropies(network, mixed, settings)
 
 
+def test_a_selection_names_the_image_too(network, mixed, settings):
+    network.register_forward_hook(
+        lambda module, inputs, output: (
+            output._replace(main=output.main / 0) if len(module.seen) == 6 else None
+        )
+    )
+    with pytest.raises(SegadaptError, match="image number 5"):
+        run_pass(SelectionMeasure(4), network, Plain(), mixed, settings)
+
+
 def test_no_images_give_empty_scores(network, settings):
     assert entropies(network, [], settings).entropy.shape == (0,)
     assert run_pass(ConfusionMeasure([], 4), network, Plain(), [], settings).sum() == 0

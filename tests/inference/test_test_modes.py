@@ -10,6 +10,7 @@ from pipeline.inference.test_modes import (
     Aggregation,
     MultiscaleFlip,
     Plain,
+    ReducedFlip,
     Sliding,
     build_test_mode,
     logits_at,
@@ -86,6 +87,15 @@ def test_multiscale_flip_is_the_mean_over_scales_and_mirrors(network, images):
             logits = network.upsample(network(x).main, (24, 32))
             total += logits.flip(-1) if flip else logits
     torch.testing.assert_close(logits_at(MultiscaleFlip(), network, images, (24, 32)), total / 6)
+
+
+def test_reduced_flip_averages_softmax_after_up_sampling(network, images):
+    x = F.interpolate(normalise(images, network.profile), (22, 29), mode="bilinear", align_corners=False)
+    straight = network.upsample(network(x).main, (24, 32)).softmax(1)
+    mirrored = network.upsample(network(x.flip(-1)).main.flip(-1), (24, 32)).softmax(1)
+    found = logits_at(ReducedFlip(), network, images, (24, 32))
+    torch.testing.assert_close(found.softmax(1), (straight + mirrored) / 2)
+    torch.testing.assert_close(found.exp(), found.softmax(1))
 
 
 def test_mirrored_image_gives_mirrored_logits(network, images):

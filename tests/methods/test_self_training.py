@@ -187,5 +187,16 @@ def test_parameters_that_cannot_mean_anything_are_refused(values):
         parameters_of(**values)
 
 
+@pytest.mark.parametrize(("name", "published"), [("mrkld", 0.1), ("mrent", 0.1), ("mrl2", 0.025)])
+def test_a_regulariser_has_its_published_weight_unless_told_otherwise(network, name, published):
+    batch = {"target": batch_of(1, 2)}
+    assert parameters_of(regulariser=name).regulariser_weight() == published
+    silent, told = (
+        terms_of(network, batch, regulariser=name, **more)[0] for more in ({}, {"alpha": published})
+    )
+    assert silent.value == told.value
+    assert silent.value != terms_of(network, batch)[0].value
+
+
 def test_only_self_training_reads_target_labels():
     assert [name for name, model in OBJECTIVES.items() if model.target_labels] == ["self_training"]

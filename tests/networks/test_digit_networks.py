@@ -53,6 +53,9 @@ def test_xavier_weights_and_zero_biases(parameters):
     assert torch.equal(bias, torch.zeros(10))
     fan = weight.shape[0] + weight.shape[1]
     assert weight.std().item() == pytest.approx((2 / fan) ** 0.5, rel=0.05)
+    # The layer over the whole map is a matrix: 800 x 500 and 4096 x 512.
+    whole = [m for m in network.backbone.modules() if isinstance(m, torch.nn.Conv2d)][-1].weight.flatten(1)
+    assert whole.std().item() == pytest.approx((2 / sum(whole.shape)) ** 0.5, rel=0.02)
 
 
 @pytest.mark.parametrize("parameters", [LENET, DTN])

@@ -1,13 +1,16 @@
 """Choice of mined classes, and crops that show them."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from pipeline.numerics.mining import mined_crop_origin, mining_classes
 
 
-def rng(seed: int = 1) -> np.random.Generator:
-    return np.random.default_rng(seed)
+def below(seed: int = 1) -> Callable[[int], int]:
+    generator = np.random.default_rng(seed)
+    return lambda count: int(generator.integers(count))
 
 
 def test_three_smallest_by_true_counts_not_the_first_three() -> None:
@@ -43,7 +46,7 @@ def test_impossible_counts_or_ids_are_errors() -> None:
 def test_crop_is_centred_on_a_pixel_of_the_class_with_integer_edges() -> None:
     label = np.zeros((20, 30), np.uint8)
     label[11, 14] = 4
-    origin = mined_crop_origin(label, [4], (7, 5), rng())
+    origin = mined_crop_origin(label, [4], (7, 5), below())
     assert origin == (11, 9)
     assert all(type(edge) is int for edge in origin)
 
@@ -54,18 +57,20 @@ def test_crop_is_centred_on_a_pixel_of_the_class_with_integer_edges() -> None:
 def test_crop_is_shifted_inside_the_picture(pixel: tuple[int, int], origin: tuple[int, int]) -> None:
     label = np.zeros((20, 30), np.uint8)
     label[pixel] = 1
-    assert mined_crop_origin(label, [1], (8, 6), rng()) == origin
+    assert mined_crop_origin(label, [1], (8, 6), below()) == origin
 
 
 def test_crop_larger_than_the_picture_starts_at_zero() -> None:
-    assert mined_crop_origin(np.ones((4, 5), np.uint8), [1], (9, 9), rng()) == (0, 0)
+    assert mined_crop_origin(np.ones((4, 5), np.uint8), [1], (9, 9), below()) == (0, 0)
 
 
 def test_every_crop_shows_the_class_that_is_drawn() -> None:
-    generator = rng(2)
-    label = generator.choice(np.array([0, 3, 255], np.uint8), p=[0.97, 0.02, 0.01], size=(24, 32))
+    label = np.random.default_rng(2).choice(
+        np.array([0, 3, 255], np.uint8), p=[0.97, 0.02, 0.01], size=(24, 32)
+    )
+    draw = below(2)
     for _ in range(50):
-        x, y = mined_crop_origin(label, [3], (6, 6), generator) or (-1, -1)
+        x, y = mined_crop_origin(label, [3], (6, 6), draw) or (-1, -1)
         assert 0 <= x <= 26 and 0 <= y <= 18
         assert (label[y : y + 6, x : x + 6] == 3).any()
 
@@ -73,27 +78,27 @@ def test_every_crop_shows_the_class_that_is_drawn() -> None:
 def test_classes_are_drawn_uniformly_however_few_their_pixels() -> None:
     label = np.zeros((1, 1001), np.uint8)
     label[0, 1:] = 1
-    generator = rng(3)
-    lefts = [(mined_crop_origin(label, [0, 1], (1, 1), generator) or (-1, -1))[0] for _ in range(2000)]
+    draw = below(3)
+    lefts = [(mined_crop_origin(label, [0, 1], (1, 1), draw) or (-1, -1))[0] for _ in range(2000)]
     assert 900 < lefts.count(0) < 1100
 
 
 def test_pixels_are_drawn_uniformly() -> None:
     label = np.ones((1, 4), np.uint8)
-    generator = rng(4)
-    lefts = [(mined_crop_origin(label, [1], (1, 1), generator) or (-1, -1))[0] for _ in range(4000)]
+    draw = below(4)
+    lefts = [(mined_crop_origin(label, [1], (1, 1), draw) or (-1, -1))[0] for _ in range(4000)]
     assert all(850 < lefts.count(x) < 1150 for x in range(4))
 
 
 def test_no_mined_class_present_gives_none_and_draws_nothing() -> None:
-    generator = rng(5)
-    assert mined_crop_origin(np.full((3, 3), 255, np.uint8), [0, 1], (2, 2), generator) is None
-    assert mined_crop_origin(np.zeros((3, 3), np.uint8), [], (2, 2), generator) is None
-    assert generator.integers(1 << 30) == rng(5).integers(1 << 30)
+    draw = below(5)
+    assert mined_crop_origin(np.full((3, 3), 255, np.uint8), [0, 1], (2, 2), draw) is None
+    assert mined_crop_origin(np.zeros((3, 3), np.uint8), [], (2, 2), draw) is None
+    assert draw(1 << 30) == below(5)(1 << 30)
 
 
-def test_same_generator_state_gives_the_same_crop() -> None:
-    label = rng(6).integers(0, 5, size=(16, 16)).astype(np.uint8)
-    assert mined_crop_origin(label, [1, 2], (4, 4), rng(7)) == mined_crop_origin(
-        label, [2, 1], (4, 4), rng(7)
+def test_same_numbers_give_the_same_crop() -> None:
+    label = np.random.default_rng(6).integers(0, 5, size=(16, 16)).astype(np.uint8)
+    assert mined_crop_origin(label, [1, 2], (4, 4), below(7)) == mined_crop_origin(
+        label, [2, 1], (4, 4), below(7)
     )

@@ -251,10 +251,10 @@ def test_a_suggestion_uses_the_last_ranking_or_ranks_the_last_model(shop):
     from pipeline.stages.parameters import SuggestParameters
 
     shop.experiment("main", "intrada")
-    run, stage = Planner(shop.config()).suggestion("main", SuggestParameters(count=3))
+    run, stage = Planner(shop.config()).suggestion("main", SuggestParameters(count=2))
     assert stage.parents["ranking"] == run.stages["ranking"] and "labelled" not in stage.parents
     shop.experiment("main", "ass", labelled={"count": 2})
-    run, stage = Planner(shop.config()).suggestion("main", SuggestParameters(count=3))
+    run, stage = Planner(shop.config()).suggestion("main", SuggestParameters(count=2))
     ranking = stage.parents["ranking"]
     assert (ranking.kind, ranking.parents["model"]) == ("rank", run.stages["inter"])
     assert stage.parents["labelled"] == run.stages["inter"].parents["labelled"]

@@ -110,7 +110,7 @@ def test_a_prior_is_made_of_the_source_for_the_targets_size(shop):
 
 
 def test_suggest_reads_the_rankings_model_and_images(shop):
-    recipe(shop, RANKED | {"ask": {"kind": "suggest", "ranking": "ranking"}})
+    recipe(shop, RANKED | {"ask": {"kind": "suggest", "ranking": "ranking", "count": 4}})
     stages = shop.run().stages
     assert stages["ask"].parents["model"] is stages["source"]
     assert stages["ask"].parents["images"] is stages["ranking"].parents["images"]

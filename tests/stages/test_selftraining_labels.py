@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from selftraining_runs import SIZE, attempts, finish, make_run, plan, run_until, write_config
 
-from pipeline.artifacts.files import read_json
+from pipeline.artifacts.files import read_json, write_json
 from pipeline.inference.test_modes import build_test_mode
 from pipeline.networks.encoder import EncoderNetwork
 from pipeline.numerics.confidence_regularisers import lrent_soft_labels
@@ -206,6 +206,35 @@ def test_killed_within_a_shard_of_the_label_pass(
         finish(run)
     assert finish(make_run(results, stage))["digest"] == whole
     assert len(calls) == 4 + 3, "the whole shard is kept, the broken one made again"
+
+
+def test_what_another_device_counted_is_counted_again(
+    world: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A last bit that differs moves scores to other bins, so the passes must not mix two arithmetics."""
+    import pipeline.stages.thresholded as module
+
+    whole = labelled(world, tmp_path / "whole", portion=0.3).folder.load()["digest"]
+    results = tmp_path / "moved" / "results"
+    shutil.copytree(world[1], results)
+    stage = plan(world[0], "cbst", {"labels": {"portion": 0.3}}, results).stages["labels1"]
+    run = make_run(results, stage)
+
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as elsewhere:
+        count = module.count_high
+        elsewhere.setattr(module, "count_high", lambda table, image, rule: count(table, image * 0.999, rule))
+        elsewhere.setattr(module, "count_low", killed)
+        with pytest.raises(KeyboardInterrupt):
+            finish(run)
+    write_json(run.folder.state / module.COMPUTED_ON, {"device": "cuda", "torch": torch.__version__})
+    assert finish(make_run(results, stage))["digest"] == whole
+    assert "begin anew" in caplog.text
 
 
 def test_many_images_make_few_parts(

@@ -118,5 +118,41 @@ def test_domains_follow_the_objective() -> None:
     assert method_domains(parameters()) == ("source", "target")
 
 
+@pytest.mark.parametrize(
+    ("method", "weights", "domains"),
+    [
+        ("minent", {"entropy_weight": 0, "entropy_aux_weight": 0}, ("source",)),
+        ("minent", {"entropy_weight": 0}, ("source", "target")),
+        ("advent", {"adversarial_weight": 0, "adversarial_aux_weight": 0}, ("source",)),
+        ("adaptseg", {"adversarial_weight": 0, "adversarial_aux_weight": 0}, ("source",)),
+        ("adaptseg", {"adversarial_weight": 0}, ("source", "target")),
+        ("ass", {"adversarial_weight": 0, "adversarial_aux_weight": 0}, ("source", "labelled")),
+        ("ass", {"semantic_weight": 0, "labelled_weight": 0}, ("source", "target")),
+    ],
+)
+def test_images_that_no_weight_makes_count_are_not_loaded(method, weights, domains) -> None:
+    """A forward pass of weight 0 would still move BatchNorm's statistics (trap B4)."""
+    assert method_domains(parameters(method=method, objective=weights)) == domains
+
+
+@pytest.mark.parametrize(
+    ("method", "objective", "named"),
+    [
+        ("plca", {"lsr_weight": 0, "lsr_g": 3.0}, "lsr_g"),
+        (
+            "plca",
+            {"feature_association_weight": 0, "prediction_association_weight": 0, "grid_share": 0.5},
+            "grid_share",
+        ),
+        ("ass", {"semantic_weight": 0, "semantic_tensor": "feature"}, "semantic_tensor"),
+        ("ass", {"semantic_weight": 0, "semantic_hidden": 7}, "semantic_hidden"),
+        ("self_training", {"alpha": 0.2}, "alpha"),
+    ],
+)
+def test_an_option_that_nothing_reads_is_refused(method, objective, named) -> None:
+    with pytest.raises(ValidationError, match=f"{named}: not used with"):
+        parameters(method=method, objective=objective)
+
+
 def test_every_objective_has_a_method() -> None:
     assert set(METHODS) == set(OBJECTIVES)

@@ -1,0 +1,76 @@
+"""Settings that would fail only after their parents' hours of training are refused when planned."""
+
+import pytest
+from shop import keys_by_name
+
+from pipeline.artifacts.errors import ConfigError
+from pipeline.plan.planner import Planner
+from pipeline.stages.parameters import SuggestParameters
+
+
+@pytest.mark.parametrize("written", [5, "5"])
+def test_a_step_that_keeps_a_snapshot_may_be_named_by_number_or_text(shop, written):
+    shop.experiment("main", set={"train": {"snapshots": 2}, "ranking": {"snapshot": written}})
+    assert shop.run().stages["ranking"].parameters["snapshot"] == "5"
+    text = keys_by_name(shop.run())["ranking"]
+    shop.experiment("main", set={"train": {"snapshots": 2}, "ranking": {"snapshot": "5"}})
+    assert keys_by_name(shop.run())["ranking"] == text
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"ranking": {"snapshot": 7}}, "stages.ranking.snapshot"),
+        ({"intra": {"init_snapshot": 7}}, "stages.intra.init_snapshot"),
+    ],
+)
+def test_a_step_without_snapshot_is_refused_with_those_there_are(shop, changes, key):
+    shop.experiment("main", set={"train": {"snapshots": 2}, **changes})
+    message = shop.fails()
+    assert key in message and "found 7" in message and "the steps 5, 10" in message
+
+
+def test_a_rare_class_ranking_needs_rare_classes(shop):
+    shop.experiment("main", set={"split": {"ranking": "rare_code"}})
+    shop.edit("taxonomies", "camvid11", rare=["pole"])
+    assert shop.run().stages["split"].parameters["ranking"] == "rare_code"
+    shop.edit("taxonomies", "camvid11", rare=[])
+    message = shop.fails()
+    assert "stages.split.ranking" in message and "taxonomy camvid11 names none" in message
+
+
+def test_plca_needs_a_grid_of_features(shop):
+    shop.experiment("main", "plca", network="lenet")
+    assert "backbone lenet has a single one" in shop.fails()
+
+
+@pytest.mark.parametrize("word", ["labels1", "task.target"])
+def test_a_prior_counts_a_datasets_own_labels(shop, word):
+    stages = {"source": {"method": "supervised"}, "prior": {"kind": "prior", "source": word}}
+    shop.edit("recipes", "cbst-sp", stages=stages)
+    shop.experiment("main", "cbst-sp")
+    assert "stages.prior.source" in shop.fails()
+
+
+@pytest.mark.parametrize("recipe", ["target-only", "joint-ce", "after"])
+def test_images_whose_labels_an_ancestor_had_are_not_suggested_again(shop, recipe):
+    shop.write(
+        "recipes",
+        "after",
+        {
+            "title": "after",
+            "stages": {
+                "source": {"method": "supervised", "source": "task.labelled"},
+                "inter": {"method": "advent", "init": "source"},
+            },
+        },
+    )
+    shop.experiment("main", recipe, labelled={"count": 2})
+    _, stage = Planner(shop.config()).suggestion("main", SuggestParameters(count=2))
+    assert len(stage.parents["labelled"].parameters["names"]) == 2
+
+
+def test_more_suggestions_than_images_without_labels_are_refused_at_once(shop):
+    shop.experiment("main", "ass", labelled={"count": 2})
+    with pytest.raises(ConfigError, match="of the 4 target images 2 have labels; ask for 2 at most"):
+        Planner(shop.config()).suggestion("main", SuggestParameters(count=3))
