@@ -104,16 +104,23 @@ def test_every_paper_plans_on_the_real_layout(plan, paper):
         assert run.evaluates
 
 
-@pytest.mark.parametrize("source", ["gta5", "synthia"])
-def test_ass_plans_with_a_subset_of_labels(plan, tmp_path, source):
-    """100 labelled images of 5 are an error; 2 are a plan."""
+@pytest.fixture
+def plan_ass(plan, tmp_path):
+    """Plan ASS-R's overlays with 2 labelled images: 100 of 5 are an error."""
     shutil.copytree(CONFIG, tmp_path / "config")
-    file = tmp_path / f"config/experiments/paper-ass-{source}.yaml"
-    file.write_text(file.read_text().replace("count: 100", "count: 2"))
-    (first, *_) = plan(f"ass-{source}", tmp_path / "config")
-    subset = first.stages["inter"].parents["labelled"]
+    for file in (tmp_path / "config/experiments").glob("paper-*.yaml"):
+        file.write_text(file.read_text().replace("count: 100", "count: 2"))
+    return lambda name: plan(name, tmp_path / "config")
+
+
+@pytest.mark.parametrize("source", ["gta5", "synthia"])
+def test_ass_and_its_baselines_learn_from_the_same_labels(plan_ass, source):
+    runs = {run.experiment: run for run in plan_ass(f"ass-{source}") if run.seed == 0}
+    full, without, alone = (runs[f"paper-{word}-{source}"] for word in ("ass", "ass-global", "target-only"))
+    subset = full.stages["inter"].parents["labelled"]
     assert len(subset.parameters["names"]) == 2
-    assert first.stages["inter"].parameters["steps"] == 150_000
+    assert without.stages["inter"].parents["labelled"].key == subset.key
+    assert alone.stages["few"].parents["source"].key == subset.key
 
 
 def published(plan, paper, stage, experiment=None):
@@ -177,12 +184,65 @@ def test_advent_shares_the_first_stage_of_intrada(plan):
     assert advent["paper-advent-gta5"].stages["inter"].key == intrada.stages["inter"].key
 
 
+def test_adaptseg_least_squares_as_published(plan):
+    inter = published(plan, "adaptseg-gta5", "inter", "paper-adaptseg-ls-gta5")
+    assert (inter["objective"]["gan"], inter["objective"]["adversarial_weight"]) == ("ls", 0.01)
+    assert inter["network"]["levels"] == "single"
+    assert (inter["steps"], inter["horizon"], inter["snapshots"]) == (150_000, 250_000, 30)
+    both = published(plan, "adaptseg-gta5", "inter", "paper-adaptseg-gta5")
+    assert (both["objective"]["gan"], both["objective"]["adversarial_weight"]) == ("vanilla", 1e-3)
+    assert both["network"]["levels"] == "multi"
+
+
+@pytest.mark.parametrize("source", ["gta5", "synthia"])
+def test_ass_as_reconstructed(plan_ass, source):
+    full = published(plan_ass, f"ass-{source}", "inter", f"paper-ass-{source}")
+    without = published(plan_ass, f"ass-{source}", "inter", f"paper-ass-global-{source}")
+    alone = published(plan_ass, f"ass-{source}", "few", f"paper-target-only-{source}")
+    weights = {"adversarial_weight": 1e-3, "labelled_weight": 1.0, "semantic_weight": 1e-3}
+    assert full["objective"] | weights == full["objective"]
+    assert full["objective"]["semantic_tensor"] == "softmax"
+    assert without == full | {"objective": full["objective"] | {"semantic_weight": 0.0}}
+    for stage in (full, without, alone):
+        assert (stage["network"]["levels"], stage["network"]["aspp"]) == ("single", "all")
+        assert (stage["steps"], stage["horizon"], stage["snapshots"]) == (150_000, 250_000, 30)
+        assert (stage["batch"], stage["augmentation"], stage["sampling"]) == (1, {}, "replicated")
+    assert alone["optimiser"] == full["optimiser"]
+
+
+@pytest.mark.parametrize("source", ["gta5", "synthia"])
+def test_plca_as_published(plan, source):
+    inter = published(plan, f"plca-{source}", "inter")
+    network = inter["network"]
+    assert (network["head_bias"], network["batch_norm"], network["align_corners"]) == (False, "train", False)
+    assert (network["levels"], network["aspp"], network["profile"]) == ("single", "all", "caffe")
+    assert (inter["batch"], inter["accumulation"], inter["pool_images"]) == (8, 2, 2)
+    assert inter["objective"]["lovasz_weight"] == 3.0
+    assert inter["optimiser"]["head_lr_mult"] == 1.0
+    evaluate = plan(f"plca-{source}")[0].evaluates["inter"]
+    assert evaluate.parameters["test_mode"] == "aggregation"
+    assert tuple(evaluate.parents["data"].parameters["size"]) == (1460, 730)
+
+
+@pytest.mark.parametrize("source", ["gta5", "synthia"])
+def test_plca_is_tested_in_both_modes_on_the_same_networks(plan, source):
+    runs = {run.experiment: run for run in plan(f"plca-{source}") if run.seed == 0}
+    mixed, plain = runs[f"paper-plca-{source}"], runs[f"paper-plca-{source}-plain"]
+    assert plain.stages["inter"].key == mixed.stages["inter"].key
+    assert plain.evaluates["inter"].parameters["test_mode"] == "plain"
+
+
 def test_crst_as_published(plan):
     runs = {run.experiment: run for run in plan("crst-gta5") if run.seed == 0}
     mrkld = runs["paper-mrkld-gta5"].stages["round2"].parameters["objective"]
     assert (mrkld["regulariser"], mrkld["alpha"], mrkld["source_portion"]) == ("mrkld", 0.1, 0.03)
     lrent = runs["paper-lrent-gta5"].stages
     assert lrent["labels3"].parameters["soft_alpha"] == 0.25
+    # Soft labels average logits, and the code's pass averages softmax maps.
+    assert lrent["labels3"].parameters["test_mode"] == "plain"
+    labels = runs["paper-mrkld-gta5"].stages["labels1"].parameters
+    assert (labels["test_mode"], labels["stride"]) == ("reduced_flip", 4)
+    assert runs["paper-mrkld-gta5"].evaluates["round3"].parameters["test_mode"] == "multiscale_flip"
     assert "round3" in lrent and "round4" not in lrent
     synthia = {run.experiment: run for run in plan("crst-synthia") if run.seed == 0}
     last = synthia["paper-mrkld-synthia"].stages["round5"].parameters
