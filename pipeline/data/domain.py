@@ -1,7 +1,8 @@
 """One domain of a training stage: which images, from which caches, with which labels."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from copy import copy
+from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,17 +43,26 @@ class Domain:
         extras: Mapping[str, ExtraMap] | None = None,
     ) -> None:
         self.caches, self.extras = tuple(caches), dict(extras or {})
-        self._places = self._all_places() if names is None else self._chosen_places(names)
-        self.names = tuple(self.caches[cache].names[place] for cache, place in self._places)
-        self._whole = names is None
         self._own = isinstance(labels, str)
         self._records = None if labels is None or isinstance(labels, str) else labels
+        places = self._all_places()
+        self._take(places if names is None else self._chosen_places(names, places))
+        self._whole = names is None
         if self._own and any(cache.labels is None for cache in self.caches):
             raise DataError("a cache holds no labels; prepare it with labels or take a domain without them")
-        self._label_places = self._places_of_labels(self._records) if self._records is not None else []
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def restricted(self, names: Sequence[str]) -> Self:
+        """This domain with only these of its images, in this order; labels and further maps stay theirs.
+
+        DataError for a name that it does not hold, or that two of its caches do.
+        """
+        part = copy(self)
+        part._take(self._chosen_places(names, self._places))
+        part._whole = False
+        return part
 
     @property
     def has_labels(self) -> bool:
@@ -94,25 +104,31 @@ class Domain:
                 counts += np.bincount(label.ravel(), minlength=256)
         return tuple(counts[:255].tolist())
 
+    def _take(self, places: list[tuple[int, int]]) -> None:
+        """Make these the domain's images."""
+        self._places = places
+        self.names = tuple(self.caches[cache].names[place] for cache, place in places)
+        self._label_places = self._places_of_labels(self._records) if self._records is not None else []
+
     def _all_places(self) -> list[tuple[int, int]]:
         return [
             (number, place) for number, cache in enumerate(self.caches) for place in range(len(cache.names))
         ]
 
-    def _chosen_places(self, names: Sequence[str]) -> list[tuple[int, int]]:
-        """Where the names lie; a name must lie in exactly one cache."""
+    def _chosen_places(self, names: Sequence[str], among: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Where the names lie among these places; a name must lie in exactly one cache."""
         if isinstance(names, str):
             raise TypeError("names must be a sequence of names, not one string")
         places: dict[str, tuple[int, int]] = {}
         twice: set[str] = set()
-        for number, place in self._all_places():
+        for number, place in among:
             name = self.caches[number].names[place]
             if name in places:
                 twice.add(name)
             places[name] = (number, place)
         for name in names:
             if name not in places:
-                raise DataError(f"no cache of this domain holds an image `{name}`; make the list again")
+                raise DataError(f"this domain holds no image `{name}`; make the list again")
             if name in twice:
                 raise DataError(f"two caches of this domain hold an image `{name}`; rename one of the two")
         return [places[name] for name in names]

@@ -68,12 +68,19 @@ class RankingRecord:
 
 @dataclass(frozen=True)
 class ListRecord:
-    """A list of images that an experiment used: what for, its name, how long, SHA-256 of its names."""
+    """A list of images that an experiment used: what for, its name, how long, SHA-256 of its names.
+
+    `stage`: the one that used it; "" for a list that stages share. `whole`: length of the list that this is a
+    part of. `seeds`: those that used it; () for all of them. None where the stage did not note a fact.
+    """
 
     role: str
     name: str
-    length: int
-    sha256: str
+    length: int | None
+    sha256: str | None
+    stage: str = ""
+    whole: int | None = None
+    seeds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import numpy as np
 
 from pipeline.data.records import RecordWriter
 from pipeline.stages.base import StageRun
+from pipeline.stages.image_lists import list_facts
 from pipeline.stages.inputs import cache_of, names_for, pseudo_labels_of
 from pipeline.stages.label_statistics import class_statistics
 from pipeline.stages.thresholded import compute_thresholded
@@ -36,4 +37,4 @@ def _from_ranking(run: StageRun) -> dict[str, Any]:
     statistics = class_statistics(run, counts)
     run.log.info("%d label maps, labelled share %s", len(names), statistics["labelled_share"])
     network = run.parent_manifests["ranking"]["summary"]["network"]
-    return {"images": len(names), "labelled_share": statistics["labelled_share"], "network": network}
+    return {**list_facts(names), "labelled_share": statistics["labelled_share"], "network": network}

@@ -13,7 +13,6 @@ from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.data.taxonomy import Taxonomy
 from pipeline.report.model import (
     ExperimentRecord,
-    ListRecord,
     Picture,
     RankingRecord,
     ReportData,
@@ -28,6 +27,7 @@ from pipeline.stages.base import StageFile
 from pipeline.stages.gallery import gallery_rows
 from pipeline.stages.inputs import taxonomy_of
 from pipeline.stages.prior import prior_pictures
+from pipeline.stages.used_lists import used_lists
 
 TASK_KINDS: dict[str, TaskKind] = {"miou": "segmentation", "dice": "binary", "accuracy": "classification"}
 Record = Mapping[str, Any]
@@ -182,12 +182,6 @@ def experiment_record(results: Path, records: list[Record]) -> ExperimentRecord:
         and (stage["name"] in record["evaluates"] or stage["name"] in record["selects"])
     ]
     rankings = [ranking for record in records if (ranking := _ranking(results, record)) is not None]
-    lists = []
-    for role, folder in data.items():
-        facts = folder.load()["summary"]
-        lists.append(
-            ListRecord(role, f"{facts['dataset']} {facts['split']}", facts["images"], facts["names_sha256"])
-        )
     return ExperimentRecord(
         name=first["experiment"],
         task=first["names"]["task"],
@@ -208,6 +202,6 @@ def experiment_record(results: Path, records: list[Record]) -> ExperimentRecord:
         thresholds=_thresholds(results, records),
         priors=_priors(results, first, taxonomy.names),
         gallery=tuple(gallery_rows(results, first, data, trained)),
-        lists=tuple(lists),
+        lists=used_lists(results, [(record, _data_stages(results, record)) for record in records]),
         software=_software(_folder(results, trained[-1])),
     )

@@ -32,6 +32,9 @@ def source_names_of_round(parameters: TrainParameters, names: tuple[str, ...], s
 
 
 def source_of_round(domain: Domain, parameters: TrainParameters, seed: int) -> Domain:
-    """The source domain with this round's images; DataError where two caches share a chosen name."""
+    """The source domain with this round's images and their labels; DataError where two caches share a chosen name.
+
+    Of pseudo-labels the class counts stay those of all their images: predicted pixels are counted over the set.
+    """
     names = source_names_of_round(parameters, domain.names, seed)
-    return domain if names is None else Domain(domain.caches, names=names, labels="own")
+    return domain if names is None else domain.restricted(names)

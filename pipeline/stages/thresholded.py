@@ -48,6 +48,7 @@ from pipeline.numerics.thresholds import (
     winner,
 )
 from pipeline.stages.base import StageRun
+from pipeline.stages.image_lists import list_facts
 from pipeline.stages.inputs import (
     Chosen,
     Progress,
@@ -120,7 +121,7 @@ def compute_thresholded(run: StageRun) -> dict[str, Any]:
         run.log.warning("no pixel reached its threshold: training will see no target label")
     run.log.info("%d images, portion %s, labelled share %s", len(names), rule.portion, labelled)
     return {
-        "images": len(names),
+        **list_facts(names),
         "portion": rule.portion,
         "labelled_share": labelled,
         "network": network_facts(run, "model", step),

@@ -11,6 +11,8 @@ from pipeline.artifacts.errors import DataError
 from pipeline.artifacts.files import digest_of
 from pipeline.data.domain import Domain
 from pipeline.data.loading import StepBatch, StepDataset, lost_workers_named, step_loader
+from pipeline.data.parameters import Augmentation
+from pipeline.data.placement import Size
 from pipeline.methods.parameters import method_domains
 from pipeline.methods.registry import build_method
 from pipeline.networks.base import SegmentationNetwork
@@ -18,6 +20,7 @@ from pipeline.networks.build import build_network
 from pipeline.networks.files import build_from, load_network, save_network
 from pipeline.networks.parameters import NetworkParameters
 from pipeline.stages.base import StageFile, StageRun
+from pipeline.stages.image_lists import domain_lists, list_facts
 from pipeline.stages.inputs import (
     SNAPSHOTS,
     chosen_step,
@@ -38,24 +41,28 @@ from pipeline.training.state import StateStore
 
 
 def compute(run: StageRun) -> dict[str, Any]:
-    """Train in this process, or in one process per GPU; returns steps, snapshots and last values."""
+    """Train in this process, or in one process per GPU; returns steps, snapshots and the images of each domain."""
     parameters: TrainParameters = run.parameters
     if _nothing_to_learn_from(run):
         return _result_of_previous(run)
+    domains = _domains(run)
+    lists = domain_lists(domains)
     if run.settings.gpus > 1:
         devices = [str(device) for device in choose_devices(run.settings.device, run.settings.gpus)]
         run.notes["device"] = devices[0]
         run_processes(_train_process, devices, (str(run.file.path), run.settings.model_dump()), run.stop)
         steps = snapshot_steps(run.folder)
-        return {"steps": parameters.steps, "snapshots": steps, "trained_before": _trained_before(run)}
+        before = _trained_before(run)
+        return {"steps": parameters.steps, "snapshots": steps, "trained_before": before, "lists": lists}
     configure_determinism(run.exact, run.settings.threads)
     device = choose_device(run.settings.device)
     run.notes["device"] = str(device)
-    result = _train(run, SINGLE, device)
+    result = _train(run, domains, SINGLE, device)
     return {
         "steps": result.steps,
         "snapshots": list(result.snapshots),
         "trained_before": _trained_before(run),
+        "lists": lists,
     }
 
 
@@ -71,7 +78,7 @@ def _train_process(
             StageFile.read(Path(path)), RunSettings.model_validate(settings), logger, interruption.reason
         )
         configure_determinism(run.exact, run.settings.threads)
-        _train(run, processes, device)
+        _train(run, _domains(run), processes, device)
 
 
 def build_start(run: StageRun) -> SegmentationNetwork:
@@ -111,7 +118,16 @@ def _draws_seed(run: StageRun) -> int:
     return derived_seed(_network_seed(run), "draws", _trained_before(run))
 
 
-def _train(run: StageRun, processes: Processes, device: torch.device) -> TrainingResult:
+def _domains(run: StageRun) -> dict[str, Domain]:
+    """What the method reads, by role; of the source only what this round uses."""
+    domains: dict[str, Domain] = {role: domain_of(run, role) for role in method_domains(run.parameters)}
+    domains["source"] = source_of_round(domains["source"], run.parameters, _network_seed(run))
+    return domains
+
+
+def _train(
+    run: StageRun, domains: Mapping[str, Domain], processes: Processes, device: torch.device
+) -> TrainingResult:
     parameters = with_learning_rate_of_round(run.parameters)
     seed = _network_seed(run)
     taxonomy = taxonomy_of(run.parent(run.parent_roles("source")[0]))
@@ -120,8 +136,6 @@ def _train(run: StageRun, processes: Processes, device: torch.device) -> Trainin
     # Auxiliary modules have a seed of their own, so that the network's start does not depend on the method.
     with seeded(seed, "modules", device=torch.device("cpu")):
         modules = method.build_modules(network, taxonomy.num_classes)
-    domains: dict[str, Domain] = {role: domain_of(run, role) for role in method_domains(parameters)}
-    domains["source"] = source_of_round(domains["source"], parameters, seed)
     _check_domains(run, domains)
     store = StateStore(
         run.folder.state / "training",
@@ -129,7 +143,8 @@ def _train(run: StageRun, processes: Processes, device: torch.device) -> Trainin
         exact=run.exact,
         allow=frozenset(run.settings.allow_changed),
     )
-    meta = {"taxonomy": taxonomy.model_dump(mode="json"), "stage": run.key, "sizes": _sizes(domains)}
+    sizes = _sizes(domains, {str(role): value for role, value in parameters.augmentation.items()})
+    meta = {"taxonomy": taxonomy.model_dump(mode="json"), "stage": run.key, "sizes": sizes}
     job = TrainingJob(
         label=run.key,
         network=network,
@@ -180,9 +195,26 @@ def _fingerprint(run: StageRun, device: torch.device) -> Fingerprint:
     )
 
 
-def _sizes(domains: Mapping[str, Domain]) -> dict[str, Any]:
-    """Width and height of each domain's first image: what `predict` resizes to."""
-    return {role: list(domain.image(0).shape[1::-1]) for role, domain in domains.items() if len(domain)}
+def _sizes(domains: Mapping[str, Domain], augmentation: Mapping[str, Augmentation]) -> dict[str, list[int]]:
+    """Width and height at which each domain's first image is trained on: what `predict` resizes to."""
+    return {
+        role: list(trained_size(domain.image_size(0), augmentation.get(role, Augmentation())))
+        for role, domain in domains.items()
+        if len(domain)
+    }
+
+
+def trained_size(size: Size, augmentation: Augmentation) -> Size:
+    """Width and height at which objects of an image of `size` have the size they have in training.
+
+    With `shorter_side` that is the middle of its range, rounded half up as in augmentation. `scale` is taken to
+    be around 1; a crop shows a part of an image and changes no object's size.
+    """
+    if augmentation.shorter_side is None:
+        return size
+    ends, shorter = sum(augmentation.shorter_side), min(size)
+    width, height = ((length * ends + shorter) // (2 * shorter) for length in size)
+    return width, height
 
 
 def _check_domains(run: StageRun, domains: Mapping[str, Domain]) -> None:
@@ -221,4 +253,5 @@ def _result_of_previous(run: StageRun) -> dict[str, Any]:
         "snapshots": [run.parameters.steps],
         "copied_from": labels["network"]["key"],
         "trained_before": _trained_before(run),
+        "lists": {str(role): list_facts([]) for role in method_domains(run.parameters)},
     }

@@ -302,6 +302,21 @@ def test_pseudo_labels_are_found_by_name(cache):
         Domain([cache], names=["a3"], labels=FakeRecords(["a2"], maps[:1]))
 
 
+def test_a_restricted_domain_keeps_its_labels_and_further_maps(cache, scenes):
+    maps = [np.full((32, 48), value, np.uint8) for value in (1, 2, 3)]
+    labels, extras = FakeRecords(["a1", "a2", "a5"], maps), {"columns": ColumnMap()}
+    domain = Domain([cache], names=["a5", "a2", "a1"], labels=labels, extras=extras)
+    part = domain.restricted(["a1", "a5"])
+    assert part.names == ("a1", "a5") and len(domain) == 3
+    assert [int(part.label(index)[0, 0]) for index in range(2)] == [1, 3]
+    assert np.array_equal(part.image(1), scenes[5][0]) and part.extras == extras
+    with pytest.raises(DataError, match="holds no image `a2`"):
+        part.restricted(["a2"])
+    own = Domain([cache], labels="own").restricted(["a1"])
+    assert own.class_counts() == Domain([cache], names=["a1"], labels="own").class_counts()
+    assert not Domain([cache]).restricted(["a1"]).has_labels
+
+
 def test_class_counts_are_true_pixel_counts(cache, scenes):
     expected = sum(np.bincount(label.ravel(), minlength=255) for _, label in scenes)
     assert Domain([cache], labels="own").class_counts() == tuple(expected[:11])
@@ -310,11 +325,14 @@ def test_class_counts_are_true_pixel_counts(cache, scenes):
 
 
 def test_names_that_do_not_fit_are_refused(cache, scenes):
-    with pytest.raises(DataError, match="holds an image `zz`"):
+    with pytest.raises(DataError, match="holds no image `zz`"):
         Domain([cache], names=["zz"])
     twin = FakeCache(["a1"], [scenes[0][0]])
     with pytest.raises(DataError, match="two caches of this domain hold an image `a1`"):
         Domain([cache, twin], names=["a1"])
+    with pytest.raises(DataError, match="two caches of this domain hold an image `a1`"):
+        Domain([cache, twin]).restricted(["a1"])
+    assert Domain([cache, twin]).restricted(["a2"]).names == ("a2",)
     with pytest.raises(DataError, match="no labels"):
         Domain([twin], labels="own")
     with pytest.raises(TypeError, match="not one string"):

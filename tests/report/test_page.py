@@ -12,7 +12,7 @@ from made_up_results import chain, full_experiment
 from PIL import Image
 
 from pipeline.report.images import label_map, photo
-from pipeline.report.model import ReportData, Score
+from pipeline.report.model import ListRecord, ReportData, Score
 from pipeline.report.page import build_report, render
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -106,6 +106,18 @@ def test_unrun_cells_say_so(page, make_chain):
     assert text.count("not run") == 2 + 2 + 1 + 4  # results, per class, summary, one per run
 
 
+def test_a_part_of_a_list_says_of_how_many_and_what_was_not_noted(page, experiment):
+    assert "not recorded" not in page and "1,200</td>" in page
+    parts = (
+        ListRecord("target", "streets-camera train", 505, "cd" * 32, "inter", 2975, (1,)),
+        ListRecord("source", "streets-rendered train", None, None, "inter", 400),
+    )
+    text = render(ReportData((replace(experiment, lists=parts),)))
+    first, second = re.findall(r"<tr><th>(?:target|source)</th>.*?</tr>", text)
+    assert all(found in first for found in (">inter<", "505 of 2,975", ">1<", "cd" * 32))
+    assert "not recorded of 400" in second and ">0, 1, 2<" in second and second.count("not recorded") == 2
+
+
 def test_names_are_escaped_everywhere(experiment):
     evil = "<img src=x onerror=alert(1)>&\"'"
     named = replace(
@@ -117,7 +129,7 @@ def test_names_are_escaped_everywhere(experiment):
         class_names=(evil, "car", "person"),
         software={evil: evil},
         gallery=tuple(replace(row, name=evil) for row in experiment.gallery),
-        lists=tuple(replace(one, name=evil, role=evil) for one in experiment.lists),
+        lists=tuple(replace(one, name=evil, role=evil, stage=evil) for one in experiment.lists),
         thresholds=experiment.thresholds.replace({"class": {"road": evil}}),
     )
     text = render(ReportData((named,), title=evil))

@@ -6,16 +6,18 @@ import re
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from PIL import Image
 
 from pipeline import load_model
 from pipeline.artifacts.files import digest_of, read_json
+from pipeline.data.parameters import Augmentation
 from pipeline.inference.test_modes import Plain, logits_at
 from pipeline.networks.files import load_network
 from pipeline.stages.base import StageFile, StageRun
 from pipeline.stages.inputs import cache_of, pseudo_labels_of, snapshot_path
-from pipeline.stages.train import build_start
+from pipeline.stages.train import build_start, trained_size
 from pipeline.training.parameters import RunSettings
 
 
@@ -162,6 +164,35 @@ def test_a_snapshot_holds_the_step_that_its_file_is_named_after(shared):
     for step in shared.artifact(inter).load()["summary"]["snapshots"]:
         _, meta = load_network(snapshot_path(shared.artifact(inter), step))
         assert meta["step"] == step
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "size"),
+    [
+        ({}, (48, 32)),
+        ({"crop": (8, 8), "scale": (0.5, 1.5)}, (48, 32)),
+        ({"shorter_side": (16, 16)}, (24, 16)),
+        ({"shorter_side": (20, 27), "crop": (20, 20)}, (35, 24)),
+    ],
+)
+def test_the_size_that_objects_have_in_training(augmentation, size):
+    assert trained_size((48, 32), Augmentation(**augmentation)) == size
+
+
+def test_the_size_of_the_published_plca():
+    assert trained_size((2048, 1024), Augmentation(shorter_side=(760, 988))) == (1748, 874)
+    assert trained_size((1024, 2048), Augmentation(shorter_side=(760, 988))) == (874, 1748)
+
+
+def test_a_model_takes_along_the_sizes_of_its_training(shared):
+    inter = shared.plan().stages["inter"]
+    sizes = {"source": [48, 32], "target": [48, 32]}
+    assert load_network(snapshot_path(shared.artifact(inter), 4))[1]["sizes"] == sizes
+    resized = {"source": {"crop": [16, 16], "shorter_side": [20, 27]}}
+    stage = shared.plan("minent", {"inter": {"augmentation": resized}}).stages["inter"]
+    shared.finish(stage)
+    sizes = {"source": [35, 24], "target": [48, 32]}
+    assert load_network(snapshot_path(shared.artifact(stage), 4))[1]["sizes"] == sizes
 
 
 def test_the_report_names_the_lists_that_were_used(chain):

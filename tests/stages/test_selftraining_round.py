@@ -24,7 +24,7 @@ from pipeline.numerics.priors import count_label, shrink_prior, spatial_prior
 from pipeline.plan.stage import in_order
 from pipeline.stages.inputs import cache_of, domain_of, network_of, pseudo_labels_of
 from pipeline.stages.prior import prior_pictures, stored_prior
-from pipeline.stages.rounds import source_names_of_round, with_learning_rate_of_round
+from pipeline.stages.rounds import source_names_of_round, source_of_round, with_learning_rate_of_round
 from pipeline.stages.runner import run_stage
 from pipeline.training.parameters import TrainParameters
 
@@ -161,6 +161,29 @@ def test_one_source_image_or_none(
     metrics = pd.read_csv(run.out / "metrics.csv")
     assert ("segmentation" in metrics.columns) == (images > 0)
     assert np.isfinite(metrics["target"]).all()
+
+
+def test_a_share_of_a_pseudo_labelled_source_keeps_its_pseudo_labels(
+    world: tuple[Path, Path], tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(world[1], results)
+    recipe = world[0] / "recipes" / "pseudo-source.yaml"
+    recipe.write_text(
+        "title: t\nstages:\n  source: {method: supervised}\n"
+        "  labels: {kind: pseudolabel, labelling: thresholds, model: source, soft_alpha: 0.25}\n"
+        "  round: {method: self_training, init: source, source: labels, target: labels,"
+        " objective: {regulariser: lrent, source_portion: 0.5}}\n"
+    )
+    planned = plan(world[0], "pseudo-source", results=results)
+    run = run_until(results, planned, "round")
+    assert (pd.read_csv(run.out / "metrics.csv")["segmentation"] > 0).all()
+    labels = pseudo_labels_of(run.parent("source_labels"))
+    part = source_of_round(domain_of(run, "source"), run.parameters, seed=0)
+    assert len(labels) == 5 and len(part) == 2
+    for index, name in enumerate(part.names):
+        assert np.array_equal(part.label(index), labels[labels.index_of(name)])
+    assert "soft" in part.extras and part.class_counts() == domain_of(run, "source").class_counts()
 
 
 def test_all_target_pixels_ignored(world: tuple[Path, Path], tmp_path: Path) -> None:
