@@ -55,7 +55,3 @@ class Draws:
         count = int(np.prod(shape))
         raw = self._bits.random_raw((count + 7) // 8).astype("<u8")
         return raw.view(np.uint8)[:count].reshape(shape)
-
-    def permutation(self, count: int) -> NDArray[np.int64]:
-        """The numbers 0..count-1 in random order, int64 (count,)."""
-        return np.argsort(self._bits.random_raw(count), kind="stable").astype(np.int64, copy=False)

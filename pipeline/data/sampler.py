@@ -6,7 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.draws import Draws, tag
+from pipeline.data.draws import tag
+from pipeline.numerics.permutation import frozen_permutation
 
 Sampling = Literal["epoch", "replicated"]
 
@@ -32,4 +33,4 @@ def sample_index(
 
 @lru_cache(maxsize=8)
 def _order(seed: int, domain: str, epoch: int, length: int) -> NDArray[np.int64]:
-    return Draws([seed, tag(f"order/{domain}"), epoch]).permutation(length)
+    return frozen_permutation([seed, tag(f"order/{domain}"), epoch], length)

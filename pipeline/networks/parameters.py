@@ -37,7 +37,7 @@ PROFILES: dict[str, InputProfile] = {
 
 
 class WeightsParameters(BaseModel):
-    """Where the initial backbone weights come from; a stage's key holds the checksum, not the path."""
+    """Where the initial backbone weights come from; a stage's key holds the checksum, or the source without one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     source: Annotated[

@@ -18,11 +18,11 @@ from pipeline.plan.checks import (
     check_prior_source,
     check_ranking,
     check_snapshot,
-    check_suggestion,
 )
 from pipeline.plan.datasets import DataPlanner, TaskData
 from pipeline.plan.recipes import DOMAIN_WORDS, Entry, check_set_keys, expand_recipe, settable
-from pipeline.plan.stage import Stage, in_order, make_stage
+from pipeline.plan.stage import Stage, make_stage
+from pipeline.plan.suggestions import suggest_parents
 from pipeline.stages.kinds import KINDS
 from pipeline.stages.parameters import EvaluateParameters, RankParameters, SelectParameters, SuggestParameters
 
@@ -258,35 +258,7 @@ class _RunPlanner:
         return self._make(entry.kind, entry.kind, parameters, parents, more)
 
     def _suggest_parents(self, ranking: Stage, count: int, where: str) -> dict[str, Stage]:
-        """The ranking, its model and images, and the images that the model, or one it came from, had labels of."""
-        model = ranking.parents["model"]
-        known = self._labelled_before(model)
-        names = {name for stage in known for name in self._names_of(stage)}
-        images = ranking.parents["images"]
-        check_suggestion(count, len(self._names_of(images)), len(names), where)
-        roles = {"labelled" if i == 0 else f"labelled.{i + 1}": stage for i, stage in enumerate(known)}
-        return {"ranking": ranking, "model": model, "images": images, **roles}
-
-    def _labelled_before(self, model: Stage) -> list[Stage]:
-        """Every `prepare` stage with labels of the target's images that the model descends from."""
-        target = self.data.target.data
-        found = [
-            stage
-            for stage in in_order([model])
-            if stage.kind == "prepare"
-            and stage.parameters["labels"] != "none"
-            and (stage.data["dataset_name"], stage.data["split"]) == (target["dataset_name"], target["split"])
-        ]
-        return sorted(found, key=lambda stage: stage.key)
-
-    def _names_of(self, stage: Stage) -> list[str]:
-        """The images of a `prepare` stage of the target."""
-        if stage.parameters["names"] is not None:
-            return list(stage.parameters["names"])
-        listing, _ = self.planner.data.listing(
-            stage.data["dataset_name"], stage.data["split"], False, self.origin
-        )
-        return [item.name for item in listing.items]
+        return suggest_parents(ranking, self.data.target, self.planner.data, count, self.origin, where)
 
     @staticmethod
     def _check_complete(entry: Entry, parents: Mapping[str, Stage], where: str) -> None:
