@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tiny_pictures import AB
 
+from pipeline.data.conversion import Converter
 from pipeline.data.preparation import prepare
 
 
@@ -32,3 +33,13 @@ def files(folder):
 def bad_files(root):
     with (root / "run/bad-files.csv").open(newline="") as file:
         return {Path(row["path"]).name: row["reason"] for row in csv.DictReader(file)}
+
+
+def noted_parts(monkeypatch):
+    """The numbers of the parts that are converted from here on."""
+    parts = []
+    original = Converter.convert
+    monkeypatch.setattr(
+        Converter, "convert", lambda self, part, items: parts.append(part) or original(self, part, items)
+    )
+    return parts

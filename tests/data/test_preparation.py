@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from preparing import files, made
+from preparing import files, made, noted_parts
 from tiny_pictures import ab_dataset, ab_spec, write_ids, write_image
 
 from pipeline.artifacts.errors import ArtifactError, DataError, Interrupted
@@ -188,13 +188,7 @@ def test_stopped_work_goes_on_where_it_was(tmp_path, monkeypatch):
     with pytest.raises(Interrupted, match="4 of 7 images are prepared: time is up"):
         made(spec, tmp_path / "out", stop=lambda: next(asked))
     assert not files(tmp_path / "out")
-    converted = []
-    original = conversion.Converter.convert
-    monkeypatch.setattr(
-        conversion.Converter,
-        "convert",
-        lambda self, part, items: converted.append(part) or original(self, part, items),
-    )
+    converted = noted_parts(monkeypatch)
     seen = []
     assert made(spec, tmp_path / "out", progress=lambda done, total: seen.append((done, total))) == plain
     assert converted == [2, 3]
