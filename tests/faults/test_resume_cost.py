@@ -35,7 +35,7 @@ def work(monkeypatch):
         (StepDataset, "_sample"),
         (draws.Draws, "__init__"),
         (draws.Draws, "uniform"),
-        (draws.Draws, "permutation"),
+        (sampler, "frozen_permutation"),
         (StepRunner, "run"),
     ):
         counted(owner, method)
@@ -80,4 +80,5 @@ def test_no_data_is_replayed(world, monkeypatch, work):
     late = resumed_at(world, monkeypatch, 100_000, work)
     assert early["StepRunner.run"] == 1 and early["StepDataset.__getitem__"] == 1
     assert early["StepDataset._sample"] == 2, "a batch of two source images"
+    assert early["pipeline.data.sampler.frozen_permutation"] >= 1, "an order is drawn, and counted"
     assert late == early
