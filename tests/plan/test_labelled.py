@@ -217,7 +217,8 @@ def test_the_overlays_name_experiments_that_are_there(overlay):
     for name, experiment in config.experiments.items():
         assert parameters_of(name)
         if experiment.labelled is not None and experiment.labelled.names is not None:
-            assert (SHIPPED / experiment.labelled.names).is_file()
+            names = (SHIPPED / experiment.labelled.names).read_text().split()
+            assert len(names) == len(set(names)) == int(name.rsplit("-", 1)[1])
 
 
 def test_the_shipped_list_is_of_images_of_the_target():
