@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pipeline.artifacts.files import write_json
 from pipeline.data.records import Records, RecordWriter
-from pipeline.data.streets import render_scene
+from pipeline.streets.images import render_scene
 
 OUT = Path(__file__).resolve().parent / "out" / "cache.json"
 SIZE = (1280, 720)

@@ -20,10 +20,11 @@ from pipeline.artifacts.files import sha256_file
 from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
 from pipeline.config.load import Config
 from pipeline.config.models import DomainSplit
-from pipeline.data.decoding import picture_size
-from pipeline.data.items import Listing
-from pipeline.data.raw_ids import expanded_root
-from pipeline.data.spec import DatasetSpec, list_split
+from pipeline.datasets.decoding import picture_size
+from pipeline.datasets.items import Listing
+from pipeline.datasets.listing import list_split
+from pipeline.datasets.raw_ids import expanded_root
+from pipeline.datasets.spec import DatasetSpec
 from pipeline.networks.parameters import WeightsParameters
 from pipeline.plan.files import RESULTS
 

@@ -25,8 +25,8 @@ from pipeline.config.load import Config
 from pipeline.config.models import DomainSplit
 from pipeline.config.validation import nearest
 from pipeline.config.yaml_files import read_yaml
-from pipeline.data.spec import DatasetSpec
-from pipeline.data.taxonomy import IGNORE_NAME, Taxonomy
+from pipeline.datasets.spec import DatasetSpec
+from pipeline.datasets.taxonomy import IGNORE_NAME, Taxonomy
 from pipeline.plan.datasets import DataPlanner
 from pipeline.plan.files import RESULTS, stage_folder, stage_record
 from pipeline.stages.parameters import TestMode

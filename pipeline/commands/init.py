@@ -16,14 +16,14 @@ from typing import Any
 from tqdm import tqdm
 
 from pipeline.artifacts.errors import ConfigError, DataError
-from pipeline.config.class_naming import Classes, found_classes, named_classes
-from pipeline.config.inspection import LabelFacts, image_sizes, label_facts, told_sizes
 from pipeline.config.load import DEFAULT_FILE, Library, load_config
-from pipeline.config.picture_folders import Pairs, Pictures, find_pictures, match, pair_up
-from pipeline.config.scaffold import Evaluation, Facts, configuration_files, working_sizes, write_files
 from pipeline.config.yaml_files import read_yaml
-from pipeline.data.patterns import captured_name, matching_files
-from pipeline.data.spec import list_split
+from pipeline.datasets.listing import list_split
+from pipeline.datasets.patterns import captured_name, matching_files
+from pipeline.onboarding.class_naming import Classes, found_classes, named_classes
+from pipeline.onboarding.inspection import LabelFacts, image_sizes, label_facts, told_sizes
+from pipeline.onboarding.picture_folders import Pairs, Pictures, find_pictures, match, pair_up
+from pipeline.onboarding.scaffold import Evaluation, Facts, configuration_files, working_sizes, write_files
 
 STEPS = 1000
 HELD_OUT = 5

@@ -21,8 +21,8 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run the stage; exit code 0 finished, 75 stopped with its state saved, 1 failed."""
     # Read when torch is first imported. Threads that spin while they wait take the cores from other jobs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from pipeline.stages.runner import run_stage
+    from pipeline.report.publishing import run_file
 
     # A workstation's jobs may run for ever; only a scheduler ends them at their limit.
     runtime = arguments.runtime if os.environ.get("SLURM_JOB_ID") else None
-    return run_stage(arguments.stage, arguments.log, runtime)
+    return run_file(arguments.stage, arguments.log, runtime)

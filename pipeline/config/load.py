@@ -13,8 +13,8 @@ from pipeline.artifacts.errors import ConfigError
 from pipeline.config.models import Experiment, Recipe, Settings, Task
 from pipeline.config.validation import nearest, validated
 from pipeline.config.yaml_files import merge, read_yaml
-from pipeline.data.spec import DatasetSpec
-from pipeline.data.taxonomy import Taxonomy
+from pipeline.datasets.spec import DatasetSpec
+from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.networks.parameters import NetworkParameters
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -9,8 +9,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from pipeline.config.models import Experiment, Recipe, Rounds, Settings, Task
-from pipeline.data.spec import DatasetSpec
-from pipeline.data.taxonomy import Taxonomy
+from pipeline.datasets.spec import DatasetSpec
+from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.networks.parameters import NetworkParameters
 from pipeline.stages.kinds import KINDS
 from pipeline.training.parameters import RunSettings

@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
 from pipeline.artifacts.errors import DataError
-from pipeline.data.draws import Draws
 from pipeline.data.parameters import Affine, Augmentation, Colour, RareCrops
 from pipeline.data.placement import Matrix, Pixels, Placement, Size, resized_label
 from pipeline.numerics.mining import mined_crop_origin, mining_classes
+from pipeline.numerics.randomness import Draws
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline.artifacts.errors import DataError, SegadaptError, WorkerError
 from pipeline.data.augmentation import Augmented, augment, rare_classes
 from pipeline.data.domain import Domain, ExtraMap
-from pipeline.data.draws import tag
 from pipeline.data.parameters import Augmentation
 from pipeline.data.sampler import Sampling, sample_index
+from pipeline.numerics.randomness import tag
 
 PREFETCH_STEPS = 2
 """Steps that each worker holds ready."""

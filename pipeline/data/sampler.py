@@ -6,8 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.draws import tag
-from pipeline.numerics.permutation import frozen_permutation
+from pipeline.numerics.randomness import permutation, tag
 
 Sampling = Literal["epoch", "replicated"]
 
@@ -33,4 +32,4 @@ def sample_index(
 
 @lru_cache(maxsize=8)
 def _order(seed: int, domain: str, epoch: int, length: int) -> NDArray[np.int64]:
-    return frozen_permutation([seed, tag(f"order/{domain}"), epoch], length)
+    return permutation([seed, tag(f"order/{domain}"), epoch], length)

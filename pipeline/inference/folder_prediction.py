@@ -21,7 +21,7 @@ from PIL import Image
 
 from pipeline.artifacts.errors import ConfigError, DataError, Interrupted
 from pipeline.artifacts.files import read_json, replacing, write_json, write_text
-from pipeline.data.decoding import read_image
+from pipeline.datasets.decoding import read_image
 from pipeline.inference.overlays import as_bytes, overlay
 from pipeline.inference.passes import never, silent
 from pipeline.inference.prediction import Model, Prediction, UInt8, predict_image

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from pipeline.artifacts.errors import ArtifactError, SegadaptError
-from pipeline.data.taxonomy import Taxonomy
+from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.inference.test_modes import Mode, Plain, Size, Sliding
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.files import load_network

@@ -1,11 +1,6 @@
 """The one factory of networks: parameters, class count and seed in, a network in training mode out."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from zlib import crc32
-
-import numpy as np
-import torch
+from collections.abc import Callable
 
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.batch_norm import install_mode
@@ -15,6 +10,7 @@ from pipeline.networks.parameters import NetworkParameters
 from pipeline.networks.small import build_small_network
 from pipeline.networks.torchvision_backbones import build_torchvision_network
 from pipeline.networks.weights import load_backbone
+from pipeline.numerics.randomness import seeded_weights
 
 _FACTORIES: dict[str, Callable[[NetworkParameters, int], SegmentationNetwork]] = {
     "small": build_small_network,
@@ -30,7 +26,7 @@ def build_network(parameters: NetworkParameters, num_classes: int, seed: int) ->
     The same arguments give the same tensors; no global random state is touched. Raises ConfigError where the
     weight file is missing or does not fit.
     """
-    with seeded(seed, "network"):
+    with seeded_weights(seed):
         network = construct(parameters, num_classes)
     if parameters.weights is not None:
         load_backbone(network, parameters.weights)
@@ -43,16 +39,3 @@ def construct(parameters: NetworkParameters, num_classes: int) -> SegmentationNe
     network.batch_norm_mode = parameters.batch_norm
     install_mode(network, parameters.batch_norm)
     return network.train()
-
-
-@contextmanager
-def seeded(seed: int, name: str) -> Iterator[None]:
-    """Draw from a CPU generator of (seed, name) inside the context; the global state is as before afterwards.
-
-    Whoever initialises further modules (discriminators) on the CPU wraps it in this, under another name.
-    """
-    state = np.random.SeedSequence([seed, crc32(name.encode())]).generate_state(1, np.uint64)
-    with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed: it would reseed the accelerators too.
-        torch.default_generator.manual_seed(int(state[0]))
-        yield

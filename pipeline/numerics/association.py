@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pipeline.artifacts.errors import ConfigError
-from pipeline.numerics.permutation import frozen_permutation
+from pipeline.numerics.randomness import permutation
 from pipeline.numerics.streaming import (
     Cosine,
     Divergence,
@@ -133,7 +133,7 @@ def grid_subset(height: int, width: int, share: float, key: Sequence[int]) -> np
     lines = []
     for axis, side in enumerate((height, width)):
         kept = min(side, max(2, round(side * share)))
-        lines.append(np.sort(frozen_permutation([*key, axis], side)[:kept]))
+        lines.append(np.sort(permutation([*key, axis], side)[:kept]))
     return (lines[0][:, None] * width + lines[1][None, :]).reshape(-1)
 
 

@@ -7,6 +7,8 @@ algorithm 1; the factor of hardness is ours (`docs/methods/ass.md`).
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.numerics.randomness import settled_order
+
 FloatArray = npt.NDArray[np.floating]
 
 
@@ -24,7 +26,7 @@ def k_center_greedy(
     points = np.asarray(vectors, dtype=np.float64)
     weight = np.asarray(hardness, dtype=np.float64)
     _check(points, weight, count)
-    preference = np.random.default_rng([seed, len(points)]).permutation(len(points))
+    preference = np.array(settled_order([seed, len(points)], len(points)), dtype=np.int64)
     free = np.ones(len(points), dtype=bool)
     nearest = distance_to_nearest(points, points[:0] if centres is None else centres)
     chosen: list[int] = []

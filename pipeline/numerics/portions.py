@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pipeline.numerics.permutation import frozen_permutation
+from pipeline.numerics.randomness import permutation
 from pipeline.numerics.thresholds import winner
 
 Drawing = Literal["nested", "random"]
@@ -57,7 +57,7 @@ def source_subset(
     if drawing not in ("nested", "random"):
         raise ValueError(f"drawing must be nested or random, found {drawing!r}")
     key = [seed, zlib.crc32(b"source subset"), round_index + 1 if drawing == "random" else 0]
-    order = frozen_permutation(key, len(names))
+    order = permutation(key, len(names))
     return [names[int(i)] for i in order[: subset_size(len(names), share)]]
 
 

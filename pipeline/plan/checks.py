@@ -3,7 +3,7 @@
 from typing import Any
 
 from pipeline.artifacts.errors import ConfigError
-from pipeline.data.taxonomy import Taxonomy
+from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.networks.parameters import CLASSIFIERS, NetworkParameters
 from pipeline.plan.stage import Stage
 from pipeline.training.schedules import snapshot_steps

@@ -1,7 +1,6 @@
 """`prepare` stages: which images of which dataset at which size, and the identity of the data."""
 
 import difflib
-import random
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,11 @@ from pipeline.artifacts.errors import ConfigError
 from pipeline.config.load import Config
 from pipeline.config.models import DomainSplit, LabelledSubset, Task
 from pipeline.config.validation import nearest
-from pipeline.data.items import Listing
-from pipeline.data.spec import DatasetSpec, identity, list_split
-from pipeline.data.taxonomy import Taxonomy
+from pipeline.datasets.items import Listing
+from pipeline.datasets.listing import identity, list_split
+from pipeline.datasets.spec import DatasetSpec
+from pipeline.datasets.taxonomy import Taxonomy
+from pipeline.numerics.randomness import shuffled
 from pipeline.plan.stage import Stage, make_stage
 from pipeline.stages.parameters import PrepareParameters
 
@@ -23,9 +24,7 @@ def nested_choice(names: list[str], count: int, seed: int) -> list[str]:
 
     Nested subsets, `docs/methods/ass.md`. The order of the result is the permutation's.
     """
-    shuffled = sorted(names)
-    random.Random(seed).shuffle(shuffled)
-    return shuffled[:count]
+    return shuffled(sorted(names), seed)[:count]
 
 
 def _alike(name: str, available: Collection[str]) -> str:

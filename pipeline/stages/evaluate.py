@@ -10,7 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from pipeline.artifacts.files import write_json, write_text
-from pipeline.data.taxonomy import Taxonomy
+from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.inference.measures import ConfusionMeasure
 from pipeline.inference.passes import run_pass
 from pipeline.inference.test_modes import build_test_mode

@@ -14,7 +14,7 @@ from pipeline.data.cache import Cache
 from pipeline.data.domain import Domain
 from pipeline.data.records import Records
 from pipeline.data.soft_labels import SoftLabels, has_soft_labels
-from pipeline.data.taxonomy import Taxonomy
+from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.inference.passes import PassSettings
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.files import load_network

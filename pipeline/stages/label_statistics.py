@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.artifacts.files import write_json
-from pipeline.data.taxonomy import IGNORE
+from pipeline.datasets.taxonomy import IGNORE
 from pipeline.stages.base import StageRun
 from pipeline.stages.inputs import taxonomy_of
 

@@ -3,9 +3,10 @@
 from typing import Any
 
 from pipeline.artifacts.files import digest_of, write_json
-from pipeline.data.preparation import prepare
-from pipeline.data.spec import DatasetSpec, list_split
-from pipeline.data.taxonomy import Taxonomy
+from pipeline.datasets.listing import list_split
+from pipeline.datasets.preparation import prepare
+from pipeline.datasets.spec import DatasetSpec
+from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.stages.base import StageRun
 from pipeline.stages.inputs import DATASET_FILE, Progress, cache_of
 

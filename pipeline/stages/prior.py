@@ -17,10 +17,8 @@ from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.data.cache import Cache
 from pipeline.data.placement import Size, resized_label
 from pipeline.inference.accumulation import accumulate
-from pipeline.inference.overlays import as_bytes
 from pipeline.inference.parts import PartStore
 from pipeline.numerics.priors import count_label, shrink_prior, spatial_prior
-from pipeline.report.model import Picture
 from pipeline.stages.base import StageRun
 from pipeline.stages.inputs import Progress, cache_of, pass_settings, taxonomy_of
 
@@ -82,12 +80,3 @@ def _counts(run: StageRun, caches: list[Cache], num_classes: int, size: Size) ->
 def stored_prior(folder: ArtifactFolder) -> Tensor:
     """The prior of a `prior` artifact as stored, float16 (K, h, w)."""
     return safetensors.torch.load_file(folder.path / TENSORS)["prior"]
-
-
-def prior_pictures(folder: ArtifactFolder, names: tuple[str, ...]) -> tuple[Picture, ...]:
-    """One picture per class for the report, each scaled to its own largest value."""
-    maps = stored_prior(folder).float().numpy()
-    return tuple(
-        Picture(name, as_bytes(one / max(float(one.max()), 1e-12)))
-        for name, one in zip(names, maps, strict=True)
-    )

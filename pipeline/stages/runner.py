@@ -151,13 +151,15 @@ def run_stage(path: Path, log_path: Path | None, runtime_minutes: float | None =
 
     `runtime_minutes`: the scheduler's limit, over the configuration's.
     """
+    return run_logged(path, log_path, lambda file, logger: _run_keyed(file, logger, runtime_minutes))
+
+
+def run_logged(path: Path, log_path: Path | None, work: Callable[[StageFile, logging.Logger], int]) -> int:
+    """Do `work` with a file of `results/stages/` and a logger; errors are logged and become exit codes."""
     file = StageFile.read(path)
     logger = make_logger(str(file.record["key"]), log_path)
     try:
-        if file.record["kind"] in ("experiment", "report"):
-            import_module(f"pipeline.stages.{file.record['kind']}").publish(file, logger)
-            return 0
-        return _run_keyed(file, logger, runtime_minutes)
+        return work(file, logger)
     except Interrupted as stop:
         logger.warning("stopped (%s); the state is saved, the same command goes on from it", stop)
         return Interrupted.EXIT_CODE

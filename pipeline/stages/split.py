@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.artifacts.files import write_text
-from pipeline.data.taxonomy import Taxonomy
+from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.numerics.ranking import rank, ranking_scores, split_by_entropy
 from pipeline.stages.base import StageRun
 

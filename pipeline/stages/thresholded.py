@@ -20,7 +20,7 @@ from torch import Tensor
 from pipeline.artifacts.files import read_json, write_json, write_text
 from pipeline.data.records import RecordWriter
 from pipeline.data.soft_labels import PREFIX, save_soft_settings
-from pipeline.data.taxonomy import IGNORE, Taxonomy
+from pipeline.datasets.taxonomy import IGNORE, Taxonomy
 from pipeline.inference.accumulation import accumulate
 from pipeline.inference.parts import Part, PartStore
 from pipeline.inference.passes import MAX_PART, run_pass

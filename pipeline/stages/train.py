@@ -19,6 +19,7 @@ from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.build import build_network
 from pipeline.networks.files import build_from, load_network, save_network
 from pipeline.networks.parameters import NetworkParameters
+from pipeline.numerics.randomness import derived_seed, seeded
 from pipeline.stages.base import StageFile, StageRun
 from pipeline.stages.image_lists import domain_lists, list_facts
 from pipeline.stages.inputs import (
@@ -36,7 +37,6 @@ from pipeline.training.fingerprint import Fingerprint, software_versions
 from pipeline.training.interruption import Interruption
 from pipeline.training.loop import TrainingJob, TrainingResult, run_training
 from pipeline.training.parameters import RunSettings, TrainParameters
-from pipeline.training.randomness import derived_seed, seeded
 from pipeline.training.state import StateStore
 
 

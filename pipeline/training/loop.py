@@ -20,6 +20,7 @@ from pipeline.artifacts.errors import ConfigError, Interrupted, SegadaptError
 from pipeline.methods.base import Method
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.batch_norm import synchronise
+from pipeline.numerics.randomness import seeded
 from pipeline.training.checkpoint import Stateful, collect, restore
 from pipeline.training.distributed import SINGLE, PeerFailed, Processes
 from pipeline.training.finite import FiniteWatch, refuse_non_finite
@@ -27,7 +28,6 @@ from pipeline.training.metrics import MetricsTable, parts_of
 from pipeline.training.optimisers import build_optimisers, set_learning_rates
 from pipeline.training.parameters import RunSettings, TrainParameters
 from pipeline.training.progress import Progress
-from pipeline.training.randomness import seeded
 from pipeline.training.schedules import learning_rate_factor, snapshot_steps
 from pipeline.training.step import StepOutcome, StepRunner
 

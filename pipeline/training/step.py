@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from pipeline.methods.base import Context, DeviceBatch, Method, Term
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.normalise import normalise
+from pipeline.numerics.randomness import derived_seed
 from pipeline.training.distributed import SINGLE, Processes
 from pipeline.training.optimisers import trained_tensors
 from pipeline.training.parameters import TrainParameters
-from pipeline.training.randomness import derived_seed
 
 if TYPE_CHECKING:
     from pipeline.data.loading import StepBatch

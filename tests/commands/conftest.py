@@ -3,7 +3,7 @@
 import pytest
 from process_settings import process_settings  # noqa: F401 - a fixture
 
-from pipeline.data.taxonomy import Taxonomy
+from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.networks.build import build_network
 from pipeline.networks.files import save_network
 from pipeline.networks.parameters import NetworkParameters

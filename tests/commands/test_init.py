@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipeline.__main__ import main
 from pipeline.config.load import Library, load_config
-from pipeline.data.spec import list_split
+from pipeline.datasets.listing import list_split
 from pipeline.plan.planner import Planner
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ from pipeline.config.load import load_config
 from pipeline.plan.files import write_stage_files
 from pipeline.plan.planner import Planner
 from pipeline.plan.stage import in_order
-from pipeline.stages.runner import run_stage
+from pipeline.report.publishing import run_file
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 PAPERS = sorted((CONFIG / "papers").glob("*.yaml"))
@@ -275,7 +275,7 @@ def test_a_paper_runs_two_steps_on_tiny_files(data, monkeypatch, tmp_path, paper
     write_stage_files(config, [run], tmp_path / "results")
     for stage in in_order(run.all_stages()):
         log = tmp_path / f"{stage.key}.log"
-        assert run_stage(tmp_path / f"results/stages/{stage.key}.json", log) == 0, log.read_text()
+        assert run_file(tmp_path / f"results/stages/{stage.key}.json", log) == 0, log.read_text()
     stage = run.evaluates["intra"]
     metrics = read_json(tmp_path / "results" / stage.rule / stage.key / "metrics.json")
     assert metrics["images"] == 2

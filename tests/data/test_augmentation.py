@@ -7,10 +7,10 @@ from pydantic import ValidationError
 
 from pipeline.artifacts.errors import DataError
 from pipeline.data.augmentation import augment, draw_affine, place, rare_classes
-from pipeline.data.draws import Draws
 from pipeline.data.parameters import Affine, Augmentation, RareCrops
 from pipeline.data.placement import Placement, nearest_indices, resized_label
-from pipeline.data.streets import render_scene
+from pipeline.numerics.randomness import Draws
+from pipeline.streets.images import render_scene
 
 KEYS = [[0, 1, step, slot] for step in range(25) for slot in range(8)]
 

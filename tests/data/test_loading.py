@@ -12,7 +12,7 @@ from pipeline.artifacts.errors import DataError
 from pipeline.data.domain import Domain
 from pipeline.data.loading import LoaderError, StepDataset, lost_workers_named, step_loader
 from pipeline.data.parameters import Augmentation, RareCrops
-from pipeline.data.streets import render_scene
+from pipeline.streets.images import render_scene
 
 
 class FakeRecords:

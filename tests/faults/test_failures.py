@@ -19,8 +19,8 @@ from pipeline.artifacts.files import read_json
 from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.commands.verify import findings
 from pipeline.data.loading import StepDataset, step_loader
+from pipeline.report.publishing import run_file
 from pipeline.stages import train
-from pipeline.stages.runner import run_stage
 from pipeline.training import step as step_module
 from pipeline.training.step import StepRunner
 
@@ -245,7 +245,7 @@ def test_a_folder_that_cannot_be_written_is_named(world, read_only, capsys):
     other.folder.chmod(0o755)
     other.forget("split")
     seal(other.results / "split")
-    assert run_stage(other.stage_file("split"), None) == FAILED
+    assert run_file(other.stage_file("split"), None) == FAILED
     complaint = capsys.readouterr().err
     assert f"cannot write {other.artifact('split').run}" in complaint
     assert "writing there is not permitted" in complaint

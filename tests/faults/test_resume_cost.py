@@ -7,8 +7,9 @@ import pytest
 from world import World
 
 from pipeline.artifacts.errors import Interrupted
-from pipeline.data import draws, sampler
+from pipeline.data import sampler
 from pipeline.data.loading import StepDataset
+from pipeline.numerics.randomness import Draws
 from pipeline.stages import train
 from pipeline.stages.base import StageFile, StageRun
 from pipeline.training.parameters import RunSettings
@@ -33,9 +34,9 @@ def work(monkeypatch):
     for owner, method in (
         (StepDataset, "__getitem__"),
         (StepDataset, "_sample"),
-        (draws.Draws, "__init__"),
-        (draws.Draws, "uniform"),
-        (sampler, "frozen_permutation"),
+        (Draws, "__init__"),
+        (Draws, "uniform"),
+        (sampler, "permutation"),
         (StepRunner, "run"),
     ):
         counted(owner, method)
@@ -80,5 +81,5 @@ def test_no_data_is_replayed(world, monkeypatch, work):
     late = resumed_at(world, monkeypatch, 100_000, work)
     assert early["StepRunner.run"] == 1 and early["StepDataset.__getitem__"] == 1
     assert early["StepDataset._sample"] == 2, "a batch of two source images"
-    assert early["pipeline.data.sampler.frozen_permutation"] >= 1, "an order is drawn, and counted"
+    assert early["pipeline.data.sampler.permutation"] >= 1, "an order is drawn, and counted"
     assert late == early

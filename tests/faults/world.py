@@ -17,8 +17,8 @@ from pipeline.config.load import load_config
 from pipeline.plan.files import write_stage_files
 from pipeline.plan.planner import PlannedRun, Planner
 from pipeline.plan.stage import in_order
+from pipeline.report.publishing import run_file
 from pipeline.stages.base import StageFile
-from pipeline.stages.runner import run_stage
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = Path(__file__).parent / "config"
@@ -95,7 +95,7 @@ class World:
 
     def run(self, name: str) -> int:
         """Run one stage in this process."""
-        return run_stage(self.stage_file(name), self.log(name))
+        return run_file(self.stage_file(name), self.log(name))
 
     def run_all(self) -> None:
         """Run what has not finished; fails on the first exit code that is not 0."""

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from pipeline.artifacts.errors import ArtifactError, ConfigError, Interrupted, SegadaptError
-from pipeline.data.taxonomy import Taxonomy
+from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.inference import prediction as module
 from pipeline.inference.folder_prediction import Wanted, list_pictures, output_names, predict_folder
 from pipeline.inference.prediction import Model, load_model, predict_image, rows_at

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.networks.build import construct, seeded
+from pipeline.networks.build import construct
 from pipeline.networks.deeplab_v2 import Bottleneck, DeepLabV2
 from pipeline.networks.heads import AsppSum
 from pipeline.networks.parameters import NetworkParameters
+from pipeline.numerics.randomness import seeded
 
 MULTI = NetworkParameters(
     backbone="resnet101_caffe", levels="multi", profile="caffe", batch_norm="batch_frozen_affine"

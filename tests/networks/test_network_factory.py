@@ -7,8 +7,9 @@ import pytest
 import torch
 import yaml
 
-from pipeline.networks.build import build_network, construct, seeded
+from pipeline.networks.build import build_network, construct
 from pipeline.networks.parameters import NetworkParameters
+from pipeline.numerics.randomness import seeded
 
 CONFIGURED = sorted(Path(__file__).parents[2].joinpath("config/networks").glob("*.yaml"))
 SMALL = NetworkParameters(backbone="small", dilations=(1, 3, 6), skip=True, levels="multi")

@@ -4,9 +4,10 @@ import pytest
 import torch
 import torchvision
 
-from pipeline.networks.build import construct, seeded
+from pipeline.networks.build import construct
 from pipeline.networks.parameters import NetworkParameters
 from pipeline.networks.torchvision_backbones import MobileNetEncoder, ResNetEncoder
+from pipeline.numerics.randomness import seeded
 
 BACKBONES = ("resnet18", "resnet50", "resnet101", "mobilenet_v2", "mobilenet_v3_large")
 CHANNELS = {

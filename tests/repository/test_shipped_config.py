@@ -8,7 +8,7 @@ import yaml
 from pipeline.config.load import Library, load_config
 from pipeline.config.models import Experiment
 from pipeline.config.yaml_files import merge, read_yaml
-from pipeline.data.spec import DatasetSpec
+from pipeline.datasets.spec import DatasetSpec
 from pipeline.plan.planner import Planner
 from pipeline.plan.recipes import expand_recipe
 from pipeline.plan.stage import in_order

@@ -18,11 +18,11 @@ from pipeline.artifacts.files import read_json
 from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.config.load import load_config
 from pipeline.config.yaml_files import merge
-from pipeline.data.streets import render_scene
 from pipeline.plan.files import write_stage_files
 from pipeline.plan.planner import PlannedRun, Planner
 from pipeline.plan.stage import Stage, in_order
-from pipeline.stages.runner import run_stage
+from pipeline.report.publishing import run_file
+from pipeline.streets.images import render_scene
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SIZE = (48, 32)
@@ -148,7 +148,7 @@ class Chain:
         heard: set[str] = set()
         _listeners.append(heard)
         try:
-            return run_stage(self.stage_file(stage), self.folder / "logs" / f"{stage.key}.log", **options)
+            return run_file(self.stage_file(stage), self.folder / "logs" / f"{stage.key}.log", **options)
         finally:
             _listeners.remove(heard)
             self.opened.setdefault(stage.key, set()).update(heard)
@@ -162,12 +162,12 @@ class Chain:
     def publish(self, run: PlannedRun) -> Path:
         """Make the folder for people of a finished run."""
         name = f"experiment-{run.experiment}-seed{run.seed}"
-        assert run_stage(self.results / "stages" / f"{name}.json", None) == 0
+        assert run_file(self.results / "stages" / f"{name}.json", None) == 0
         return self.results / "experiments" / run.experiment / f"seed{run.seed}"
 
     def report(self) -> int:
         """Make the page over the experiment planned last; returns the exit code."""
-        return run_stage(self.results / "stages" / "report.json", None)
+        return run_file(self.results / "stages" / "report.json", None)
 
     def outcomes(self, stage: Stage) -> list[str]:
         """How each attempt of a stage ended."""

@@ -9,10 +9,11 @@ from selftraining_runs import finish, make_run, plan, run_until, write_config
 from pipeline.artifacts.files import digest_of, read_json
 from pipeline.data.domain import Domain
 from pipeline.plan.stage import in_order
+from pipeline.report.publishing import run_file
 from pipeline.stages.image_lists import domain_lists
 from pipeline.stages.inputs import pseudo_labels_of
 from pipeline.stages.rounds import source_names_of_round
-from pipeline.stages.runner import _header, run_stage
+from pipeline.stages.runner import _header
 
 CAMERA = [str(number) for number in range(6)]
 
@@ -37,7 +38,7 @@ def report_of(results, planned, seeds=(0,)):
     for stage in in_order(planned.all_stages()):
         finish(make_run(results, stage))
     for name in (*(f"experiment-tiny-seed{seed}" for seed in seeds), "report"):
-        assert run_stage(results / "stages" / f"{name}.json", None) == 0
+        assert run_file(results / "stages" / f"{name}.json", None) == 0
     return rows(results / "report" / "index.html")
 
 
@@ -159,7 +160,7 @@ def run_with_parents(results, key):
     path = results / "stages" / f"{key}.json"
     for parent in read_json(path)["parents"].values():
         run_with_parents(results, parent["key"])
-    assert run_stage(path, None) == 0
+    assert run_file(path, None) == 0
 
 
 def test_stages_that_noted_no_lists_are_not_recorded_where_they_may_have_used_a_part(world):

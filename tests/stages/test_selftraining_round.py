@@ -22,10 +22,11 @@ from pipeline.data.placement import Placement, resized_label
 from pipeline.numerics.confidence_regularisers import lrent_soft_labels
 from pipeline.numerics.priors import count_label, shrink_prior, spatial_prior
 from pipeline.plan.stage import in_order
+from pipeline.report.collect import prior_pictures
+from pipeline.report.publishing import run_file
 from pipeline.stages.inputs import cache_of, domain_of, network_of, pseudo_labels_of
-from pipeline.stages.prior import prior_pictures, stored_prior
+from pipeline.stages.prior import stored_prior
 from pipeline.stages.rounds import source_names_of_round, source_of_round, with_learning_rate_of_round
-from pipeline.stages.runner import run_stage
 from pipeline.training.parameters import TrainParameters
 
 
@@ -44,7 +45,7 @@ def test_rounds_run_through_the_runner_one_after_the_other(world: tuple[Path, Pa
     planned = plan(world[0], "cbst", results=results, rounds=2)
     for name in ("round1", "labels2", "round2"):
         path = results / "stages" / f"{planned.stages[name].key}.json"
-        assert run_stage(path, tmp_path / f"{name}.log") == 0
+        assert run_file(path, tmp_path / f"{name}.log") == 0
     first = pd.read_csv(results / "pseudolabel" / planned.stages["labels1"].key / "thresholds.csv")
     second = pd.read_csv(results / "pseudolabel" / planned.stages["labels2"].key / "thresholds.csv")
     assert set(first["round"]) == {0} and set(first["portion"]) == {0.2}
@@ -222,7 +223,7 @@ def test_the_report_shows_thresholds_and_priors(tmp_path: Path) -> None:
     planned = plan(root, "cbst-sp", results=results, rounds=1)
     keys = [stage.key for stage in in_order(planned.all_stages())]
     for name in (*keys, "experiment-tiny-seed0", "report"):
-        assert run_stage(results / "stages" / f"{name}.json", None) == 0
+        assert run_file(results / "stages" / f"{name}.json", None) == 0
     page = next(tmp_path.rglob("index.html")).read_text(encoding="utf-8")
     assert "Pseudo-label thresholds by round" in page
     assert "Spatial priors" in page and 'alt="prior of bicyclist"' in page

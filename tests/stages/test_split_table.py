@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from pipeline.data.taxonomy import Taxonomy
+from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.stages.split import split_table
 
 CLASSES = [

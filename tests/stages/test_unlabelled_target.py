@@ -5,8 +5,8 @@ import pytest
 from chain_world import write_pictures
 
 from pipeline.artifacts.errors import SegadaptError
-from pipeline.data.streets import render_scene
 from pipeline.stages.inputs import cache_of
+from pipeline.streets.images import render_scene
 
 
 def below(opened, folder):

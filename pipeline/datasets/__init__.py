@@ -1,0 +1,1 @@
+"""Taxonomies, dataset files, listing, decoding and checking, and preparation into a cache."""

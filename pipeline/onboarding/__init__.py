@@ -1,0 +1,1 @@
+"""What `init` finds out about a stranger's folders, and the files that it writes."""
