@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+GPU_WHEELS := annotated-types|pydantic|pydantic-core|tqdm|typing-extensions|typing-inspection
 # Threads that spin while they wait take the cores from the jobs beside them.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test test-slow test-faults test-slurm lint lock docs clean
+.PHONY: help demo test test-slow test-faults test-slurm lint lock docs gpu-wheels clean
 
 help:            ## List these commands.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
@@ -47,6 +48,12 @@ lock:            ## Write requirements.lock anew from pyproject.toml (needs uv).
 
 docs: $(READY)   ## Write docs/parameters.md anew from the parameters' declarations.
 	$(BIN)/python -m pipeline docs
+
+gpu-wheels:      ## Put what a bare PyTorch on Linux with Python 3.12 lacks into .whl, for benchmarks/gpu.py.
+	rm -rf .whl
+	$(PYTHON) -m pip download --quiet --no-deps --only-binary=:all: --dest .whl --implementation cp \
+		--python-version 3.12 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
+		$$(grep -oE '^($(GPU_WHEELS))==[^ ]+' requirements.lock)
 
 clean:           ## Remove the environment and caches; results stay.
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
