@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pipeline.artifacts.errors import SegadaptError
 from pipeline.artifacts.files import sha256_file
-from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
+from pipeline.commands.configuration import add_selection_arguments, chosen_configuration
 from pipeline.config.load import Config
 from pipeline.config.models import DomainSplit
 from pipeline.datasets.decoding import picture_size
@@ -34,7 +34,7 @@ SHOWN = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    add_configuration_arguments(parser)
+    add_selection_arguments(parser)
 
 
 @dataclass

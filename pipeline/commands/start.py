@@ -16,7 +16,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
+from pipeline.commands.configuration import (
+    add_selection_arguments,
+    chosen_assignments,
+    chosen_configuration,
+)
 from pipeline.config.load import parse_assignments
 from pipeline.plan.files import RESULTS
 from pipeline.plan.planner import PlannedRun, Planner
@@ -25,7 +29,7 @@ from pipeline.plan.table import failures
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    add_configuration_arguments(parser)
+    add_selection_arguments(parser)
     parser.add_argument("--cores", default="all", help="CPU cores for Snakemake (default: all)")
 
 
@@ -66,8 +70,8 @@ def _snakemake(arguments: argparse.Namespace, *more: str) -> list[str]:
     command = [sys.executable, "-m", "snakemake", "--cores", str(arguments.cores), *more]
     if arguments.configfile:
         command += ["--configfile", *arguments.configfile]
-    if arguments.config:
-        command += ["--config", *_assignments(arguments.config)]
+    if assignments := chosen_assignments(arguments):
+        command += ["--config", *_assignments(assignments)]
     return command
 
 

@@ -58,8 +58,12 @@ def execute(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--out {arguments.out}: is a folder; name the file to write the list to")
     values = {"count": arguments.count, "candidates": arguments.candidates}
     parameters = validated(SuggestParameters, values, "--count, --candidates")
-    arguments.config = [*arguments.config, f"experiments={arguments.experiment}"]
+    arguments.only = [arguments.experiment]
     config = chosen_configuration(arguments)
+    if arguments.experiment not in config.experiments:
+        raise ConfigError(
+            f"--experiment {arguments.experiment}: needs the name of one experiment, not a pattern"
+        )
     _, stage = Planner(config).suggestion(arguments.experiment, parameters, arguments.seed)
     folder = stage_folder(RESULTS, stage)
     if not ArtifactFolder(folder).is_whole():
