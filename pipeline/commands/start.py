@@ -109,12 +109,15 @@ def _print_failures(runs: Sequence[PlannedRun]) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Run Snakemake under the lock, then print the table of results and where the report lies, or what failed."""
-    runs = Planner(chosen_configuration(arguments)).plan()  # a mistake ends here, before Snakemake starts
+    """Run Snakemake under the lock, then print each suite's table and where its report lies, or what failed."""
+    config = chosen_configuration(arguments)
+    runs = Planner(config).plan()  # a mistake ends here, before Snakemake starts
     code = run_workflow(arguments)
     if code:
         _print_failures(runs)
-    else:
-        print((RESULTS / "report" / "summary.txt").read_text(encoding="utf-8").rstrip())
-        print(f"report: {RESULTS / 'report' / 'index.html'}")
-    return code
+        return code
+    for suite in config.selected_suites():
+        folder = RESULTS / "report" / suite.name
+        print((folder / "summary.txt").read_text(encoding="utf-8").rstrip())
+        print(f"report: {folder / 'index.html'}")
+    return 0

@@ -80,6 +80,10 @@ class Config:
     """The selected ones by name, with their selected seeds, in the order of the suites."""
     origin: str
 
+    def selected_suites(self) -> list[Suite]:
+        """The suites that a selected experiment belongs to."""
+        return [suite for suite in self.suites if not self.experiments.keys().isdisjoint(suite.experiments)]
+
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
     """Turn `key=value` words (dots go into mappings: `run.device=cpu`) into a nested mapping of texts."""

@@ -68,6 +68,10 @@ class Suite:
 
 def read_suite(path: Path, values: Mapping[str, Any]) -> Suite:
     """Validate a suite file's content and list its experiments; ConfigError names file and key."""
+    if not re.fullmatch(NAME, path.stem, re.IGNORECASE):
+        raise ConfigError(
+            f"{path}: a folder of the report has the suite's name; needs letters, digits, dots, _ and -"
+        )
     content = validated(SuiteFile, values, str(path))
     experiments: dict[str, Experiment] = {}
     for key in content.experiments:
