@@ -84,23 +84,24 @@ def place_of(words: Sequence[str], layers: Sequence[SetLayer], where: str) -> Ca
     def place(location: Location) -> str:
         for layer in reversed(layers):
             for word in reversed(words):
-                if location and _gives(layer.values.get(word, {}), location):
-                    return f"{layer.where}.{word}.{dotted(location)}"
+                if location and (keys := _keys_to(layer.values.get(word, {}), location)):
+                    return f"{layer.where}.{word}.{dotted(keys)}"
         return f"{where}: {dotted(location)}" if location else where
 
     return place
 
 
-def _gives(values: Any, location: Location) -> bool:
-    """Whether a mapping holds what `location` leads to; in between it may name variants, which are no keys."""
-    for part in location:
+def _keys_to(values: Any, location: Location) -> Location:
+    """The keys of a mapping that `location` leads along, without the names of variants in it; () if it has them not."""
+    keys: Location = ()
+    for number, part in enumerate(location):
         if not isinstance(values, Mapping):
-            return True
+            return keys + location[number:]
         if part in values:
-            values = values[part]
-        elif part == location[-1]:
-            return False
-    return True
+            values, keys = values[part], (*keys, part)
+        elif number == len(location) - 1:
+            return ()
+    return keys
 
 
 def _numbered(kind: str, values: Mapping[str, Any], number: int) -> dict[str, Any]:

@@ -214,7 +214,9 @@ def test_a_shipped_list_holds_as_many_images_as_its_experiment_says(name):
 
 
 def test_the_shipped_list_is_of_images_of_the_target():
-    config = load_config([SHIPPED / "streets.yaml"], {"only": "streets-ass-suggested-20", "seeds": 0}, SHIPPED)
+    config = load_config(
+        [SHIPPED / "streets.yaml"], {"only": "streets-ass-suggested-20", "seeds": 0}, SHIPPED
+    )
     (run,) = Planner(config).plan()
     names = run.stages["inter"].parents["labelled"].parameters["names"]
     assert len(names) == 20 and set(names) <= set(

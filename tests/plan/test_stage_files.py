@@ -212,7 +212,9 @@ def test_results_of_another_configuration_are_not_on_the_page(here):
 def test_what_is_not_selected_may_lack_its_data(here):
     here.experiment("other", "advent")
     finish(here.run(only="other"), Path("results"))
-    here.write("tasks", "gone", {"taxonomy": "camvid11", "source": {"dataset": "x"}, "target": {"dataset": "x"}})
+    here.write(
+        "tasks", "gone", {"taxonomy": "camvid11", "source": {"dataset": "x"}, "target": {"dataset": "x"}}
+    )
     here.experiment("other", "advent", task="gone")
     workflow.write_plan([], {"only": "main"})
     assert metrics(here) == (["main/seed0"], ["main/seed0"])
