@@ -123,37 +123,31 @@ def load_config(
 ) -> Config:
     """Read `config/config.yaml` and `files`, lay `overrides` (from `--config`) over their settings, and validate.
 
-    Suites among `files` take the place of the one that `config.yaml` names; files of settings alone are laid over
-    one another in the order given. `root` is the folder that holds `config.yaml` (default `config/` in the working
-    directory). All that the suites name is validated too. Raises ConfigError with file, key and what to do.
+    Suites among `files` take the place of the one that `config.yaml` names; other files hold settings alone. Settings
+    are laid over one another in the order given. `root` is the folder that holds `config.yaml` (default `config/` in
+    the working directory). All that the suites name is validated too. Raises ConfigError with file, key and what to do.
     """
     root = root or DEFAULT_FILE.parent
     base = root / DEFAULT_FILE.name
     chosen = _undotted(overrides or {})
     override = validated(Overrides, chosen, "--config")
-    settings = {base: read_yaml(base)} if base.is_file() else {}
-    suites: dict[Path, dict[str, Any]] = {}
-    for path in map(Path, files):
-        if path.resolve() != base.resolve():
-            values = read_yaml(path)
-            (suites if is_suite(values) else settings)[path] = values
-    for path, values in settings.items():
-        validated(Settings, values, str(path))
-    if not suites:
-        path = _default_suite(base, [*settings.values(), chosen])
-        suites[path] = read_yaml(path)
-    read = [read_suite(path, values) for path, values in suites.items()]
-    _check_together(read)
-    merged: dict[str, Any] = {}
-    for values in (*settings.values(), *_settings_of(suites, chosen), chosen):
-        merged = merge(merged, {key: values[key] for key in values if key in Settings.model_fields})
-    origin = " + ".join(map(str, [*settings, *suites])) + (" + --config" if chosen else "")
+    contents = {base: read_yaml(base)} if base.is_file() else {}
+    given = {path: read_yaml(path) for path in map(Path, files) if path.resolve() != base.resolve()}
+    if not any(map(is_suite, given.values())):
+        path = _default_suite(base, [*contents.values(), *given.values(), chosen])
+        contents[path] = read_yaml(path)
+    contents |= given
+    suites = [
+        read_suite(path, values) for path, values in contents.items() if path != base and is_suite(values)
+    ]
+    _check_together(suites)
     library = Library(root)
-    for suite in read:
+    for suite in suites:
         for experiment in suite.experiments.values():
             _check_names(library, experiment)
-    experiments = selected(read, override.only, override.seeds)
-    return Config(validated(Settings, merged, origin), library, tuple(read), experiments, origin)
+    origin = " + ".join(map(str, contents)) + (" + --config" if chosen else "")
+    experiments = selected(suites, override.only, override.seeds)
+    return Config(_settings(base, contents, chosen, origin), library, tuple(suites), experiments, origin)
 
 
 def _default_suite(base: Path, settings: Sequence[Mapping[str, Any]]) -> Path:
@@ -171,6 +165,30 @@ def _default_suite(base: Path, settings: Sequence[Mapping[str, Any]]) -> Path:
     return path
 
 
+def _settings(
+    base: Path, contents: Mapping[Path, Mapping[str, Any]], chosen: Mapping[str, Any], origin: str
+) -> Settings:
+    """The files' settings laid over one another, and what was chosen over them all.
+
+    ConfigError where two suites want different results, unless one of these is chosen.
+    """
+    merged: dict[str, Any] = {}
+    wanted: dict[str, str] = {}
+    for path, values in contents.items():
+        keys = set(Settings.model_fields)
+        if path != base and is_suite(values):
+            keys = {"determinism", "run"}
+            wanted[str(path)] = values.get("determinism", "none")
+        else:
+            validated(Settings, values, str(path))
+        merged = merge(merged, {key: value for key, value in values.items() if key in keys})
+    if len(set(wanted.values())) > 1 and "determinism" not in chosen:
+        shown = ", ".join(f"{file} {value}" for file, value in wanted.items())
+        raise ConfigError(f"determinism: the suites say different things ({shown}); give it with --config")
+    own = {key: value for key, value in chosen.items() if key in Settings.model_fields}
+    return validated(Settings, merge(merged, own), origin)
+
+
 def _check_together(suites: Sequence[Suite]) -> None:
     """ConfigError where two suites have one name, or one experiment."""
     files: dict[str, str] = {}
@@ -185,18 +203,6 @@ def _check_together(suites: Sequence[Suite]) -> None:
                     f"{experiment.origin}: makes an experiment {name}, and so does {origins[name]}; rename one"
                 )
             origins[name] = experiment.origin
-
-
-def _settings_of(suites: Mapping[Path, Mapping[str, Any]], chosen: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the suites say of the whole run; ConfigError where they want different results, unless one is chosen."""
-    found = [
-        {key: values[key] for key in ("determinism", "run") if key in values} for values in suites.values()
-    ]
-    wanted = {str(path): values.get("determinism") for path, values in suites.items()}
-    if len(set(wanted.values())) > 1 and "determinism" not in chosen:
-        shown = ", ".join(f"{file} {value or 'none'}" for file, value in wanted.items())
-        raise ConfigError(f"determinism: the suites say different things ({shown}); give it with --config")
-    return found
 
 
 def _check_names(library: Library, experiment: Experiment) -> None:

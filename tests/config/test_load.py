@@ -92,10 +92,14 @@ def test_suites_that_want_different_bits_do_not_run_together(root, tmp_path):
 def test_files_of_settings_alone_are_laid_over_one_another(root, tmp_path):
     for name, text in (("one", "run: {threads: 3, workers: 2}\n"), ("two", "run: {threads: 4}\n")):
         (tmp_path / f"{name}.yaml").write_text(text)
-    config = load_config([tmp_path / "one.yaml", tmp_path / "two.yaml"], {"run": {"log_every": "7"}}, root)
+    one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
+    config = load_config([one, two], {"run": {"log_every": "7"}}, root)
     run = config.settings.run
     assert (run.threads, run.workers, run.log_every) == (4, 2, 7)
     assert list(config.experiments) == ["demo"]
+    path = suite(tmp_path / "mine.yaml", run={"threads": 5, "parts": 6}, experiments={"mine": {}})
+    run = load_config([path, one], root=root).settings.run
+    assert (run.threads, run.workers, run.parts) == (3, 2, 6)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""Overlays on data that must be brought: digits and polyps plan on placeholders of the real layout."""
+"""Suites on data that must be brought: digits and polyps plan on placeholders of the real layout."""
 
 import bz2
+import shutil
 import struct
 from pathlib import Path
 
@@ -29,28 +30,28 @@ def data(tmp_path, monkeypatch):
     folders = {"cvc_clinicdb": ["."], "kvasir_seg": ["train", "validation"]}
     for name, parts in folders.items():
         for part in parts:
-            for number in range(2):
+            for number in range(60):
                 write_image(tmp_path / f"polyps/{name}/{part}/images/{number}.jpg", seed=number)
                 write_ids(tmp_path / f"polyps/{name}/{part}/masks/{number}.png", np.zeros((6, 8)))
     monkeypatch.setenv("SEGADAPT_DATA", str(tmp_path))
 
 
-def runs(overlay):
-    return Planner(load_config([CONFIG / f"{overlay}.yaml"], root=CONFIG)).plan()
+def runs(suite):
+    return Planner(load_config([CONFIG / f"{suite}.yaml"], root=CONFIG)).plan()
 
 
 @pytest.mark.parametrize(
-    ("overlay", "metric", "experiments"),
+    ("suite", "metric", "experiments"),
     [
         ("digits", "accuracy", {"digits-mnist-usps", "digits-usps-mnist"}),
-        ("polyps", "dice", {"polyps-source", "polyps-advent", "polyps-intrada"}),
+        ("polyps", "dice", {f"polyps-{name}" for name in ("source", "advent", "intrada", "plca", "ass")}),
     ],
 )
-def test_an_overlay_plans(data, overlay, metric, experiments):
-    planned = runs(overlay)
+def test_a_suite_plans(data, suite, metric, experiments):
+    planned = runs(suite)
     assert {run.experiment for run in planned} == experiments
     assert {run.metric for run in planned} == {metric}
-    assert all(set(run.evaluates) >= {"source"} for run in planned)
+    assert all(run.evaluates for run in planned)
 
 
 def test_digits_rank_four_fifths_as_easy_and_keep_the_scored_images_out(data):
@@ -66,11 +67,12 @@ def test_digits_rank_four_fifths_as_easy_and_keep_the_scored_images_out(data):
 def test_the_same_archive_under_two_splits_is_still_refused(data, tmp_path):
     """Image numbers agree by chance; the same number of the same file is the same image."""
     task = (CONFIG / "tasks/mnist-usps.yaml").read_text().replace("split: report", "split: all")
-    for folder in ("experiments", "datasets", "taxonomies", "networks", "recipes"):
+    for folder in ("datasets", "taxonomies", "networks", "recipes"):
         (tmp_path / "config").mkdir(exist_ok=True)
         (tmp_path / "config" / folder).symlink_to(CONFIG / folder)
-    (tmp_path / "config/tasks").mkdir()
+    shutil.copytree(CONFIG / "tasks", tmp_path / "config/tasks")
     (tmp_path / "config/tasks/mnist-usps.yaml").write_text(task)
-    (tmp_path / "config/config.yaml").write_text("experiments: [digits-mnist-usps]\n")
+    (tmp_path / "config/digits.yaml").symlink_to(CONFIG / "digits.yaml")
+    (tmp_path / "config/config.yaml").write_text("suite: digits\n")
     with pytest.raises(ConfigError, match="images are in both the target split `train` and"):
-        Planner(load_config(root=tmp_path / "config")).plan()
+        Planner(load_config((), {"only": "digits-mnist-usps"}, tmp_path / "config")).plan()
