@@ -21,33 +21,27 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 OUT = Path(__file__).parent / "out" / "plan.json"
-SHARES = (0.3, 0.5, 0.6, 0.7, 0.8)
+SHARES = [0.3, 0.5, 0.6, 0.7, 0.8]
 
 
-def experiment(number: int) -> dict[str, Any]:
-    """One of a sweep: adversarial weights, and five values of lambda for each."""
-    weight, share = divmod(number, len(SHARES))
+def suite(count: int) -> dict[str, Any]:
+    """A sweep of `count` experiments (at least 5): adversarial weights, and five values of lambda for each."""
+    weights = [1e-4 * (1 + number) for number in range(count // len(SHARES))]
+    sweep = {"inter.objective.adversarial_weight": weights, "split.lambda": SHARES}
     return {
         "task": "streets",
-        "recipe": "intrada",
         "network": "small",
-        "seeds": [0],
-        "set": {
-            "train": {"steps": 100},
-            "inter": {"objective": {"adversarial_weight": 1e-4 * (1 + weight)}},
-            "split": {"lambda": SHARES[share]},
-        },
+        "recipe": "intrada",
+        "set": {"train": {"steps": 100}},
+        "experiments": {"sweep": {"sweep": sweep}},
     }
 
 
 def write_configuration(folder: Path, count: int) -> None:
-    """Copy the shipped configuration and lay the sweep beside it."""
+    """Copy the shipped configuration and make the sweep its default suite."""
     shutil.copytree(REPOSITORY / "config", folder / "config")
-    names = [f"sweep-{number:04d}" for number in range(count)]
-    for number, name in enumerate(names):
-        path = folder / "config" / "experiments" / f"{name}.yaml"
-        path.write_text(json.dumps(experiment(number)), encoding="utf-8")
-    (folder / "config" / "config.yaml").write_text(json.dumps({"experiments": names}), encoding="utf-8")
+    for name, content in (("sweep", suite(count)), ("config", {"suite": "sweep"})):
+        (folder / "config" / f"{name}.yaml").write_text(json.dumps(content), encoding="utf-8")
 
 
 def timed(folder: Path, *command: str) -> tuple[float, float, str]:

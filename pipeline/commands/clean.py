@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.artifacts.errors import ArtifactError, ConfigError
 from pipeline.artifacts.files import read_json
 from pipeline.artifacts.lock import FolderLock
-from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
+from pipeline.commands.configuration import add_selection_arguments, chosen_configuration
 from pipeline.commands.verify import artifact_folders
 from pipeline.plan.files import RESULTS
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--unneeded", action="store_true", help="every stage that no experiment of the configuration needs"
     )
     parser.add_argument("--yes", action="store_true", help="remove; without it they are only listed")
-    add_configuration_arguments(parser)
+    add_selection_arguments(parser)
 
 
 def parents_by_key(results: Path) -> dict[str, set[str]]:

@@ -7,22 +7,44 @@ from pipeline.config.load import Config, load_config, parse_assignments
 
 def add_configuration_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare --configfile and --config."""
+    parser.set_defaults(only=[], seeds=[])
     parser.add_argument(
         "--configfile",
         nargs="+",
         default=[],
         metavar="FILE",
-        help="laid over config/config.yaml in the order given",
+        help="suites in place of the one that config/config.yaml names, or settings laid over it",
     )
     parser.add_argument(
         "--config",
         nargs="+",
         default=[],
         metavar="KEY=VALUE",
-        help="laid over the files, e.g. experiments=demo",
+        help="laid over the files, e.g. run.device=cpu set.train.steps=500",
     )
+
+
+def add_selection_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare these, and --only and --seeds."""
+    add_configuration_arguments(parser)
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="experiments by name or quoted pattern, e.g. 'streets-cbst*' (default: all)",
+    )
+    parser.add_argument(
+        "--seeds", nargs="+", default=[], metavar="K", help="some of the experiments' seeds (default: all)"
+    )
+
+
+def chosen_assignments(arguments: argparse.Namespace) -> list[str]:
+    """All that the options say besides the files, as `key=value` words."""
+    words = {"only": arguments.only, "seeds": arguments.seeds}
+    return [*arguments.config, *(f"{key}={','.join(values)}" for key, values in words.items() if values)]
 
 
 def chosen_configuration(arguments: argparse.Namespace) -> Config:
     """Load the configuration that the options name."""
-    return load_config(arguments.configfile, parse_assignments(arguments.config))
+    return load_config(arguments.configfile, parse_assignments(chosen_assignments(arguments)))

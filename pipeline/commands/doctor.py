@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pipeline.artifacts.errors import SegadaptError
 from pipeline.artifacts.files import sha256_file
-from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
+from pipeline.commands.configuration import add_selection_arguments, chosen_configuration
 from pipeline.config.load import Config
 from pipeline.config.models import DomainSplit
 from pipeline.datasets.decoding import picture_size
@@ -34,7 +34,7 @@ SHOWN = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    add_configuration_arguments(parser)
+    add_selection_arguments(parser)
 
 
 @dataclass
@@ -60,11 +60,11 @@ class Use:
 def uses(config: Config) -> list[Use]:
     """Every split that the selected experiments read; a target's training labels are there for oracles only."""
     found: list[Use] = []
-    for name, experiment in config.experiments.items():
-        task = config.library.task(experiment.task, f"experiment {name}")
+    for experiment in config.experiments.values():
+        task = config.library.task(experiment.task, experiment.place("task"))
         origin = f"task {experiment.task}"
         found += [Use(part, True, task.taxonomy, origin) for part in task.source]
-        recipe = config.library.recipe(experiment.recipe, f"experiment {name}")
+        recipe = config.library.recipe(experiment.recipe, experiment.place("recipe"))
         oracle = any("task.target_labels" in entry.values() for entry in recipe.stages.values())
         found.append(Use(task.target, oracle, task.taxonomy, origin))
         if task.evaluate is not None:

@@ -75,11 +75,11 @@ def execute(arguments: argparse.Namespace) -> int:
     _check_options(arguments, root)
     facts = _look(arguments)
     paths = write_files(configuration_files(facts), root, arguments.force)
-    overlay = root / f"{arguments.name}.yaml"
-    _check_plans(overlay, f"{arguments.name}-source")
+    suite = root / f"{arguments.name}.yaml"
+    _check_plans(suite, f"{arguments.name}-source")
     _tell(facts)
     print("written:", *(f"  {path}" for path in paths), sep="\n")
-    print(f"\nNow run:\n\n  python -m pipeline start --configfile {overlay}\n")
+    print(f"\nNow run:\n\n  python -m pipeline start --configfile {suite}\n")
     return 0
 
 
@@ -187,13 +187,13 @@ def _evaluation(target: Pictures, found: Pictures, labels: LabelFacts, classes: 
     return Evaluation(matched.pairs, tuple(unlabelled), tuple(labelled))
 
 
-def _check_plans(overlay: Path, source: str) -> None:
+def _check_plans(suite: Path, source: str) -> None:
     """Plan what was written, and list the source as `prepare` will: what would stop it is told now."""
     from pipeline.plan.planner import Planner
 
-    config = load_config([overlay])
+    config = load_config([suite])
     Planner(config).plan()
-    listing = list_split(config.library.dataset(source, str(overlay)), "train", True)
+    listing = list_split(config.library.dataset(source, str(suite)), "train", True)
     if listing.problems:
         first = listing.problems[0]
         raise DataError(

@@ -2,12 +2,12 @@
 
 import argparse
 
-from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
+from pipeline.commands.configuration import add_selection_arguments, chosen_configuration
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    add_configuration_arguments(parser)
+    add_selection_arguments(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:

@@ -16,7 +16,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
+from pipeline.commands.configuration import (
+    add_selection_arguments,
+    chosen_assignments,
+    chosen_configuration,
+)
 from pipeline.config.load import parse_assignments
 from pipeline.plan.files import RESULTS
 from pipeline.plan.planner import PlannedRun, Planner
@@ -25,7 +29,7 @@ from pipeline.plan.table import failures
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    add_configuration_arguments(parser)
+    add_selection_arguments(parser)
     parser.add_argument("--cores", default="all", help="CPU cores for Snakemake (default: all)")
 
 
@@ -66,8 +70,8 @@ def _snakemake(arguments: argparse.Namespace, *more: str) -> list[str]:
     command = [sys.executable, "-m", "snakemake", "--cores", str(arguments.cores), *more]
     if arguments.configfile:
         command += ["--configfile", *arguments.configfile]
-    if arguments.config:
-        command += ["--config", *_assignments(arguments.config)]
+    if assignments := chosen_assignments(arguments):
+        command += ["--config", *_assignments(assignments)]
     return command
 
 
@@ -105,12 +109,15 @@ def _print_failures(runs: Sequence[PlannedRun]) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Run Snakemake under the lock, then print the table of results and where the report lies, or what failed."""
-    runs = Planner(chosen_configuration(arguments)).plan()  # a mistake ends here, before Snakemake starts
+    """Run Snakemake under the lock, then print each suite's table and where its report lies, or what failed."""
+    config = chosen_configuration(arguments)
+    runs = Planner(config).plan()  # a mistake ends here, before Snakemake starts
     code = run_workflow(arguments)
     if code:
         _print_failures(runs)
-    else:
-        print((RESULTS / "report" / "summary.txt").read_text(encoding="utf-8").rstrip())
-        print(f"report: {RESULTS / 'report' / 'index.html'}")
-    return code
+        return code
+    for suite in config.selected_suites():
+        folder = RESULTS / "report" / suite.name
+        print((folder / "summary.txt").read_text(encoding="utf-8").rstrip())
+        print(f"report: {folder / 'index.html'}")
+    return 0

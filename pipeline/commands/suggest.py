@@ -1,9 +1,9 @@
 """`suggest`: which target images to label next, as a list and a contact sheet.
 
-python -m pipeline suggest --experiment streets-intrada --count 20 --out config/lists/mine.txt
+python -m pipeline suggest --configfile config/streets.yaml --experiment streets-intrada --out config/lists/mine.txt
 
 Trains and ranks first what the experiment has not finished. Then put labels beside the images, name the list as
-`labelled: {names: lists/mine.txt}` in a task or experiment, and run it.
+`labelled: {names: lists/mine.txt}` in a task or a suite, and run it.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
 from pipeline.commands.start import run_workflow
 from pipeline.config.load import Config
-from pipeline.config.models import Task
+from pipeline.config.suites import Experiment
 from pipeline.config.validation import validated
 from pipeline.plan.files import RESULTS, stage_folder, write_stages
 from pipeline.plan.stage import Stage
@@ -58,8 +58,12 @@ def execute(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--out {arguments.out}: is a folder; name the file to write the list to")
     values = {"count": arguments.count, "candidates": arguments.candidates}
     parameters = validated(SuggestParameters, values, "--count, --candidates")
-    arguments.config = [*arguments.config, f"experiments={arguments.experiment}"]
+    arguments.only = [arguments.experiment]
     config = chosen_configuration(arguments)
+    if arguments.experiment not in config.experiments:
+        raise ConfigError(
+            f"--experiment {arguments.experiment}: needs the name of one experiment, not a pattern"
+        )
     _, stage = Planner(config).suggestion(arguments.experiment, parameters, arguments.seed)
     folder = stage_folder(RESULTS, stage)
     if not ArtifactFolder(folder).is_whole():
@@ -74,8 +78,7 @@ def execute(arguments: argparse.Namespace) -> int:
     print(f"{names.count(chr(10))} images to label, hard and unlike each other")
     for word, file in (("list", LIST), ("table", TABLE), ("sheet", SHEET)):
         print(f"  {word:6}{folder / file}")
-    task = config.library.task(config.experiments[arguments.experiment].task, config.origin)
-    print(_what_to_do(config, task, arguments.out))
+    print(_what_to_do(config, config.experiments[arguments.experiment], arguments.out))
     return 0
 
 
@@ -99,7 +102,8 @@ def _copy(names: str, path: Path) -> None:
     write_text(path, names)
 
 
-def _what_to_do(config: Config, task: Task, out: Path | None) -> str:
+def _what_to_do(config: Config, experiment: Experiment, out: Path | None) -> str:
+    task = config.library.task(experiment.task, experiment.place("task"))
     spec = config.library.dataset(task.target.dataset, config.origin)
     labels = spec.split(task.target.split).labels
     key = f"splits.{task.target.split}.labels"
@@ -109,6 +113,7 @@ def _what_to_do(config: Config, task: Task, out: Path | None) -> str:
         place = f"draw their labels and say in {spec.where_it_is} where they lie ({key}), and their ids"
     else:
         place = f"draw their labels as {spec.resolved_root() / labels} ({key} of {spec.where_it_is})"
+    own = [f"{key}: {getattr(experiment, key)}, " for key in ("task", "network") if key in experiment.given]
     named = "lists/FILE.txt"
     if out is not None and out.resolve().is_relative_to(config.library.root.resolve()):
         named = out.resolve().relative_to(config.library.root.resolve()).as_posix()
@@ -117,7 +122,8 @@ def _what_to_do(config: Config, task: Task, out: Path | None) -> str:
         copy = f"copy the list to {config.library.root / named} and "
     return (
         f"next: 1. {place}\n"
-        f"      2. {copy}write `labelled: {{names: {named}}}` in an experiment or its task\n"
-        "      3. run it with a recipe that reads labelled target images (ass, joint-ce, target-only):\n"
-        "         python -m pipeline start --config experiments=NAME"
+        f"      2. {copy}add to the experiments of {experiment.file}:\n"
+        f"           {experiment.name}-labelled: {{{''.join(own)}recipe: ass, labelled: {{names: {named}}}}}\n"
+        "         (recipes that read labelled target images: ass, joint-ce, target-only)\n"
+        f"      3. python -m pipeline start --configfile {experiment.file} --only {experiment.name}-labelled"
     )

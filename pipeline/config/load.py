@@ -1,8 +1,8 @@
-"""Loading the configuration: settings, and the named experiments, tasks, datasets, taxonomies, networks, recipes."""
+"""Loading the configuration: settings, suites, and the named tasks, datasets, taxonomies, networks, recipes."""
 
 import os
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,7 +10,9 @@ import yaml
 from pydantic import BaseModel
 
 from pipeline.artifacts.errors import ConfigError
-from pipeline.config.models import Experiment, Recipe, Settings, Task
+from pipeline.config.models import Overrides, Recipe, Settings, SuiteFile, Task
+from pipeline.config.selection import selected
+from pipeline.config.suites import Experiment, Suite, read_suite
 from pipeline.config.validation import nearest, validated
 from pipeline.config.yaml_files import merge, read_yaml
 from pipeline.datasets.spec import DatasetSpec
@@ -41,10 +43,6 @@ class Library:
         found: Model = self._read[folder, name]
         return found
 
-    def experiment(self, name: str, asked_by: str) -> Experiment:
-        """`config/experiments/<name>.yaml`."""
-        return self._get("experiments", name, Experiment, asked_by)
-
     def task(self, name: str, asked_by: str) -> Task:
         """`config/tasks/<name>.yaml`."""
         return self._get("tasks", name, Task, asked_by)
@@ -71,18 +69,20 @@ class Library:
         return self._names("datasets")
 
 
+@dataclass(frozen=True)
 class Config:
-    """Validated settings plus the library that their names point into."""
+    """Validated settings, the suites with their selected experiments, and the library that these point into."""
 
-    def __init__(self, settings: Settings, library: Library, origin: str) -> None:
-        self.settings = settings
-        self.library = library
-        self.origin = origin
+    settings: Settings
+    library: Library
+    suites: tuple[Suite, ...]
+    experiments: Mapping[str, Experiment]
+    """The selected ones by name, with their selected seeds, in the order of the suites."""
+    origin: str
 
-    @cached_property
-    def experiments(self) -> dict[str, Experiment]:
-        """The selected experiments by name, in the order given."""
-        return {name: self.library.experiment(name, self.origin) for name in self.settings.experiments}
+    def selected_suites(self) -> list[Suite]:
+        """The suites that a selected experiment belongs to."""
+        return [suite for suite in self.suites if not self.experiments.keys().isdisjoint(suite.experiments)]
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
@@ -111,36 +111,103 @@ def _undotted(values: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def is_suite(values: Mapping[str, Any]) -> bool:
+    """Whether a file's content is a suite; other files hold settings alone."""
+    return not set(values).isdisjoint(set(SuiteFile.model_fields) - set(Settings.model_fields))
+
+
 def load_config(
     files: Sequence[str | os.PathLike[str]] = (),
     overrides: Mapping[str, Any] | None = None,
     root: Path | None = None,
 ) -> Config:
-    """Read `config/config.yaml`, lay `files` over it in order, then `overrides` (from `--config`), and validate.
+    """Read `config/config.yaml` and `files`, lay `overrides` (from `--config`) over their settings, and validate.
 
-    `root` is the folder that holds `config.yaml` (default `config/` in the working directory). Experiments
-    and everything they name are validated too. Raises ConfigError with file, key and what to do.
+    Suites among `files` take the place of the one that `config.yaml` names; other files hold settings alone. Settings
+    are laid over one another in the order given. `root` is the folder that holds `config.yaml` (default `config/` in
+    the working directory). All that the suites name is validated too. Raises ConfigError with file, key and what to do.
     """
     root = root or DEFAULT_FILE.parent
     base = root / DEFAULT_FILE.name
-    paths = [base] if base.is_file() else []
-    paths += [path for path in map(Path, files) if not paths or path.resolve() != base.resolve()]
-    if not paths:
+    chosen = _undotted(overrides or {})
+    override = validated(Overrides, chosen, "--config")
+    contents = {base: read_yaml(base)} if base.is_file() else {}
+    given = {path: read_yaml(path) for path in map(Path, files) if path.resolve() != base.resolve()}
+    if not any(map(is_suite, given.values())):
+        path = _default_suite(base, [*contents.values(), *given.values(), chosen])
+        contents[path] = read_yaml(path)
+    contents |= given
+    suites = [
+        read_suite(path, values) for path, values in contents.items() if path != base and is_suite(values)
+    ]
+    _check_together(suites)
+    library = Library(root)
+    for suite in suites:
+        for experiment in suite.experiments.values():
+            _check_names(library, experiment)
+    origin = " + ".join(map(str, contents)) + (" + --config" if chosen else "")
+    experiments = selected(suites, override.only, override.seeds)
+    return Config(_settings(base, contents, chosen, origin), library, tuple(suites), experiments, origin)
+
+
+def _default_suite(base: Path, settings: Sequence[Mapping[str, Any]]) -> Path:
+    """The file of the suite that the settings name, the last of them that does."""
+    names = [values["suite"] for values in settings if values.get("suite") is not None]
+    if not names:
         raise ConfigError(
-            f"{base}: no such file; run from the folder that holds config/, or name one with --configfile"
+            f"{base}: suite: missing; it names the suite that runs, or name one with --configfile; run from the "
+            "folder that holds config/"
         )
-    values: dict[str, Any] = {}
-    for path in paths:
-        values = merge(values, read_yaml(path))
-    if overrides:
-        values = merge(values, _undotted(overrides))
-    origin = " + ".join(str(path) for path in paths) + (" + --config" if overrides else "")
-    config = Config(validated(Settings, values, origin), Library(root), origin)
-    for name, experiment in config.experiments.items():
-        asked = str(root / "experiments" / f"{name}.yaml")
-        task_path = str(root / "tasks" / f"{experiment.task}.yaml")
-        task = config.library.task(experiment.task, asked)
-        config.library.recipe(experiment.recipe, asked)
-        config.library.network(experiment.network, asked)
-        config.library.taxonomy(task.taxonomy, task_path)
-    return config
+    path = base.parent / f"{names[-1]}.yaml"
+    if not path.is_file():
+        others = [other.stem for other in base.parent.glob("*.yaml") if is_suite(read_yaml(other))]
+        raise ConfigError(f"{base}: suite: no {path}; {nearest(names[-1], others)}")
+    return path
+
+
+def _settings(
+    base: Path, contents: Mapping[Path, Mapping[str, Any]], chosen: Mapping[str, Any], origin: str
+) -> Settings:
+    """The files' settings laid over one another, and what was chosen over them all.
+
+    ConfigError where two suites want different results, unless one of these is chosen.
+    """
+    merged: dict[str, Any] = {}
+    wanted: dict[str, str] = {}
+    for path, values in contents.items():
+        keys = set(Settings.model_fields)
+        if path != base and is_suite(values):
+            keys = {"determinism", "run"}
+            wanted[str(path)] = values.get("determinism", "none")
+        else:
+            validated(Settings, values, str(path))
+        merged = merge(merged, {key: value for key, value in values.items() if key in keys})
+    if len(set(wanted.values())) > 1 and "determinism" not in chosen:
+        shown = ", ".join(f"{file} {value}" for file, value in wanted.items())
+        raise ConfigError(f"determinism: the suites say different things ({shown}); give it with --config")
+    own = {key: value for key, value in chosen.items() if key in Settings.model_fields}
+    return validated(Settings, merge(merged, own), origin)
+
+
+def _check_together(suites: Sequence[Suite]) -> None:
+    """ConfigError where two suites have one name, or one experiment."""
+    files: dict[str, str] = {}
+    origins: dict[str, str] = {}
+    for suite in suites:
+        if suite.name in files:
+            raise ConfigError(f"{suite.file}: {files[suite.name]} is a suite of that name too; rename one")
+        files[suite.name] = suite.file
+        for name, experiment in suite.experiments.items():
+            if name in origins:
+                raise ConfigError(
+                    f"{experiment.origin}: makes an experiment {name}, and so does {origins[name]}; rename one"
+                )
+            origins[name] = experiment.origin
+
+
+def _check_names(library: Library, experiment: Experiment) -> None:
+    """Read all that an experiment names."""
+    task = library.task(experiment.task, experiment.place("task"))
+    library.recipe(experiment.recipe, experiment.place("recipe"))
+    library.network(experiment.network, experiment.place("network"))
+    library.taxonomy(task.taxonomy, f"{library.root / 'tasks' / experiment.task}.yaml: taxonomy")

@@ -1,14 +1,40 @@
 """What the YAML files under `config/` may say."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.training.parameters import RunSettings
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
 StageName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=40)]
 Size = tuple[Annotated[int, Field(ge=1, le=16384)], Annotated[int, Field(ge=1, le=16384)]]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+RoundCount = Annotated[int, Field(ge=0, le=100)]
+Determinism = Literal["exact", "fast"]
+
+
+def _listed(value: Any) -> Any:
+    """Make a list of one value, and of a text such as `a, b` or `[a, b]`: `--config` gives these."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.strip("[] ").split(",") if part.strip()]
+    return [value] if isinstance(value, int) else value
+
+
+def unequal(values: Sequence[Any]) -> Any:
+    """Return `values`; ValueError where two are equal."""
+    repeated = next((value for value in values if values.count(value) > 1), None)
+    if repeated is not None:
+        raise ValueError(f"{repeated!r} is given twice; remove one")
+    return values
+
+
+Names = Annotated[
+    tuple[Name, ...] | None,
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    Field(min_length=1),
+]
 
 
 class _Strict(BaseModel):
@@ -16,13 +42,13 @@ class _Strict(BaseModel):
 
 
 class Settings(_Strict):
-    """`config/config.yaml`, with overlays and `--config` laid over it."""
+    """`config/config.yaml`, with the suites' own settings and `--config` laid over it."""
 
-    experiments: Annotated[
-        list[Name], Field(min_length=1, description="names of files in config/experiments/")
-    ]
+    suite: Annotated[
+        Name | None, Field(description="file in config/ that runs where `--configfile` names no other")
+    ] = None
     determinism: Annotated[
-        Literal["exact", "fast"],
+        Determinism,
         Field(description="exact: the same bits again; fast: quicker kernels, equal within rounding"),
     ] = "exact"
     run: Annotated[RunSettings, Field(description="how to run; never part of a stage's key")] = RunSettings()
@@ -31,21 +57,20 @@ class Settings(_Strict):
         Field(description="parameters by stage kind or stage name, laid over every selected experiment"),
     ] = {}
 
-    @field_validator("experiments", mode="before")
-    @classmethod
-    def _accept_text(cls, value: Any) -> Any:
-        # `--config experiments=demo` and `--config 'experiments=[a, b]'` both arrive as text.
-        if isinstance(value, str):
-            return [part.strip() for part in value.strip("[] ").split(",") if part.strip()]
-        return value
 
-    @field_validator("experiments")
-    @classmethod
-    def _unique(cls, value: list[str]) -> list[str]:
-        repeated = sorted({name for name in value if value.count(name) > 1})
-        if repeated:
-            raise ValueError(f"{', '.join(repeated)}: named more than once")
-        return value
+class Overrides(Settings):
+    """What `--config` takes: the settings, and which experiments and seeds to run."""
+
+    only: Annotated[
+        tuple[str, ...] | None,
+        BeforeValidator(_listed),
+        Field(min_length=1, description="experiments by name or pattern, such as `streets-cbst*`; none: all"),
+    ] = None
+    seeds: Annotated[
+        tuple[Seed, ...] | None,
+        BeforeValidator(_listed),
+        Field(min_length=1, description="those of the experiments' seeds to run; none: all"),
+    ] = None
 
 
 class DomainSplit(_Strict):
@@ -111,9 +136,7 @@ class Task(_Strict):
 class Rounds(_Strict):
     """Stages repeated once per self-training round."""
 
-    count: Annotated[
-        int, Field(ge=0, le=100, description="number of rounds; more rounds reuse the finished ones")
-    ]
+    count: Annotated[RoundCount, Field(description="number of rounds; more rounds reuse the finished ones")]
     start: Annotated[StageName, Field(description="the stage whose model starts the first round")]
     stages: Annotated[
         dict[StageName, dict[str, Any]],
@@ -134,30 +157,77 @@ class Recipe(_Strict):
     ] = None
 
 
-class Experiment(_Strict):
-    """Task x recipe x network, over seeds."""
+class Block(_Strict):
+    """What a suite says for all of its experiments, and each of them for itself."""
 
-    task: Annotated[Name, Field(description="file in config/tasks/")]
-    recipe: Annotated[Name, Field(description="file in config/recipes/")]
-    network: Annotated[Name, Field(description="file in config/networks/")]
+    task: Annotated[Names, Field(description="file in config/tasks/; a list makes a grid")] = None
+    network: Annotated[Names, Field(description="file in config/networks/; a list makes a grid")] = None
+    recipe: Annotated[Names, Field(description="file in config/recipes/; a list makes a grid")] = None
     seeds: Annotated[
-        list[Annotated[int, Field(ge=0, lt=2**31)]],
-        Field(min_length=1, description="one run per seed; figures are given as mean and sd over them"),
-    ] = [0]
-    rounds: Annotated[int | None, Field(ge=0, le=100, description="number of rounds, over the recipe's")] = (
-        None
-    )
-    labelled: Annotated[
-        LabelledSubset | None, Field(description="labelled target images, over the task's")
+        tuple[Seed, ...] | None,
+        Field(
+            min_length=1, description="one run per seed, [0] unless given; figures are mean and sd over them"
+        ),
     ] = None
+    labelled: Annotated[
+        dict[str, Any] | None, Field(description="labelled target images, over the task's; keys as there")
+    ] = None
+    rounds: Annotated[RoundCount | None, Field(description="number of rounds, over the recipe's")] = None
     set: Annotated[
         dict[str, dict[str, Any]],
         Field(description="parameters by stage kind or stage name, over the recipe's"),
     ] = {}
 
-    @field_validator("seeds")
+    @field_validator("task", "network", "recipe", "seeds")
     @classmethod
-    def _unique(cls, value: list[int]) -> list[int]:
-        if len(set(value)) != len(value):
-            raise ValueError("a seed is named twice")
+    def _unique(cls, value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        return None if value is None else unequal(value)
+
+
+class SweptKeys(_Strict):
+    """The keys of an experiment that a sweep may name besides `STAGE.PARAMETER`, once they are complete."""
+
+    labelled: LabelledSubset | None
+    rounds: RoundCount | None
+
+
+class ExperimentEntry(Block):
+    """One experiment of a suite, or several: what differs from the shared block."""
+
+    sweep: Annotated[
+        dict[str, Annotated[list[Any], Field(min_length=1)]],
+        Field(
+            description="values by parameter, `STAGE.PARAMETER`; one experiment for each (of several: each combination)"
+        ),
+    ] = {}
+
+    @field_validator("sweep")
+    @classmethod
+    def _unequal(cls, value: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        for path, values in value.items():
+            try:
+                unequal(values)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from None
         return value
+
+
+class SuiteFile(Block):
+    """`config/NAME.yaml`: the shared block first, then the experiments by name."""
+
+    determinism: Annotated[Determinism | None, Field(description="as in config.yaml, over it")] = None
+    run: Annotated[RunSettings | None, Field(description="as in config.yaml, over it")] = None
+    experiments: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[a-z0-9{][a-z0-9._{}-]*$")], ExperimentEntry],
+        Field(
+            min_length=1,
+            description="what differs, by name; `{leaf}` in a name stands for a sweep's value or a grid's name",
+        ),
+    ]
+
+    @field_validator("experiments", mode="before")
+    @classmethod
+    def _nothing_differs(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {name: {} if body is None else body for name, body in value.items()}

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pipeline.config.models import Experiment, Recipe, Rounds, Settings, Task
+from pipeline.config.models import LabelledSubset, Overrides, Recipe, Rounds, SuiteFile, Task
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.networks.parameters import NetworkParameters
@@ -16,10 +16,11 @@ from pipeline.stages.kinds import KINDS
 from pipeline.training.parameters import RunSettings
 
 SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
-    ("config/config.yaml", Settings),
-    ("run: (in config.yaml)", RunSettings),
-    ("config/experiments/NAME.yaml", Experiment),
+    ("config/config.yaml and `--config`", Overrides),
+    ("run: (in config.yaml or a suite)", RunSettings),
+    ("config/NAME.yaml: a suite", SuiteFile),
     ("config/tasks/NAME.yaml", Task),
+    ("labelled: (in a task or a suite)", LabelledSubset),
     ("config/datasets/NAME.yaml", DatasetSpec),
     ("config/taxonomies/NAME.yaml", Taxonomy),
     ("config/networks/NAME.yaml", NetworkParameters),

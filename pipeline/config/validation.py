@@ -3,7 +3,7 @@
 import difflib
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -47,25 +47,39 @@ def _names_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
 
 
 def _complaint(model: type[BaseModel], error: Any) -> str:
-    location = ".".join(str(part) for part in error["loc"]) or "(top)"
     if error["type"] == "extra_forbidden":
-        return f"{location}: unknown key; {nearest(str(error['loc'][-1]), _names_at(model, error['loc']))}"
+        return f"unknown key; {nearest(str(error['loc'][-1]), _names_at(model, error['loc']))}"
     if error["type"] == "missing":
-        return f"{location}: missing; it must be given"
-    message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        return "missing; it must be given"
+    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if error["type"] == "value_error":
-        return f"{location}: {message}"
+        return message
     expected = error.get("ctx", {}).get("expected", "")
     hint = ""
     if isinstance(error["input"], str) and "'" in expected:
         hint = f" ({nearest(error['input'], [part.strip(chr(39)) for part in expected.replace(' or ', ', ').split(', ')])})"
-    return f"{location}: found {error['input']!r}; {message}{hint}"
+    return f"found {error['input']!r}; {message}{hint}"
 
 
-def validated(model: type[Model], values: Any, origin: str) -> Model:
-    """Validate `values` (a mapping) as `model`; one ConfigError with a line for every complaint."""
+Location = tuple[int | str, ...]
+"""The keys and list positions that lead to a value."""
+
+
+def dotted(location: Location) -> str:
+    """Return the location as people write it, `train.optimiser.lr`."""
+    return ".".join(map(str, location)) or "(top)"
+
+
+def validated(model: type[Model], values: Any, origin: str | Callable[[Location], str]) -> Model:
+    """Validate `values` (a mapping) as `model`; one ConfigError with a line for every complaint.
+
+    `origin`: the file that holds the values, or what names the place of each location.
+    """
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        lines = [f"{origin}: {_complaint(model, item)}" for item in error.errors(include_url=False)]
+        lines = []
+        for item in error.errors(include_url=False):
+            place = f"{origin}: {dotted(item['loc'])}" if isinstance(origin, str) else origin(item["loc"])
+            lines.append(f"{place}: {_complaint(model, item)}")
         raise ConfigError("\n".join(dict.fromkeys(lines))) from None

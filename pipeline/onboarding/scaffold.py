@@ -81,9 +81,7 @@ def configuration_files(facts: Facts) -> dict[str, str]:
         f"datasets/{name}-source.yaml": _source(facts),
         f"datasets/{name}-target.yaml": _target(facts),
         f"tasks/{name}.yaml": _task(facts),
-        f"experiments/{name}.yaml": _experiment(facts),
-        f"{name}.yaml": f"# Laid over config.yaml: python -m pipeline start --configfile config/{name}.yaml\n"
-        f"experiments: [{name}]\n",
+        f"{name}.yaml": _suite(facts),
     }
     if facts.evaluation is not None:
         files[f"datasets/lists/{name}-train.txt"] = "\n".join(facts.evaluation.train) + "\n"
@@ -225,13 +223,13 @@ def _task(facts: Facts) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _experiment(facts: Facts) -> str:
+def _suite(facts: Facts) -> str:
     later = max(1, facts.steps * 2 // 3)
     return f"""\
+# python -m pipeline start --configfile config/{facts.name}.yaml
 # IntraDA from scratch, sized for a machine without a GPU. Better, with time or a GPU: more steps, and a network
 # with ImageNet weights (config/networks/: mobilenet-v3-large, resnet50). All keys: docs/parameters.md
 task: {facts.name}
-recipe: intrada
 network: {facts.network}
 seeds: [0]
 set:
@@ -247,4 +245,8 @@ set:
   inter: {{steps: {later}}}
   intra: {{steps: {later}}}
   select: {{images: 100}}
+
+# Each has what differs from the lines above.
+experiments:
+  {facts.name}: {{recipe: intrada}}
 """

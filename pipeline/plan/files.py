@@ -1,16 +1,24 @@
 """Stage files: what the main process writes and every job reads."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifacts.errors import SegadaptError
 from pipeline.artifacts.files import temporary_beside
 from pipeline.config.load import Config
-from pipeline.plan.planner import PlannedRun
+from pipeline.config.suites import Suite
+from pipeline.plan.planner import PlannedRun, Planner
 from pipeline.plan.stage import Stage, in_order
 
 RESULTS = Path("results")
+
+
+def run_folder(results: Path, experiment: str, seed: int) -> Path:
+    """`results/experiments/<name>/seed<k>`, what people look at."""
+    return results / "experiments" / experiment / f"seed{seed}"
 
 
 def stage_folder(results: Path, stage: Stage) -> Path:
@@ -84,17 +92,59 @@ def write_stages(config: Config, stages: Iterable[Stage], results: Path = RESULT
         _write_if_changed(folder / f"{stage.key}.json", stage_record(stage, settings))
 
 
-def write_stage_files(config: Config, runs: Iterable[PlannedRun], results: Path = RESULTS) -> None:
-    """Write a file for every planned stage, experiment and the report; existing equal files stay untouched."""
+def finished_runs(planner: Planner, results: Path = RESULTS) -> list[PlannedRun]:
+    """Runs that are not selected, of suites that are, whose every stage is finished as the configuration has it now.
+
+    One that cannot be planned, for example because its dataset is not here, has no such results.
+    """
+    selected = planner.config.experiments
+    found = []
+    for suite in planner.config.selected_suites():
+        for experiment in suite.experiments.values():
+            chosen = selected[experiment.name].seeds if experiment.name in selected else ()
+            for seed in set(experiment.seeds) - set(chosen):
+                if not (run_folder(results, experiment.name, seed) / "metrics.json").is_file():
+                    continue
+                with suppress(SegadaptError):
+                    found.append(planner.run(experiment, seed))
+    return [run for run in found if _is_finished(run, results)]
+
+
+def _is_finished(run: PlannedRun, results: Path) -> bool:
+    stages = in_order(run.all_stages())
+    return all((stage_folder(results, stage) / "artifact.json").is_file() for stage in stages)
+
+
+def write_stage_files(
+    config: Config,
+    runs: Sequence[PlannedRun],
+    results: Path = RESULTS,
+    finished: Sequence[PlannedRun] = (),
+) -> None:
+    """Write a file for every planned stage, experiment and report; existing equal files stay untouched.
+
+    `finished`: runs that are not selected and stand on their suite's page too.
+    """
     folder = results / "stages"
     folder.mkdir(parents=True, exist_ok=True)
-    runs = list(runs)
-    write_stages(config, (stage for run in runs for stage in run.all_stages()), results)
-    for run in runs:
+    shown = [*runs, *finished]
+    write_stages(config, (stage for run in shown for stage in run.all_stages()), results)
+    for run in shown:
         _write_if_changed(folder / f"experiment-{run.experiment}-seed{run.seed}.json", run_record(run))
-    report = {
-        "key": "report",
-        "kind": "report",
-        "runs": [{"experiment": run.experiment, "seed": run.seed} for run in runs],
-    }
-    _write_if_changed(folder / "report.json", report)
+    suites = {}
+    for suite in config.selected_suites():
+        key = f"report-{suite.name}"
+        report = {"key": key, "kind": "report", "suite": suite.name, "runs": _runs_of(suite, shown)}
+        _write_if_changed(folder / f"{key}.json", report)
+        suites[suite.name] = _runs_of(suite, runs)
+    _write_if_changed(folder / "reports.json", {"key": "reports", "kind": "reports", "suites": suites})
+
+
+def _runs_of(suite: Suite, runs: Sequence[PlannedRun]) -> list[dict[str, Any]]:
+    """Experiment and seed of the runs of a suite, in its order."""
+    names = list(suite.experiments)
+    own = [run for run in runs if run.experiment in suite.experiments]
+    own.sort(
+        key=lambda run: (names.index(run.experiment), suite.experiments[run.experiment].seeds.index(run.seed))
+    )
+    return [{"experiment": run.experiment, "seed": run.seed} for run in own]

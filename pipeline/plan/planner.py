@@ -1,6 +1,6 @@
 """From a configuration to planned stages: references resolved to parents, figures' stages added."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +8,8 @@ from pydantic import BaseModel
 
 from pipeline.artifacts.errors import ConfigError
 from pipeline.config.load import Config
-from pipeline.config.models import Experiment, Task
+from pipeline.config.models import Task
+from pipeline.config.suites import Experiment, SetLayer
 from pipeline.config.validation import nearest, validated
 from pipeline.config.yaml_files import merge
 from pipeline.methods.parameters import method_domains
@@ -20,7 +21,7 @@ from pipeline.plan.checks import (
     check_snapshot,
 )
 from pipeline.plan.datasets import DataPlanner, TaskData
-from pipeline.plan.recipes import DOMAIN_WORDS, Entry, check_set_keys, expand_recipe, settable
+from pipeline.plan.recipes import DOMAIN_WORDS, Entry, check_set_keys, expand_recipe, place_of, settable
 from pipeline.plan.stage import Stage, make_stage
 from pipeline.plan.suggestions import suggest_parents
 from pipeline.stages.kinds import KINDS
@@ -71,7 +72,6 @@ class _RunPlanner:
 
     def __init__(
         self,
-        name: str,
         experiment: Experiment,
         task: Task,
         data: TaskData,
@@ -79,9 +79,9 @@ class _RunPlanner:
         seed: int,
         planner: "Planner",
     ) -> None:
-        self.name, self.experiment, self.task, self.data = name, experiment, task, data
+        self.experiment, self.task, self.data = experiment, task, data
         self.network, self.seed, self.planner = network, seed, planner
-        self.origin = str(planner.config.library.root / "experiments" / f"{name}.yaml")
+        self.origin = experiment.origin
         self.recipe_origin = str(planner.config.library.root / "recipes" / f"{experiment.recipe}.yaml")
         self.recipe = planner.config.library.recipe(experiment.recipe, self.origin)
         self.selection: SelectParameters = self._kind_parameters("select", SelectParameters)
@@ -278,28 +278,26 @@ class _RunPlanner:
 
     def _kind_parameters(self, kind: str, model: type[BaseModel]) -> Any:
         values = dict(self.recipe.defaults.get(kind, {}))
-        for layer in (self.experiment.set, self.planner.config.settings.set):
-            values = merge(values, dict(layer.get(kind, {})))
-        return validated(model, values, f"{self.origin}: set.{kind}")
+        layers = (*self.experiment.layers, self.planner.extra)
+        for layer in layers:
+            values = merge(values, dict(layer.values.get(kind, {})))
+        return validated(model, values, place_of([kind], layers, f"{self.recipe_origin}: defaults.{kind}"))
 
     def plan(self) -> PlannedRun:
         """Plan every stage of the run."""
-        config = self.planner.config
         recipe = self.recipe
         names = {
             "task": self.experiment.task,
             "recipe": self.experiment.recipe,
             "network": self.experiment.network,
         }
-        run = PlannedRun(self.name, self.seed, recipe.title, self.task.metric, names)
-        for entry in expand_recipe(
-            recipe, self.experiment, config.settings.set, self.recipe_origin, self.origin
-        ):
+        run = PlannedRun(self.experiment.name, self.seed, recipe.title, self.task.metric, names)
+        for entry in expand_recipe(recipe, self.experiment, self.planner.extra, self.recipe_origin):
             self.stages[entry.name] = self._stage(entry)
-        if self.experiment.labelled is not None and not self.labelled_is_read:
+        if "labelled" in self.experiment.given and not self.labelled_is_read:
             raise ConfigError(
-                f"{self.origin}: labelled: no stage of recipe {self.experiment.recipe} reads labelled target images; "
-                "remove it"
+                f"{self.experiment.place('labelled')}: no stage of recipe {self.experiment.recipe} reads labelled "
+                "target images; remove it"
             )
         run.stages = self.stages
         trained = [name for name, stage in self.stages.items() if stage.kind == "train"]
@@ -331,7 +329,7 @@ class _RunPlanner:
     def _ranking_of(self, model: Stage) -> Stage:
         parameters = self._kind_parameters("rank", RankParameters)
         parents = self._snapshot_parents(
-            "model", model, parameters.snapshot, f"{self.origin}: set.rank.snapshot"
+            "model", model, parameters.snapshot, f"{self.origin}.set.rank.snapshot"
         )
         return self._make("rank", "rank", parameters, parents | {"images": self.data.target})
 
@@ -342,6 +340,7 @@ class Planner:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.data = DataPlanner(config)
+        self.extra = SetLayer(f"{config.origin}: set", config.settings.set)
         self._stages: dict[str, Stage] = {}
         """By digest: what two tasks share is made once, under the label of the first."""
         self._tasks: dict[str, TaskData] = {}
@@ -351,17 +350,25 @@ class Planner:
         return self._stages.setdefault(stage.digest, stage)
 
     def plan(self) -> list[PlannedRun]:
-        """Plan every experiment and seed; raises ConfigError or DataError naming file and key."""
-        valid: set[str] = set()
-        for name, experiment in self.config.experiments.items():
-            recipe = self.config.library.recipe(experiment.recipe, self._origin(name))
-            valid |= settable(recipe, experiment.rounds)
-        check_set_keys(self.config.origin, self.config.settings.set, valid)
+        """Plan every selected experiment and seed; raises ConfigError or DataError naming file and key."""
+        for suite in self.config.suites:
+            self._check_for_all(suite.shared, suite.experiments.values())
+        self._check_for_all(self.extra, self.config.experiments.values())
         return [
-            self._run_planner(name, seed).plan()
-            for name, experiment in self.config.experiments.items()
+            self.run(experiment, seed)
+            for experiment in self.config.experiments.values()
             for seed in experiment.seeds
         ]
+
+    def run(self, experiment: Experiment, seed: int) -> PlannedRun:
+        """Plan one experiment, selected or not, with one seed; raises as `plan` does."""
+        return self._run_planner(experiment, seed).plan()
+
+    def _check_for_all(self, layer: SetLayer, experiments: Iterable[Experiment]) -> None:
+        """What is set for all experiments may meet only some of them, but not none."""
+        recipe = self.config.library.recipe
+        valid = [settable(recipe(one.recipe, one.place("recipe")), one.rounds) for one in experiments]
+        check_set_keys(layer, set().union(*valid))
 
     def suggestion(
         self, name: str, parameters: SuggestParameters, seed: int | None = None
@@ -370,23 +377,21 @@ class Planner:
 
         Raises ConfigError for a seed that the experiment does not have, and as `plan` does.
         """
-        seeds = self.config.experiments[name].seeds
+        experiment = self.config.experiments[name]
+        seeds = experiment.seeds
         if seed is not None and seed not in seeds:
             raise ConfigError(
-                f"{self._origin(name)}: seeds: found {seeds}, asked for {seed}; add it or ask for one of these"
+                f"{experiment.place('seeds')}: found {list(seeds)}, asked for {seed}; add it or ask for one of these"
             )
-        planner = self._run_planner(name, seeds[0] if seed is None else seed)
+        planner = self._run_planner(experiment, seeds[0] if seed is None else seed)
         run = planner.plan()
         return run, planner.suggestion(run, parameters)
 
-    def _origin(self, name: str) -> str:
-        return str(self.config.library.root / "experiments" / f"{name}.yaml")
-
-    def _run_planner(self, name: str, seed: int) -> _RunPlanner:
-        experiment, library, origin = self.config.experiments[name], self.config.library, self._origin(name)
-        task = library.task(experiment.task, origin)
+    def _run_planner(self, experiment: Experiment, seed: int) -> _RunPlanner:
+        library = self.config.library
+        task = library.task(experiment.task, experiment.place("task"))
         if experiment.task not in self._tasks:
             asked_by = str(library.root / "tasks" / f"{experiment.task}.yaml")
             self._tasks[experiment.task] = self.data.task(task, asked_by)
-        network = library.network(experiment.network, origin)
-        return _RunPlanner(name, experiment, task, self._tasks[experiment.task], network, seed, self)
+        network = library.network(experiment.network, experiment.place("network"))
+        return _RunPlanner(experiment, task, self._tasks[experiment.task], network, seed, self)

@@ -1,14 +1,15 @@
 """From a recipe to stage entries: rounds unrolled, parameters merged, references checked by name."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
 
 from pipeline.artifacts.errors import ConfigError
-from pipeline.config.models import Experiment, Recipe
-from pipeline.config.validation import nearest, validated
+from pipeline.config.models import Recipe
+from pipeline.config.suites import Experiment, SetLayer
+from pipeline.config.validation import Location, dotted, nearest, validated
 from pipeline.config.yaml_files import merge
 from pipeline.methods.parameters import OBJECTIVES
 from pipeline.stages.kinds import KINDS
@@ -67,15 +68,40 @@ def _rename(reference: str, own: Mapping[str, str], previous: str) -> str:
 
 
 def _parameters_for(
-    name: str, block: str | None, kind: str, layers: list[Mapping[str, Any]], own: Mapping[str, Any]
+    words: Sequence[str], defaults: Mapping[str, Any], own: Mapping[str, Any], layers: Sequence[SetLayer]
 ) -> dict[str, Any]:
-    """Merge parameters for one stage: kind-wide defaults, the recipe's entry, then `set:` by kind and by name."""
-    values: dict[str, Any] = merge(dict(layers[0].get(kind, {})), dict(own))
-    for layer in layers[1:]:
-        for key in (kind, block, name):
-            if key is not None and key in layer:
-                values = merge(values, dict(layer[key]))
+    """Merge parameters for one stage: kind-wide defaults, the recipe's entry, then each layer by `words`."""
+    values: dict[str, Any] = merge(dict(defaults), dict(own))
+    for layer in layers:
+        for word in words:
+            values = merge(values, dict(layer.values.get(word, {})))
     return values
+
+
+def place_of(words: Sequence[str], layers: Sequence[SetLayer], where: str) -> Callable[[Location], str]:
+    """Return what names the place of a stage's parameter: the layer that gives it last, or `where`."""
+
+    def place(location: Location) -> str:
+        for layer in reversed(layers):
+            for word in reversed(words):
+                if location and (keys := _keys_to(layer.values.get(word, {}), location)):
+                    return f"{layer.where}.{word}.{dotted(keys)}"
+        return f"{where}: {dotted(location)}" if location else where
+
+    return place
+
+
+def _keys_to(values: Any, location: Location) -> Location:
+    """The keys of a mapping that `location` leads along, without the names of variants in it; () if it has them not."""
+    keys: Location = ()
+    for number, part in enumerate(location):
+        if not isinstance(values, Mapping):
+            return keys + location[number:]
+        if part in values:
+            values, keys = values[part], (*keys, part)
+        elif number == len(location) - 1:
+            return ()
+    return keys
 
 
 def _numbered(kind: str, values: Mapping[str, Any], number: int) -> dict[str, Any]:
@@ -104,39 +130,38 @@ def settable(recipe: Recipe, count: int | None) -> set[str]:
     return {name for name, _, _ in raw} | set(blocks) | kinds | set(AROUND)
 
 
-def check_set_keys(origin: str, keys: Mapping[str, Any], valid: set[str]) -> None:
-    """ConfigError for a word that would be laid over nothing."""
-    for key in keys:
+def check_set_keys(layer: SetLayer, valid: set[str]) -> None:
+    """ConfigError for a word of a layer that would be laid over nothing."""
+    for key in layer.values:
         if key in KINDS and key not in valid:
             raise ConfigError(
-                f"{origin}: set.{key}: no stage of kind {key} can be set here"
+                f"{layer.where}.{key}: no stage of kind {key} can be set here"
                 + ("; sizes and the like are keys of the task" if key == "prepare" else "; remove it")
             )
         if key not in valid:
             raise ConfigError(
-                f"{origin}: set.{key}: no stage and no kind of that name; {nearest(key, valid)}"
+                f"{layer.where}.{key}: no stage and no kind of that name; {nearest(key, valid)}"
             )
 
 
-def expand_recipe(
-    recipe: Recipe,
-    experiment: Experiment,
-    extra: Mapping[str, Mapping[str, Any]],
-    recipe_origin: str,
-    origin: str,
-) -> list[Entry]:
+def expand_recipe(recipe: Recipe, experiment: Experiment, extra: SetLayer, recipe_origin: str) -> list[Entry]:
     """List a recipe's stages in order with validated parameters.
 
-    Precedence, lowest first: recipe `defaults` by kind, the stage's own entry, the experiment's `set`, the
-    settings' `set` (`extra`); within a `set`, a kind gives way to a stage name. Raises ConfigError.
+    Precedence, lowest first: recipe `defaults` by kind, the stage's own entry, the suite's `set`, the experiment's,
+    its sweep's value, the settings' `set` (`extra`); within each of them, a kind gives way to a stage name. Raises
+    ConfigError.
     """
-    if experiment.rounds is not None and recipe.rounds is None:
-        raise ConfigError(f"{origin}: rounds: recipe {experiment.recipe} has no rounds; remove it")
+    if recipe.rounds is None and experiment.rounds is not None and "rounds" in experiment.given:
+        raise ConfigError(
+            f"{experiment.place('rounds')}: recipe {experiment.recipe} has no rounds; remove it"
+        )
     raw = _unrolled(recipe, experiment.rounds)
     _check_unique(recipe_origin, [name for name, _, _ in raw])
     valid = settable(recipe, experiment.rounds)
-    check_set_keys(origin, experiment.set, valid)
-    check_set_keys(f"{recipe_origin}: defaults", recipe.defaults, valid & set(KINDS))
+    for layer in experiment.own:
+        check_set_keys(layer, valid)
+    check_set_keys(SetLayer(f"{recipe_origin}: defaults", recipe.defaults), valid & set(KINDS))
+    layers = [*experiment.layers, extra]
     entries: list[Entry] = []
     for name, own, number in raw:
         where = f"{recipe_origin}: stages.{name}"
@@ -153,13 +178,13 @@ def expand_recipe(
                 raise ConfigError(
                     f"{where}.{key}: found {word!r}; needs the name of a stage or of the task's data"
                 )
-        block = name.removesuffix(str(number + 1)) if number is not None else None
-        layers: list[Mapping[str, Any]] = [recipe.defaults, experiment.set, extra]
-        values = _parameters_for(name, block, kind, layers, own)
+        block = [] if number is None else [name.removesuffix(str(number + 1))]
+        words = [kind, *block, name]
+        values = _parameters_for(words, recipe.defaults.get(kind, {}), own, layers)
         if number is not None:
             values = _numbered(kind, values, number)
-        shown = f"{where} (with {origin}: set)" if experiment.set or extra else where
+        place = place_of(words, layers, f"{where} (with {experiment.origin}.set)")
         entries.append(
-            Entry(name, kind, references, validated(KINDS[kind].parameters, values, shown), number)
+            Entry(name, kind, references, validated(KINDS[kind].parameters, values, place), number)
         )
     return entries

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.load import load_config
-from pipeline.plan.files import RESULTS, write_stage_files
+from pipeline.plan.files import RESULTS, finished_runs, write_stage_files
 from pipeline.plan.planner import Planner
 
 
@@ -23,7 +23,9 @@ def set_environment(root: Path) -> None:
 def write_plan(configfiles: Sequence[str], overrides: Mapping[str, Any]) -> None:
     """Validate the configuration and write all stage files; the main process calls this once."""
     config = load_config(configfiles, overrides)
-    write_stage_files(config, Planner(config).plan())
+    planner = Planner(config)
+    runs = planner.plan()
+    write_stage_files(config, runs, finished=finished_runs(planner))
 
 
 def _record(name: str) -> dict[str, Any]:
@@ -54,9 +56,14 @@ def figures_of(wildcards: Any) -> list[str]:
     return list(dict.fromkeys(_artifact(parent) for parent in parents))
 
 
-def selected_metrics(_: Any) -> list[str]:
-    """`metrics.json` of every selected experiment and seed."""
+def metrics_of(wildcards: Any) -> list[str]:
+    """`metrics.json` of every selected experiment and seed of a suite."""
     return [
         str(RESULTS / "experiments" / run["experiment"] / f"seed{run['seed']}" / "metrics.json")
-        for run in _record("report")["runs"]
+        for run in _record("reports")["suites"][wildcards.suite]
     ]
+
+
+def selected_pages(_: Any) -> list[str]:
+    """The page of every suite with a selected experiment."""
+    return [str(RESULTS / "report" / suite / "index.html") for suite in _record("reports")["suites"]]

@@ -1,4 +1,4 @@
-"""`report`: the page over the selected experiments; reads what their folders link to."""
+"""`report`: the page of a suite, over all its experiments with results; reads what their folders link to."""
 
 import logging
 from collections.abc import Mapping
@@ -35,14 +35,14 @@ Record = Mapping[str, Any]
 
 
 def publish(file: StageFile, log: logging.Logger) -> None:
-    """Write `report/index.html` and the tables as CSV and JSON beside it."""
+    """Write `report/<suite>/index.html` and the tables as CSV and JSON beside it."""
     by_experiment: dict[str, list[Record]] = {}
     for run in file.record["runs"]:
         name = f"experiment-{run['experiment']}-seed{run['seed']}"
         by_experiment.setdefault(run["experiment"], []).append(read_json(file.path.parent / f"{name}.json"))
     experiments = tuple(experiment_record(file.results, records) for records in by_experiment.values())
-    out = file.results / "report" / "index.html"
-    data = ReportData(experiments)
+    out = file.results / "report" / file.record["suite"] / "index.html"
+    data = ReportData(experiments, f"Adaptation results: {file.record['suite']}")
     write_tables(data, out.parent)
     write_text(out.parent / "summary.txt", text_table(data))
     build_report(data, out)

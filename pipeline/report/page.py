@@ -32,31 +32,39 @@ def build_report(data: ReportData, out: Path) -> Path:
     return out
 
 
-def render(data: ReportData) -> str:
-    """Return the page as HTML text."""
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """Return what renders the templates of this folder, with all texts escaped."""
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("pipeline.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    template = environment.get_template("report.html")
-    return template.render(
-        data=data,
-        css=Markup(_stylesheet()),
-        tasks=_tasks(data),
-        class_tables=_class_tables(data),
-        experiments=[_details(data, number, item) for number, item in enumerate(data.experiments)],
-        open_details=len(data.experiments) <= OPEN_EXPERIMENTS,
-        gallery_columns=GALLERY_COLUMNS,
-        not_run=NOT_RUN,
-        not_recorded=NOT_RECORDED,
+
+
+def render(data: ReportData) -> str:
+    """Return the page as HTML text."""
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            data=data,
+            css=stylesheet(),
+            tasks=_tasks(data),
+            class_tables=_class_tables(data),
+            experiments=[_details(data, number, item) for number, item in enumerate(data.experiments)],
+            open_details=len(data.experiments) <= OPEN_EXPERIMENTS,
+            gallery_columns=GALLERY_COLUMNS,
+            not_run=NOT_RUN,
+            not_recorded=NOT_RECORDED,
+        )
     )
 
 
-def _stylesheet() -> str:
-    return (Path(__file__).parent / "templates" / "report.css").read_text(encoding="utf-8")
+def stylesheet() -> Markup:
+    """Return the style of all pages."""
+    return Markup((Path(__file__).parent / "templates" / "report.css").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)

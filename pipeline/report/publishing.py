@@ -1,4 +1,4 @@
-"""Running any file of `results/stages/`: a stage, an experiment's folder, or the report."""
+"""Running any file of `results/stages/`: a stage, an experiment's folder, a suite's report, or the list of these."""
 
 import logging
 from importlib import import_module
@@ -7,7 +7,11 @@ from pathlib import Path
 from pipeline.stages.base import StageFile
 from pipeline.stages.runner import run_logged, run_stage
 
-PUBLISHERS = {"experiment": "pipeline.report.experiment", "report": "pipeline.report.collect"}
+PUBLISHERS = {
+    "experiment": "pipeline.report.experiment",
+    "report": "pipeline.report.collect",
+    "reports": "pipeline.report.reports",
+}
 """What is no stage: it has no key of its own and is made anew each time."""
 
 

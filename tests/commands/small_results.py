@@ -45,4 +45,4 @@ def publish_all(results: Path) -> None:
     people = results / "experiments" / "demo" / "seed0"
     people.mkdir(parents=True)
     (people / "1-source").symlink_to(Path("../../../pretrain") / MODEL)
-    write_json(results / "stages" / "report.json", {"key": "report", "kind": "report", "runs": []})
+    write_json(results / "stages" / "report-demo.json", {"key": "report-demo", "kind": "report", "runs": []})

@@ -26,8 +26,8 @@ def work(tmp_path, monkeypatch):
         "val": {"images": "val/*.png", "labels": "truth/*.png"},
     }
     entries = {
-        "config.yaml": {"experiments": ["one"], "run": {"device": "cpu"}},
-        "experiments/one.yaml": {"task": "one", "recipe": "plain", "network": "net"},
+        "config.yaml": {"suite": "one", "run": {"device": "cpu"}},
+        "one.yaml": {"experiments": {"one": {"task": "one", "recipe": "plain", "network": "net"}}},
         "recipes/plain.yaml": {"title": "plain", "stages": {"source": {"method": "supervised", "steps": 1}}},
         "networks/net.yaml": {"backbone": "small"},
         "taxonomies/ab.yaml": {

@@ -33,15 +33,19 @@ def work(tmp_path, monkeypatch):
         ids = draws.choice(list(LABEL_IDS.values()), (SIZE[1], SIZE[0])).astype(np.uint8)
         Image.fromarray(ids).save(folder / f"data/labels/{number}.png")
     write(folder, "datasets/town.yaml", dataset(folder, LABEL_IDS))
-    write(folder, "config.yaml", {"experiments": ["none"], "run": {"device": "cpu", "threads": 1}})
-    for kind in ("experiments/none", "tasks/none", "recipes/none", "networks/small", "taxonomies/two"):
+    write(folder, "config.yaml", {"suite": "none", "run": {"device": "cpu", "threads": 1}})
+    write(
+        folder,
+        "none.yaml",
+        {"task": "none", "recipe": "none", "network": "small", "experiments": {"none": {}}},
+    )
+    for kind in ("tasks/none", "recipes/none", "networks/small", "taxonomies/two"):
         write(folder, f"{kind}.yaml", LIBRARY[kind.partition("/")[0]])
     monkeypatch.chdir(folder)
     return folder
 
 
 LIBRARY = {
-    "experiments": {"task": "none", "recipe": "none", "network": "small"},
     "tasks": {"taxonomy": "two", "source": {"dataset": "town"}, "target": {"dataset": "town"}},
     "recipes": {"title": "none", "stages": {"source": {"method": "supervised"}}},
     "networks": {"backbone": "small"},

@@ -25,22 +25,25 @@ sys.stdin.readline()
 
 
 def options(**values):
-    return Namespace(**{"cores": "2", "configfile": [], "config": [], **values})
+    return Namespace(**{"cores": "2", "configfile": [], "config": [], "only": [], "seeds": [], **values})
 
 
 @pytest.fixture
 def calls(tmp_path, monkeypatch):
     """The commands that would have run, each with the code that it should end with."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(start, "chosen_configuration", lambda arguments: None)
+    suites = [Namespace(name="one"), Namespace(name="two")]
+    config = Namespace(selected_suites=lambda: suites)
+    monkeypatch.setattr(start, "chosen_configuration", lambda arguments: config)
     monkeypatch.setattr(start, "Planner", lambda config: Namespace(plan=list))
     made = []
 
     def run(command, pass_fds=(), check=False):
         made.append((command, tuple(pass_fds)))
         if "--unlock" not in command and made.code == 0:
-            Path("results/report").mkdir(parents=True)
-            Path("results/report/summary.txt").write_text("the table\n")
+            for suite in suites:
+                Path(f"results/report/{suite.name}").mkdir(parents=True)
+                Path(f"results/report/{suite.name}/summary.txt").write_text(f"table {suite.name}\n")
         return subprocess.CompletedProcess(command, made.code)
 
     class Calls(list):
@@ -52,15 +55,20 @@ def calls(tmp_path, monkeypatch):
 
 
 def test_snakemake_gets_the_options_and_the_table_is_printed(calls, capsys):
-    code = start.execute(options(configfile=["a.yaml", "b.yaml"], config=["experiments=x"]))
+    choice = {"config": ["determinism=fast"], "only": ["x", "y*"], "seeds": ["0", "1"]}
+    code = start.execute(options(configfile=["a.yaml", "b.yaml"], **choice))
     assert code == 0
     ((command, descriptors),) = calls
     assert command[:3] == [sys.executable, "-m", "snakemake"]
     assert command[3:] == [
-        "--cores", "2", "--configfile", "a.yaml", "b.yaml", "--config", "experiments=x",
+        "--cores", "2", "--configfile", "a.yaml", "b.yaml",
+        "--config", "determinism=fast", "only=x,y*", "seeds=0,1",
     ]  # fmt: skip
     assert len(descriptors) == 1, "the run lock is inherited"
-    assert capsys.readouterr().out == "the table\nreport: results/report/index.html\n"
+    assert capsys.readouterr().out.splitlines() == [
+        "table one", "report: results/report/one/index.html",
+        "table two", "report: results/report/two/index.html",
+    ]  # fmt: skip
 
 
 def test_a_failed_run_gives_its_code_and_no_table(calls, capsys):
@@ -77,10 +85,10 @@ def test_what_failed_for_good_stands_at_the_end(calls, capsys, monkeypatch):
 
 
 def test_dotted_assignments_reach_snakemake_nested(calls):
-    start.execute(options(config=["run.device=cpu", "experiments=x", "run.workers=0"]))
+    start.execute(options(config=["run.device=cpu", "only=x", "run.workers=0"]))
     ((command, _),) = calls
     assert command[command.index("--config") + 1 :] == [
-        "experiments=x",
+        "only=x",
         'run={"device": "cpu", "workers": "0"}',
     ]
 

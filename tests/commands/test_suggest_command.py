@@ -12,6 +12,7 @@ from pipeline.commands import suggest
 from pipeline.stages.runner import run_stage
 
 SHIPPED = Path(__file__).resolve().parents[2] / "config"
+SHARED = {"task": "tiny", "network": "small"}
 TRAIN = {"batch": 1, "steps": 1, "snapshots": 1}
 
 
@@ -21,7 +22,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "config"
     for name in ("recipes", "networks", "taxonomies"):
         shutil.copytree(SHIPPED / name, root / name)
-    for folder in ("datasets", "tasks", "experiments"):
+    for folder in ("datasets", "tasks"):
         (root / folder).mkdir()
     for domain in ("rendered", "camera"):
         spec = yaml.safe_load((SHIPPED / f"datasets/streets-{domain}.yaml").read_text("utf-8"))
@@ -34,9 +35,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "target": {"dataset": "streets-camera", **part},
     }
     (root / "tasks/tiny.yaml").write_text(json.dumps(task))
-    body = {"task": "tiny", "recipe": "source-only", "network": "small", "set": {"train": TRAIN}}
-    (root / "experiments/first.yaml").write_text(json.dumps(body))
-    (root / "config.yaml").write_text("experiments: [first]\nrun: {device: cpu, threads: 1, workers: 0}\n")
+    body = {"recipe": "source-only", "set": {"train": TRAIN}}
+    (root / "mine.yaml").write_text(json.dumps({**SHARED, "experiments": {"first": body}}))
+    (root / "config.yaml").write_text("suite: mine\nrun: {device: cpu, threads: 1, workers: 0}\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -59,25 +60,28 @@ def test_it_runs_what_is_missing_and_says_what_to_do(
     calls = []
 
     def workflow(arguments: object, *targets: str) -> int:
-        calls.append((arguments.config, targets))  # type: ignore[attr-defined]
+        calls.append((arguments.only, targets))  # type: ignore[attr-defined]
         return in_this_process(arguments, *targets)
 
     monkeypatch.setattr(suggest, "run_workflow", workflow)
     words = ["suggest", "--experiment", "first", "--count", "2"]
     assert main([*words, "--out", "config/lists/mine.txt"]) == 0
-    ((assignments, (target,)),) = calls
-    assert assignments == ["experiments=first"] and target.startswith("results/suggest/suggest-tiny-s0-")
+    ((only, (target,)),) = calls
+    assert only == ["first"] and target.startswith("results/suggest/suggest-tiny-s0-")
     printed = capsys.readouterr().out
     found = Path(target).parent / "suggested.txt"
-    assert f"list  {found}" in printed and "`labelled: {names: lists/mine.txt}`" in printed
+    assert f"list  {found}" in printed
+    told = yaml.safe_load(next(line for line in printed.splitlines() if "first-labelled: " in line))
+    assert told == {"first-labelled": {"recipe": "ass", "labelled": {"names": "lists/mine.txt"}}}
     assert Path("config/lists/mine.txt").read_text() == found.read_text()
     assert len(found.read_text().split()) == 2
 
     # The list can be named at once, and asking again runs nothing.
-    body = json.loads(Path("config/experiments/first.yaml").read_text())
-    second = body | {"recipe": "target-only", "labelled": {"names": "lists/mine.txt"}}
-    Path("config/experiments/second.yaml").write_text(json.dumps(second))
-    assert main(["plan", "--config", "experiments=second"]) == 0
+    suite = yaml.safe_load(Path("config/mine.yaml").read_text())
+    suite["experiments"] |= told
+    suite["set"] = {"train": TRAIN}
+    Path("config/mine.yaml").write_text(json.dumps(suite))
+    assert main(["plan", "--only", "first-labelled"]) == 0
     assert "prepare-streets-camera-train-2-labelled" in capsys.readouterr().out
     assert main([*words, "--out", "config/lists/mine.txt"]) == 0 and len(calls) == 1
 
@@ -98,6 +102,7 @@ def test_a_failed_workflow_ends_the_command(
     ("words", "message"),
     [
         (["--experiment", "frist"], "did you mean `first`?"),
+        (["--experiment", "f*"], "--experiment f*: needs the name of one experiment"),
         (["--experiment", "first", "--count", "0"], "--count, --candidates: count: found 0"),
         (["--experiment", "first", "--candidates", "2"], "candidates: found 2.0"),
         (["--experiment", "first", "--seed", "7"], "seeds: found [0], asked for 7"),
@@ -126,5 +131,5 @@ def test_it_says_where_labels_belong(workplace: Path, labels: str | None, messag
     task = json.loads(Path("config/tasks/tiny.yaml").read_text()) | {"target": {"dataset": "photos"}}
     Path("config/tasks/tiny.yaml").write_text(json.dumps(task))
     config = load_config()
-    text = suggest._what_to_do(config, config.library.task("tiny", "t"), None)
+    text = suggest._what_to_do(config, config.experiments["first"], None)
     assert message in text and "copy the list to config/lists/FILE.txt" in text

@@ -1,3 +1,6 @@
+"""Loading: files and overrides laid over one another, what is selected, and mistakes named by file and key."""
+
+import json
 import shutil
 from pathlib import Path
 
@@ -21,73 +24,186 @@ def edit(path, **changes):
     path.write_text(yaml.safe_dump(values, sort_keys=False))
 
 
+def edit_demo(root, **changes):
+    """Change what the suite `demo` says of its experiment."""
+    edit(root / "demo.yaml", experiments={"demo": {"recipe": "intrada", **changes}})
+
+
+def suite(path, **content):
+    shared = {"task": "streets", "network": "small", "recipe": "source-only"}
+    path.write_text(json.dumps({**shared, "set": {"source": {"steps": 5}}, **content}))
+    return path
+
+
 def complaint(root, files=(), overrides=None):
     with pytest.raises(ConfigError) as error:
         Planner(load_config(files, overrides, root)).plan()
     return str(error.value)
 
 
-def test_the_shipped_configuration_is_valid(root):
+def test_the_default_suite_is_the_one_that_config_names(root):
     assert list(load_config(root=root).experiments) == ["demo"]
+    edit(root / "config.yaml", suite="polyps")
+    assert "polyps-ass" in load_config(root=root).experiments
 
 
-def test_an_unknown_key_names_file_key_and_nearest(root):
-    edit(root / "experiments" / "demo.yaml", netwrk="small")
+def test_a_named_suite_replaces_the_default_one_whole(root, tmp_path):
+    path = suite(tmp_path / "mine.yaml", experiments={"mine": {}})
+    config = load_config([path], root=root)
+    assert list(config.experiments) == ["mine"]
+    assert [dict(layer.values) for layer in config.experiments["mine"].layers] == [
+        {"source": {"steps": 5}}, {}, {},
+    ]  # fmt: skip
+
+
+def test_several_suites_keep_their_own_shared_blocks(root, tmp_path):
+    first = suite(tmp_path / "first.yaml", experiments={"a": {}})
+    second = suite(tmp_path / "second.yaml", set={"train": {"steps": 7}}, seeds=[3], experiments={"b": {}})
+    a, b = Planner(load_config([first, second], root=root)).plan()
+    assert (a.seed, a.stages["source"].parameters["steps"]) == (0, 5)
+    assert (b.seed, b.stages["source"].parameters["steps"]) == (3, 7)
+
+
+def test_two_suites_may_not_share_a_name_or_an_experiment(root, tmp_path):
+    first = suite(tmp_path / "first.yaml", experiments={"a": {}})
+    second = suite(tmp_path / "second.yaml", experiments={"a": {}})
+    text = complaint(root, [first, second])
+    assert f"{second}: experiments.a: makes an experiment a, and so does {first}: experiments.a" in text
+    (tmp_path / "other").mkdir()
+    again = suite(tmp_path / "other" / "first.yaml", experiments={"b": {}})
+    assert f"{again}: {first} is a suite of that name too" in complaint(root, [first, again])
+
+
+def test_settings_of_a_suite_lie_over_those_of_config(root, tmp_path):
+    path = suite(tmp_path / "mine.yaml", run={"threads": 3}, determinism="fast", experiments={"mine": {}})
+    settings = load_config([path], root=root).settings
+    assert (settings.run.threads, settings.run.workers, settings.determinism) == (3, 1, "fast")
+    settings = load_config([path], {"run.threads": "4", "determinism": "exact"}, root).settings
+    assert (settings.run.threads, settings.determinism) == (4, "exact")
+
+
+def test_suites_that_want_different_bits_do_not_run_together(root, tmp_path):
+    first = suite(tmp_path / "first.yaml", experiments={"a": {}})
+    second = suite(tmp_path / "second.yaml", determinism="fast", experiments={"b": {}})
+    assert "determinism: the suites say different things" in complaint(root, [first, second])
+    assert load_config([first, second], {"determinism": "fast"}, root).settings.determinism == "fast"
+
+
+def test_files_of_settings_alone_are_laid_over_one_another(root, tmp_path):
+    for name, text in (("one", "run: {threads: 3, workers: 2}\n"), ("two", "run: {threads: 4}\n")):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
+    config = load_config([one, two], {"run": {"log_every": "7"}}, root)
+    run = config.settings.run
+    assert (run.threads, run.workers, run.log_every) == (4, 2, 7)
+    assert list(config.experiments) == ["demo"]
+    path = suite(tmp_path / "mine.yaml", run={"threads": 5, "parts": 6}, experiments={"mine": {}})
+    run = load_config([path, one], root=root).settings.run
+    assert (run.threads, run.workers, run.parts) == (3, 2, 6)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "wanted"),
+    [
+        ({"only": "streets-cbst*"}, {"streets-cbst": (0, 1, 2), "streets-cbst-sp": (0, 1, 2)}),
+        ({"only": "streets-st, streets-cbst"}, {"streets-st": (0, 1, 2), "streets-cbst": (0, 1, 2)}),
+        ({"only": ["streets-st"], "seeds": "1,2"}, {"streets-st": (1, 2)}),
+        ({"only": "[streets-st]", "seeds": 2}, {"streets-st": (2,)}),
+    ],
+)
+def test_only_and_seeds_narrow_a_suite(root, overrides, wanted):
+    found = load_config([root / "streets.yaml"], overrides, root).experiments
+    assert {name: experiment.seeds for name, experiment in found.items()} == wanted
+
+
+def test_an_experiment_without_a_wanted_seed_is_left_out(root):
+    found = load_config([root / "idda-camvid.yaml"], {"seeds": "1"}, root).experiments
+    assert "idda-source" in found and "idda-minent" not in found
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"only": "demo,dmo"}, "only: 'dmo' selects no experiment of {root}/demo.yaml; did you mean `demo`?"),
+        ({"only": "x*"}, "only: 'x*' selects no experiment"),
+        ({"seeds": "0,7"}, "seeds: 7 selects nothing; the selected experiments have the seeds 0"),
+        ({"only": ""}, "--config: only: found ''"),
+        ({"seeds": "one"}, "--config: seeds.0: found 'one'"),
+        ({"onyl": "demo"}, "--config: onyl: unknown key; did you mean `only`?"),
+        ({"suite": "streest"}, "suite: no {root}/streest.yaml; did you mean `streets`?"),
+    ],
+)
+def test_a_selection_of_nothing_is_refused(root, overrides, message):
+    assert message.format(root=root) in complaint(root, overrides=overrides)
+
+
+def test_without_a_suite_it_says_what_to_do(root):
+    edit(root / "config.yaml", suite=None)
+    assert "suite: missing; it names the suite that runs, or name one with --configfile" in complaint(root)
+
+
+def test_an_unknown_stage_parameter_names_place_and_nearest(root):
+    edit_demo(root, set={"source": {"stepz": 3}, "train": {"optimiser": {"lrr": 1}}})
     text = complaint(root)
-    assert "demo.yaml" in text and "netwrk: unknown key" in text and "did you mean `network`?" in text
+    demo = f"{root}/demo.yaml: experiments.demo.set"
+    assert f"{demo}.source.stepz: unknown key; did you mean `steps`?" in text
+    assert f"{demo}.train.optimiser.lrr: unknown key" in text
 
 
-def test_an_unknown_stage_parameter_names_the_nearest(root):
-    edit(root / "experiments" / "demo.yaml", set={"source": {"stepz": 3}})
-    text = complaint(root)
-    assert "stepz: unknown key" in text and "did you mean `steps`?" in text
+def test_an_unknown_swept_parameter_names_the_sweep(root):
+    edit_demo(root, sweep={"split.lamda": [0.5]})
+    assert "demo.yaml: experiments.demo.sweep.split.lamda: unknown key; did you mean `lambda`?" in complaint(
+        root
+    )
 
 
-def test_an_unknown_stage_in_set_names_the_valid_ones(root):
-    edit(root / "experiments" / "demo.yaml", set={"sorce": {"steps": 3}})
-    assert "set.sorce: no stage and no kind of that name; did you mean `source`?" in complaint(root)
+def test_an_unknown_stage_names_the_valid_ones(root):
+    edit_demo(root, set={"sorce": {"steps": 3}})
+    assert (
+        "demo.yaml: experiments.demo.set.sorce: no stage and no kind of that name; did you mean `source`?"
+        in (complaint(root))
+    )
+
+
+def test_what_is_shared_needs_a_stage_in_some_experiment_of_the_suite(root, tmp_path):
+    shared = {"source": {"steps": 5}, "intra": {"steps": 5}}
+    path = suite(tmp_path / "mine.yaml", set=shared, experiments={"a": {}})
+    assert f"{path}: set.intra: no stage and no kind of that name" in complaint(root, [path])
+    steps = {"set": {"inter": {"steps": 5}}}
+    suite(path, set=shared, experiments={"a": {}, "b": {"recipe": "intrada", **steps}})
+    assert [run.experiment for run in Planner(load_config([path], {"only": "a"}, root)).plan()] == ["a"]
 
 
 @pytest.mark.parametrize(
     ("key", "folder"), [("task", "tasks"), ("recipe", "recipes"), ("network", "networks")]
 )
-def test_a_name_without_a_file_names_the_nearest(root, key, folder):
-    right = yaml.safe_load((root / "experiments" / "demo.yaml").read_text())[key]
-    edit(root / "experiments" / "demo.yaml", **{key: right + "x"})
+def test_a_name_without_a_file_names_place_and_nearest(root, key, folder):
+    right = {"task": "streets", "recipe": "intrada", "network": "small"}[key]
+    edit_demo(root, **{key: right + "x"})
     text = complaint(root)
+    assert f"demo.yaml: experiments.demo.{key}: no " in text
     assert f"{folder}/{right}x.yaml" in text and f"did you mean `{right}`?" in text
 
 
-def test_a_wrong_value_says_what_was_found_and_what_is_taken(root):
-    edit(
-        root / "experiments" / "demo.yaml",
-        set={"train": {"steps": 5, "snapshots": 1}, "split": {"lambda": 1.5}},
-    )
+def test_a_wrong_value_says_where_it_stands_and_what_is_taken(root):
+    edit_demo(root, set={"split": {"lambda": 1.5}})
     text = complaint(root)
-    assert "lambda: found 1.5" in text and "less than or equal to 1" in text
+    assert "experiments.demo.set.split.lambda: found 1.5" in text and "less than or equal to 1" in text
+    edit(root / "demo.yaml", set={"train": {"steps": 5, "batch": -1}})
+    edit_demo(root)
+    assert "demo.yaml: set.train.batch: found -1" in complaint(root)
 
 
 def test_duplicate_keys_of_the_given_files_are_refused(root, tmp_path):
-    overlay = tmp_path / "overlay.yaml"
-    overlay.write_text("experiments: [demo]\nexperiments: [demo]\n")
-    assert "given twice" in complaint(root, [overlay])
-
-
-def test_overlays_replace_lists_and_texts_are_parsed_by_type(root, tmp_path):
-    overlay = tmp_path / "overlay.yaml"
-    overlay.write_text("run: {threads: 3}\n")
-    config = load_config(
-        [overlay], {"experiments": "demo", "run.workers": "4", "run": {"log_every": "7"}}, root
-    )
-    assert config.settings.run.threads == 3
-    assert config.settings.run.workers == 4
-    assert config.settings.run.log_every == 7
+    path = tmp_path / "mine.yaml"
+    path.write_text("task: streets\ntask: streets\n")
+    assert "given twice" in complaint(root, [path])
 
 
 @pytest.mark.parametrize(("text", "value"), [("False", False), ("false", False), ("True", True)])
 def test_a_switch_given_as_text_means_what_it_says(root, text, value):
-    values = {"train": {"steps": 5}, "pseudolabel": {"legacy_zero": text}}
-    edit(root / "experiments" / "demo.yaml", recipe="cbst", seeds=[0], set=values)
+    edit_demo(root, recipe="cbst", set={"pseudolabel": {"legacy_zero": text}})
+    edit(root / "demo.yaml", set={"train": {"steps": 5}})
     (run,) = Planner(load_config(root=root)).plan()
     assert run.stages["labels1"].parameters["legacy_zero"] is value
 
@@ -98,9 +214,9 @@ def test_a_switch_that_is_neither_on_nor_off_is_refused(root):
 
 
 def test_assignments_nest_at_dots():
-    assert parse_assignments(["run.device=cpu", "experiments=[a, b]"]) == {
+    assert parse_assignments(["run.device=cpu", "only=[a, b]"]) == {
         "run": {"device": "cpu"},
-        "experiments": ["a", "b"],
+        "only": ["a", "b"],
     }
     with pytest.raises(ConfigError, match="needs key=value"):
         parse_assignments(["nonsense"])
@@ -117,7 +233,8 @@ def test_evaluation_images_may_not_be_target_training_images(root):
 def test_a_domain_that_the_method_does_not_read_is_refused(root):
     recipe = root / "recipes" / "source-only.yaml"
     edit(recipe, stages={"source": {"method": "supervised", "target": "task.target"}})
-    edit(root / "experiments" / "demo.yaml", recipe="source-only", set={"source": {"steps": 5}})
+    edit(root / "demo.yaml", set={"source": {"steps": 5}})
+    edit_demo(root, recipe="source-only")
     assert "does not read this domain" in complaint(root)
 
 

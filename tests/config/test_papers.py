@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from process_settings import process_settings  # noqa: F401 - a fixture
+from shipped import EXPERIMENTS, SUITES
 from tiny_pictures import write_ids, write_image, write_png
 
 from pipeline.artifacts.files import read_json
@@ -18,7 +19,7 @@ from pipeline.plan.stage import in_order
 from pipeline.report.publishing import run_file
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
-PAPERS = sorted((CONFIG / "papers").glob("*.yaml"))
+PAPERS = {name: experiment for name, experiment in EXPERIMENTS.items() if name.startswith("paper-")}
 CITYSCAPES_IDS = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
 SYNTHIA_IDS = [3, 4, 2, 21, 5, 7, 15, 9, 6, 1, 10, 17, 8, 19, 12, 11]
 
@@ -75,20 +76,20 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def plan(data, monkeypatch):
-    """Plan a paper's overlay on the placeholder data."""
+    """Plan experiments of the papers, by name or pattern, on the placeholder data."""
     monkeypatch.setenv("SEGADAPT_DATA", str(data))
 
-    def planned(name, root=CONFIG):
-        config = load_config([root / "papers" / f"{name}.yaml"], root=root)
-        return Planner(config).plan()
+    def planned(*names, root=CONFIG):
+        suites = [root / f"{suite}.yaml" for suite in SUITES if suite.startswith("paper-")]
+        return Planner(load_config(suites, {"only": [f"paper-{name}" for name in names]}, root)).plan()
 
     return planned
 
 
-@pytest.mark.parametrize("paper", [path.stem for path in PAPERS if not path.stem.startswith("ass-")])
+@pytest.mark.parametrize("paper", [name for name, one in PAPERS.items() if one.labelled is None])
 def test_every_paper_plans_on_the_real_layout(plan, paper):
-    runs = plan(paper)
-    source = paper.rpartition("-")[2]
+    runs = plan(paper.removeprefix("paper-"))
+    source = PAPERS[paper].task.partition("-")[0]
     assert {run.seed for run in runs} == {0, 1, 2}
     for run in runs:
         prepared = {
@@ -106,27 +107,27 @@ def test_every_paper_plans_on_the_real_layout(plan, paper):
 
 @pytest.fixture
 def plan_ass(plan, tmp_path):
-    """Plan ASS-R's overlays with 2 labelled images: 100 of 5 are an error."""
+    """Plan ASS-R and its baselines with 2 labelled images: 100 of 5 are an error."""
     shutil.copytree(CONFIG, tmp_path / "config")
-    for file in (tmp_path / "config/experiments").glob("paper-*.yaml"):
-        file.write_text(file.read_text().replace("count: 100", "count: 2"))
-    return lambda name: plan(name, tmp_path / "config")
+    file = tmp_path / "config/paper-adaptseg.yaml"
+    file.write_text(file.read_text().replace("count: 100", "count: 2"))
+    return lambda *names: plan(*names, root=tmp_path / "config")
 
 
 @pytest.mark.parametrize("source", ["gta5", "synthia"])
 def test_ass_and_its_baselines_learn_from_the_same_labels(plan_ass, source):
-    runs = {run.experiment: run for run in plan_ass(f"ass-{source}") if run.seed == 0}
-    full, without, alone = (runs[f"paper-{word}-{source}"] for word in ("ass", "ass-global", "target-only"))
+    names = [f"{word}-{source}" for word in ("ass", "ass-global", "target-only")]
+    runs = {run.experiment: run for run in plan_ass(*names) if run.seed == 0}
+    full, without, alone = (runs[f"paper-{name}"] for name in names)
     subset = full.stages["inter"].parents["labelled"]
     assert len(subset.parameters["names"]) == 2
     assert without.stages["inter"].parents["labelled"].key == subset.key
     assert alone.stages["few"].parents["source"].key == subset.key
 
 
-def published(plan, paper, stage, experiment=None):
+def published(plan, paper, stage):
     """Parameters of one training stage of a paper."""
-    run = next(run for run in plan(paper) if experiment in (None, run.experiment))
-    return run.stages[stage].parameters
+    return plan(paper)[0].stages[stage].parameters
 
 
 @pytest.mark.parametrize(
@@ -179,26 +180,25 @@ def test_intrada_as_published(plan):
 
 
 def test_advent_shares_the_first_stage_of_intrada(plan):
-    advent = {run.experiment: run for run in plan("advent-gta5") if run.seed == 0}
-    (intrada, *_) = plan("intrada-gta5")
-    assert advent["paper-advent-gta5"].stages["inter"].key == intrada.stages["inter"].key
+    advent, intrada = plan("advent-gta5")[0], plan("intrada-gta5")[0]
+    assert advent.stages["inter"].key == intrada.stages["inter"].key
 
 
 def test_adaptseg_least_squares_as_published(plan):
-    inter = published(plan, "adaptseg-gta5", "inter", "paper-adaptseg-ls-gta5")
+    inter = published(plan, "adaptseg-ls-gta5", "inter")
     assert (inter["objective"]["gan"], inter["objective"]["adversarial_weight"]) == ("ls", 0.01)
     assert inter["network"]["levels"] == "single"
     assert (inter["steps"], inter["horizon"], inter["snapshots"]) == (150_000, 250_000, 30)
-    both = published(plan, "adaptseg-gta5", "inter", "paper-adaptseg-gta5")
+    both = published(plan, "adaptseg-gta5", "inter")
     assert (both["objective"]["gan"], both["objective"]["adversarial_weight"]) == ("vanilla", 1e-3)
     assert both["network"]["levels"] == "multi"
 
 
 @pytest.mark.parametrize("source", ["gta5", "synthia"])
 def test_ass_as_reconstructed(plan_ass, source):
-    full = published(plan_ass, f"ass-{source}", "inter", f"paper-ass-{source}")
-    without = published(plan_ass, f"ass-{source}", "inter", f"paper-ass-global-{source}")
-    alone = published(plan_ass, f"ass-{source}", "few", f"paper-target-only-{source}")
+    full = published(plan_ass, f"ass-{source}", "inter")
+    without = published(plan_ass, f"ass-global-{source}", "inter")
+    alone = published(plan_ass, f"target-only-{source}", "few")
     weights = {"adversarial_weight": 1e-3, "labelled_weight": 1.0, "semantic_weight": 1e-3}
     assert full["objective"] | weights == full["objective"]
     assert full["objective"]["semantic_tensor"] == "softmax"
@@ -226,14 +226,14 @@ def test_plca_as_published(plan, source):
 
 @pytest.mark.parametrize("source", ["gta5", "synthia"])
 def test_plca_is_tested_in_both_modes_on_the_same_networks(plan, source):
-    runs = {run.experiment: run for run in plan(f"plca-{source}") if run.seed == 0}
+    runs = {run.experiment: run for run in plan(f"plca-{source}*") if run.seed == 0}
     mixed, plain = runs[f"paper-plca-{source}"], runs[f"paper-plca-{source}-plain"]
     assert plain.stages["inter"].key == mixed.stages["inter"].key
     assert plain.evaluates["inter"].parameters["test_mode"] == "plain"
 
 
 def test_crst_as_published(plan):
-    runs = {run.experiment: run for run in plan("crst-gta5") if run.seed == 0}
+    runs = {run.experiment: run for run in plan("mrkld-gta5", "lrent-gta5") if run.seed == 0}
     mrkld = runs["paper-mrkld-gta5"].stages["round2"].parameters["objective"]
     assert (mrkld["regulariser"], mrkld["alpha"], mrkld["source_portion"]) == ("mrkld", 0.1, 0.03)
     lrent = runs["paper-lrent-gta5"].stages
@@ -244,33 +244,31 @@ def test_crst_as_published(plan):
     assert (labels["test_mode"], labels["stride"]) == ("reduced_flip", 4)
     assert runs["paper-mrkld-gta5"].evaluates["round3"].parameters["test_mode"] == "multiscale_flip"
     assert "round3" in lrent and "round4" not in lrent
-    synthia = {run.experiment: run for run in plan("crst-synthia") if run.seed == 0}
-    last = synthia["paper-mrkld-synthia"].stages["round5"].parameters
+    last = published(plan, "mrkld-synthia", "round5")
     assert last["objective"]["source_portion"] == 0.02
     assert last["augmentation"]["target"]["crop"] == [900, 600]
 
 
-def tiny(folder, paper):
-    """The paper's configuration with small pictures, the demo's network, two steps and one seed."""
-    shutil.copytree(CONFIG, folder / "config")
-    for path in (folder / "config/tasks").glob("*-cityscapes.yaml"):
+def tiny(folder):
+    """IntraDA's suite with small pictures and the demo's network; two steps."""
+    root = Path(shutil.copytree(CONFIG, folder / "config"))
+    for path in (root / "tasks").glob("*-cityscapes.yaml"):
         path.write_text(re.sub(r"size: \[\d+, \d+\]", "size: [64, 48]", path.read_text()))
-    overlay = yaml.safe_load((folder / f"config/papers/{paper}.yaml").read_text())
-    for name in overlay["experiments"]:
-        path = folder / f"config/experiments/{name}.yaml"
-        text = path.read_text().replace("seeds: [0, 1, 2]", "seeds: [0]")
-        path.write_text(re.sub(r"network: .*", "network: small", text))
-    overlay["set"] = {"train": {"steps": 2, "horizon": None, "snapshots": 1}, "select": {"images": 2}}
-    overlay["run"] = {"device": "cpu", "threads": 1, "workers": 0}
-    (folder / f"config/papers/{paper}.yaml").write_text(yaml.safe_dump(overlay))
+    suite = root / "paper-intrada.yaml"
+    suite.write_text(re.sub(r"network: .*", "network: small", suite.read_text()))
+    settings = root / "settings.yaml"
+    steps = {"train": {"steps": 2, "horizon": None, "snapshots": 1}, "select": {"images": 2}}
+    run = {"device": "cpu", "threads": 1, "workers": 0}
+    settings.write_text(yaml.safe_dump({"set": steps, "run": run}))
+    return [suite, settings]
 
 
 @pytest.mark.parametrize("paper", ["intrada-gta5", "intrada-synthia"])
 def test_a_paper_runs_two_steps_on_tiny_files(data, monkeypatch, tmp_path, paper):
     """From the real formats to metrics, with no label of the target's training images on the disk."""
     monkeypatch.setenv("SEGADAPT_DATA", str(data))
-    tiny(tmp_path, paper)
-    config = load_config([tmp_path / f"config/papers/{paper}.yaml"], root=tmp_path / "config")
+    choice = {"only": f"paper-{paper}", "seeds": 0}
+    config = load_config(tiny(tmp_path), choice, tmp_path / "config")
     (run,) = Planner(config).plan()
     write_stage_files(config, [run], tmp_path / "results")
     for stage in in_order(run.all_stages()):

@@ -59,14 +59,14 @@ class Kill:
 class Chain:
     """A folder with a copy of the workflow, killed again and again; `reference` has the right digests.
 
-    `overlays`: the configuration files that the command names.
+    `settings`: files of settings that the command names after the suite.
     """
 
     folder: Path
     seed: int
     reference: Mapping[str, str]
     say: Callable[[str], None]
-    overlays: tuple[str, ...] = ("config/chain.yaml",)
+    settings: tuple[str, ...] = ("config/chain.yaml",)
     kills: list[Kill] = field(default_factory=list)
     laps: int = 0
     commands: int = 0
@@ -145,7 +145,10 @@ class Chain:
         }
         with (self.folder / "start.log").open("ab") as log:
             self.running = subprocess.Popen(
-                [sys.executable, "-m", "pipeline", "start", "--cores", "2", "--configfile", *self.overlays],
+                [
+                    *(sys.executable, "-m", "pipeline", "start", "--cores", "2"),
+                    *("--configfile", "config/faults.yaml", *self.settings),
+                ],
                 cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip

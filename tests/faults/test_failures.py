@@ -180,8 +180,8 @@ def test_an_edited_configuration_harms_no_waiting_stage(world, finished_world):
     world.forget("intra")
     plan(world.folder)
     before = {path.name: path.read_bytes() for path in (world.results / "stages").iterdir()}
-    experiment = world.folder / "config" / "experiments" / "faults.yaml"
-    experiment.write_text(experiment.read_text().replace("steps: 8", "steps: 20"))
+    suite = world.folder / "config" / "faults.yaml"
+    suite.write_text(suite.read_text().replace("steps: 8", "steps: 20"))
     plan(world.folder)  # the same command, given again while jobs of the first one wait
     after = {path.name: path.read_bytes() for path in (world.results / "stages").iterdir()}
     assert len(after) > len(before)

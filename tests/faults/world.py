@@ -22,7 +22,7 @@ from pipeline.stages.base import StageFile
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = Path(__file__).parent / "config"
-OVERLAY = Path("config") / "faults.yaml"
+SUITE = Path("config") / "faults.yaml"
 
 
 def write_configuration(folder: Path) -> None:
@@ -33,7 +33,7 @@ def write_configuration(folder: Path) -> None:
 
 def plan(folder: Path) -> list[PlannedRun]:
     """Plan the experiment `faults` and write its stage files."""
-    config = load_config([folder / OVERLAY], root=folder / "config")
+    config = load_config([folder / SUITE], root=folder / "config")
     runs = Planner(config).plan()
     write_stage_files(config, runs, folder / "results")
     return runs

@@ -37,8 +37,9 @@ class Shop:
             "evaluate": {"dataset": "streets-camera", "split": "val"},
         }
         self.write("tasks", "tiny", task)
+        self.experiments: dict[str, Any] = {}
         self.experiment("main")
-        self.settings(experiments=["main"])
+        self.settings()
 
     def path(self, folder: str, name: str) -> Path:
         return self.root / folder / f"{name}.yaml"
@@ -56,13 +57,19 @@ class Shop:
     def experiment(self, name: str, recipe: str = "intrada", **more: Any) -> None:
         """Write an experiment; `set` is laid over ten steps per training stage."""
         body = {"task": "tiny", "recipe": recipe, "network": "small", "seeds": [0]} | more
-        self.write("experiments", name, body | {"set": merge(STEPS, more.get("set", {}))})
+        self.suite({**self.experiments, name: body | {"set": merge(STEPS, more.get("set", {}))}})
+
+    def suite(self, experiments: Mapping[str, Any], **shared: Any) -> None:
+        """Write the suite `shop` with these experiments alone."""
+        self.experiments = dict(experiments)
+        self.write(".", "shop", {**shared, "experiments": self.experiments})
 
     def settings(self, **values: Any) -> None:
-        (self.root / "config.yaml").write_text(json.dumps(values), encoding="utf-8")
+        self.write(".", "config", {"suite": "shop", **values})
 
     def config(self, **overrides: Any):
-        return load_config(root=self.root, overrides=overrides)
+        """The experiment `main`, unless `only` says otherwise."""
+        return load_config(root=self.root, overrides={"only": "main", **overrides})
 
     def runs(self, **overrides: Any) -> list[PlannedRun]:
         return Planner(self.config(**overrides)).plan()

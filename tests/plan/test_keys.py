@@ -44,7 +44,7 @@ def test_planning_twice_gives_the_same_keys(shop):
 def test_the_label_is_not_hashed(shop):
     before = shop.run()
     shop.path("tasks", "tiny").rename(shop.path("tasks", "renamed"))
-    shop.edit("experiments", "main", task="renamed")
+    shop.experiment("main", task="renamed")
     after = shop.run()
     assert {name: stage.digest for name, stage in before.stages.items()} == {
         name: stage.digest for name, stage in after.stages.items()
@@ -55,8 +55,8 @@ def test_the_label_is_not_hashed(shop):
 def test_the_experiments_name_and_title_are_in_no_key(shop):
     before = shop.run()
     shop.edit("recipes", "intrada", title="another title", description="another")
-    shop.path("experiments", "main").rename(shop.path("experiments", "other"))
-    assert changed(before, shop.run(experiments="other")) == set()
+    shop.suite({"other": shop.experiments["main"]})
+    assert changed(before, shop.run(only="other")) == set()
 
 
 def test_a_stages_name_in_the_recipe_is_not_hashed(shop):
@@ -75,7 +75,7 @@ def test_lambda_changes_split_and_what_follows(shop):
 
 
 def test_the_seed_changes_trainings_and_their_children_but_no_data(shop):
-    first, second = shop.runs(experiments="main")[0], None
+    first, second = shop.runs(only="main")[0], None
     shop.experiment("main", seeds=[1])
     second = shop.run()
     assert changed(first, second) == ALL - {
@@ -94,7 +94,7 @@ def test_the_seed_itself_is_hashed_only_where_numbers_are_drawn(shop):
 def test_experiments_that_share_a_prefix_share_its_stages(shop):
     shop.experiment("plain", "advent")
     shop.experiment("minent", "minent")
-    intrada, advent, minent = shop.runs(experiments="main,plain,minent")
+    intrada, advent, minent = shop.runs(only="main,plain,minent")
     assert advent.stages["inter"] is intrada.stages["inter"]
     assert advent.evaluates["inter"] is intrada.evaluates["inter"]
     assert minent.stages["source"] is intrada.stages["source"]
@@ -113,7 +113,7 @@ def test_tasks_with_one_source_share_its_training(shop):
         },
     )
     shop.experiment("other", task="second")
-    main, other = shop.runs(experiments="main,other")
+    main, other = shop.runs(only="main,other")
     assert other.stages["source"] is main.stages["source"]
     assert other.stages["inter"].key != main.stages["inter"].key
 
@@ -246,7 +246,7 @@ def test_the_batch_of_a_training_is_hashed_in_fast_too(shop):
 def networks(shop, **weights):
     """Give the experiment a MobileNet with these weights."""
     shop.edit("networks", "mobilenet-v2", weights={**NETWORK["weights"], **weights})
-    shop.edit("experiments", "main", network="mobilenet-v2")
+    shop.experiment("main", network="mobilenet-v2")
 
 
 def test_where_checked_weights_lie_is_not_hashed(shop):

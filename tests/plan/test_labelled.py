@@ -1,6 +1,7 @@
 """Labelled target images: closed labels, choices per seed, and the recipes and experiments that use them."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from shipped import EXPERIMENTS, entries_of
 from shop import SHIPPED, by_key
 
 from pipeline.artifacts.errors import ConfigError
@@ -17,7 +19,6 @@ from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.config.load import load_config
 from pipeline.plan.datasets import nested_choice
 from pipeline.plan.planner import Planner
-from pipeline.plan.recipes import expand_recipe
 from pipeline.stages.inputs import cache_of
 from pipeline.stages.runner import run_stage
 
@@ -70,7 +71,7 @@ def drive(shop, tmp_path):
     (shop.root / "lists").mkdir()
     (shop.root / "lists" / "mine.txt").write_text("3\n1\n")
     shop.experiment("main", "ass", labelled={"names": "lists/mine.txt"})
-    shop.settings(experiments=["main"], run={"device": "cpu", "threads": 1, "workers": 0})
+    shop.settings(run={"device": "cpu", "threads": 1, "workers": 0})
     return shop, folder
 
 
@@ -175,17 +176,11 @@ def test_all_recipes_start_from_one_source_model(shop):
 
 def parameters_of(experiment: str) -> dict[str, Any]:
     """Validated parameters of a shipped experiment's stages by name; needs no data."""
-    library = load_config(root=SHIPPED).library
-    body = library.experiment(experiment, "test")
-    recipe = library.recipe(body.recipe, "test")
-    return {entry.name: entry.parameters for entry in expand_recipe(recipe, body, {}, "recipe", experiment)}
+    return {entry.name: entry.parameters for entry in entries_of(experiment)}
 
 
 SHIPPED_HERE = sorted(
-    path.stem
-    for word in ("plca", "ass", "target-only", "joint-ce")
-    for task in ("streets", "idda", "polyps")
-    for path in (SHIPPED / "experiments").glob(f"{task}-{word}*.yaml")
+    name for name in EXPERIMENTS if re.match(r"(streets|idda|polyps)-(plca|ass|target-only|joint-ce)", name)
 )
 
 
@@ -194,6 +189,7 @@ def test_every_row_of_the_tables_has_an_experiment():
     for task in ("streets", "idda"):
         wanted = {f"{task}-{row}" for row in rows | {"plca", "ass-global-20", "ass-suggested-20"}}
         assert wanted <= set(SHIPPED_HERE)
+        assert all(EXPERIMENTS[f"{task}-{row}"].labelled.count == int(row.split("-")[-1]) for row in rows)
 
 
 @pytest.mark.parametrize("name", [name for name in SHIPPED_HERE if "target-only" not in name])
@@ -211,19 +207,17 @@ def test_what_is_compared_learns_for_as_many_steps(task, word):
     assert len(set(steps.values())) == 1
 
 
-@pytest.mark.parametrize("overlay", ["plca-ass.yaml", "idda-plca-ass.yaml"])
-def test_the_overlays_name_experiments_that_are_there(overlay):
-    config = load_config([SHIPPED / overlay], root=SHIPPED)
-    for name, experiment in config.experiments.items():
-        assert parameters_of(name)
-        if experiment.labelled is not None and experiment.labelled.names is not None:
-            names = (SHIPPED / experiment.labelled.names).read_text().split()
-            assert len(names) == len(set(names)) == int(name.rsplit("-", 1)[1])
+@pytest.mark.parametrize("name", [name for name in SHIPPED_HERE if "suggested" in name])
+def test_a_shipped_list_holds_as_many_images_as_its_experiment_says(name):
+    names = (SHIPPED / EXPERIMENTS[name].labelled.names).read_text().split()
+    assert len(names) == len(set(names)) == int(name.rsplit("-", 1)[1])
 
 
 def test_the_shipped_list_is_of_images_of_the_target():
-    config = load_config(root=SHIPPED, overrides={"experiments": "streets-ass-suggested-20"})
-    run = Planner(config).plan()[0]
+    config = load_config(
+        [SHIPPED / "streets.yaml"], {"only": "streets-ass-suggested-20", "seeds": 0}, SHIPPED
+    )
+    (run,) = Planner(config).plan()
     names = run.stages["inter"].parents["labelled"].parameters["names"]
     assert len(names) == 20 and set(names) <= set(
         nested_choice([f"train_{n:05d}" for n in range(400)], 400, 0)
@@ -231,10 +225,7 @@ def test_the_shipped_list_is_of_images_of_the_target():
 
 
 def test_published_settings_of_plca():
-    library = load_config(root=SHIPPED).library
-    recipe = library.recipe("plca-paper", "test")
-    body = library.experiment("streets-plca", "test").model_copy(update={"set": {}})
-    (entry,) = expand_recipe(recipe, body, {}, "recipe", "test")
+    (entry,) = entries_of("paper-plca-gta5")
     found: Any = entry.parameters
     assert (found.steps, found.horizon, found.batch, found.accumulation) == (10416, 11160, 8, 2)
     assert (found.objective.lovasz_weight, found.objective.aggregation_share) == (3.0, 0.5)

@@ -100,7 +100,7 @@ def test_done_wins_over_what_earlier_attempts_left(shop):
 
 def test_a_shared_stage_is_one_row_and_says_how_many_use_it(shop):
     shop.experiment("plain", "advent")
-    runs = shop.publish(experiments="main,plain")
+    runs = shop.publish(only="main,plain")
     used = {key: by for _, by, key, _ in plan_rows(runs, shop.results)}
     assert used[runs[0].stages["inter"].key] == "main/seed0:inter +1"
     assert used[runs[0].evaluates["intra"].key] == "main/seed0:evaluate intra"
@@ -128,7 +128,7 @@ def test_the_verb_prints_the_table(shop, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--config", "experiments=mian"], "did you mean `main`?"),
+        (["--only", "mian"], "did you mean `main`?"),
         (["--config", "run.thread=3"], "did you mean `threads`?"),
         (["--configfile", "none.yaml"], "none.yaml: no such file"),
     ],

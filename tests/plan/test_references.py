@@ -30,7 +30,6 @@ def test_source_only_has_no_target_among_its_ancestors(shop):
 @pytest.mark.parametrize("name", ["minent", "advent", "adaptseg", "intrada", "cbst"])
 def test_the_target_of_unsupervised_recipes_is_prepared_without_labels(shop, name):
     shop.experiment("main", name)
-    shop.settings(experiments=["main"])
     target = [
         stage for stage in by_key(shop.runs()).values() if stage.label == "prepare-streets-camera-train"
     ]
@@ -206,7 +205,7 @@ REFUSED = {
 def test_refused(shop, what):
     stages, message = REFUSED[what]
     recipe(shop, stages)
-    shop.write("experiments", "main", {"task": "tiny", "recipe": "toy", "network": "small"})
+    shop.suite({"main": {"task": "tiny", "recipe": "toy", "network": "small"}})
     shop.edit(
         "recipes", "toy", stages={name: {"steps": 10} for name, stage in stages.items() if "method" in stage}
     )
@@ -240,7 +239,7 @@ def test_a_setting_that_is_laid_over_nothing_is_refused(shop, values, message):
 
 def test_a_setting_for_all_may_meet_only_some_experiments(shop):
     shop.experiment("plain", "advent")
-    main, plain = shop.runs(experiments="main,plain", set={"split": {"lambda": 0.5}, "intra": {"steps": 20}})
+    main, plain = shop.runs(only="main,plain", set={"split": {"lambda": 0.5}, "intra": {"steps": 20}})
     assert main.stages["split"].parameters["lambda"] == 0.5
     assert plain.stages["inter"].parameters["steps"] == 10
 
@@ -251,8 +250,7 @@ def test_settings_go_from_the_general_to_the_special(shop):
         "recipes", "intrada", defaults={"train": {"steps": 1, "batch": 1, "power": 0.1, "snapshots": 1}}
     )
     shop.edit("recipes", "intrada", stages={"inter": {"steps": 2, "batch": 2, "power": 0.2, "snapshots": 2}})
-    shop.edit(
-        "experiments",
+    shop.experiment(
         "main",
         set={"train": {"steps": 3, "batch": 3, "power": 0.3}, "inter": {"steps": 4, "batch": 4}},
     )

@@ -95,7 +95,7 @@ def test_evaluate_may_name_a_block(rounds):
 
 def test_rounds_of_a_recipe_without_rounds_are_refused(rounds):
     rounds.experiment("main", "advent", rounds=2)
-    assert "main.yaml: rounds: recipe advent has no rounds" in rounds.fails()
+    assert "shop.yaml: experiments.main.rounds: recipe advent has no rounds" in rounds.fails()
 
 
 def test_an_unknown_start_names_the_nearest(rounds):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ from shop import by_key
 
 from pipeline.config.load import load_config
 from pipeline.plan import workflow
-from pipeline.plan.files import stage_record
+from pipeline.plan.files import run_folder, stage_folder, stage_record
 
 
 @pytest.fixture
@@ -39,7 +40,11 @@ def rewritten(shop):
 
 def test_a_file_for_every_stage_experiment_and_the_report(shop):
     runs = shop.publish()
-    names = {f"{key}.json" for key in by_key(runs)} | {"experiment-main-seed0.json", "report.json"}
+    names = {f"{key}.json" for key in by_key(runs)} | {
+        "experiment-main-seed0.json",
+        "report-shop.json",
+        "reports.json",
+    }
     assert set(stamps(shop)) == names
 
 
@@ -159,17 +164,60 @@ def test_snakemake_is_told_parents_and_figures_by_key(here):
     assert len(figures) == len(set(figures))
 
 
+def metrics(shop):
+    """What the rule `report` asks for, and what its page will show, as words of experiment and seed."""
+    asked = workflow.metrics_of(SimpleNamespace(suite="shop"))
+    shown = [f"{run['experiment']}/seed{run['seed']}" for run in record(shop, "report-shop")["runs"]]
+    return [path.removeprefix("results/experiments/").removesuffix("/metrics.json") for path in asked], shown
+
+
 def test_the_report_covers_the_selected_experiments_and_seeds(here):
     here.experiment("main", seeds=[0, 2])
     here.experiment("other", "advent")
-    workflow.write_plan([], {"experiments": "other,main"})
-    assert workflow.selected_metrics(None) == [
-        "results/experiments/other/seed0/metrics.json",
-        "results/experiments/main/seed0/metrics.json",
-        "results/experiments/main/seed2/metrics.json",
-    ]
-    workflow.write_plan([], {"experiments": "[main]"})
-    assert [run["experiment"] for run in record(here, "report")["runs"]] == ["main", "main"]
+    workflow.write_plan([], {})
+    everything = ["main/seed0", "main/seed2", "other/seed0"]
+    assert metrics(here) == (everything, everything)
+    workflow.write_plan([], {"only": "[main]", "seeds": "2"})
+    assert metrics(here) == (["main/seed2"], ["main/seed2"])
+    assert workflow.selected_pages(None) == ["results/report/shop/index.html"]
+
+
+def finish(run, results):
+    """Leave what a finished run leaves, as far as the plan looks at it."""
+    stages = [stage_folder(results, stage) / "artifact.json" for stage in by_key([run]).values()]
+    for path in (*stages, run_folder(results, run.experiment, run.seed) / "metrics.json"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_the_page_shows_what_is_finished_besides_what_is_selected(here):
+    here.experiment("main", seeds=[0, 2])
+    here.experiment("other", "advent")
+    workflow.write_plan([], {})
+    for run in here.runs(only="main,other"):
+        if run.seed == 0:
+            finish(run, Path("results"))
+    workflow.write_plan([], {"only": "main", "seeds": 2})
+    assert metrics(here) == (["main/seed2"], ["main/seed0", "main/seed2", "other/seed0"])
+
+
+def test_results_of_another_configuration_are_not_on_the_page(here):
+    here.experiment("other", "advent")
+    finish(here.run(only="other"), Path("results"))
+    here.experiment("other", "advent", set={"inter": {"steps": 11}})
+    workflow.write_plan([], {"only": "main"})
+    assert metrics(here) == (["main/seed0"], ["main/seed0"])
+
+
+def test_what_is_not_selected_may_lack_its_data(here):
+    here.experiment("other", "advent")
+    finish(here.run(only="other"), Path("results"))
+    here.write(
+        "tasks", "gone", {"taxonomy": "camvid11", "source": {"dataset": "x"}, "target": {"dataset": "x"}}
+    )
+    here.experiment("other", "advent", task="gone")
+    workflow.write_plan([], {"only": "main"})
+    assert metrics(here) == (["main/seed0"], ["main/seed0"])
 
 
 def test_every_key_matches_the_snakefiles_constraint(shop):

@@ -1,35 +1,20 @@
-"""Every file in config/ loads, every recipe expands, and every experiment on built-in data plans."""
-
-from pathlib import Path
+"""Every file in config/ loads, every recipe and experiment expands, and those on built-in data plan."""
 
 import pytest
 import yaml
+from shipped import CONFIG, EXPERIMENTS, LIBRARY, NOTHING, SUITES, entries_of, is_built_in
 
-from pipeline.config.load import Library, load_config
-from pipeline.config.models import Experiment
+from pipeline.config.load import load_config
+from pipeline.config.suites import read_suite
 from pipeline.config.yaml_files import merge, read_yaml
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.plan.planner import Planner
 from pipeline.plan.recipes import expand_recipe
 from pipeline.plan.stage import in_order
 
-ROOT = Path(__file__).resolve().parents[2]
-CONFIG = ROOT / "config"
-LIBRARY = Library(CONFIG)
-
 
 def names(folder: str) -> list[str]:
     return sorted(path.stem for path in (CONFIG / folder).glob("*.yaml"))
-
-
-def overlays() -> list[Path]:
-    return sorted(path for path in CONFIG.glob("*.yaml") if path.name != "config.yaml")
-
-
-def is_built_in(task: str) -> bool:
-    parts = LIBRARY.task(task, "test")
-    datasets = [*parts.source, parts.target, *([parts.evaluate] if parts.evaluate else [])]
-    return all(LIBRARY.dataset(part.dataset, "test").format == "streets" for part in datasets)
 
 
 @pytest.mark.parametrize("name", names("datasets"))
@@ -66,8 +51,9 @@ def test_task_names_datasets_splits_and_classes_that_exist(name):
 def test_recipe_expands(name):
     recipe = LIBRARY.recipe(name, "test")
     enough = merge({"train": {"steps": 1000}}, recipe.defaults)
-    experiment = Experiment(task="streets", recipe=name, network="small")
-    entries = expand_recipe(recipe.model_copy(update={"defaults": enough}), experiment, {}, name, "test")
+    content = {"task": "streets", "recipe": name, "network": "small", "experiments": {"one": {}}}
+    experiment = read_suite(CONFIG / "one.yaml", content).experiments["one"]
+    entries = expand_recipe(recipe.model_copy(update={"defaults": enough}), experiment, NOTHING, name)
     assert entries[0].kind == "train"
     assert recipe.title and len({entry.name for entry in entries}) == len(entries)
 
@@ -77,39 +63,38 @@ def test_recipes_have_different_titles():
     assert len(set(titles)) == len(titles)
 
 
-@pytest.mark.parametrize("name", names("experiments"))
-def test_experiment_names_files_that_exist(name):
-    config = load_config(root=CONFIG, overrides={"experiments": [name]})
-    assert list(config.experiments) == [name]
+def test_experiments_have_one_name_over_all_suites():
+    # Given together, suites refuse equal names and read all that their experiments name.
+    config = load_config([CONFIG / f"{suite}.yaml" for suite in SUITES], root=CONFIG)
+    assert len(config.experiments) == sum(len(suite.experiments) for suite in SUITES.values())
 
 
-BUILT_IN = [name for name in names("experiments") if is_built_in(LIBRARY.experiment(name, "test").task)]
+def test_every_experiment_expands():
+    for name in EXPERIMENTS:
+        assert any(entry.kind == "train" for entry in entries_of(name)), name
 
 
-def test_some_experiments_need_no_download():
-    assert {"demo", "streets-intrada"} <= set(BUILT_IN)
-
-
-@pytest.mark.parametrize("name", BUILT_IN)
-def test_experiment_on_built_in_data_plans(name):
-    runs = Planner(load_config(root=CONFIG, overrides={"experiments": [name]})).plan()
-    assert len(runs) == len(LIBRARY.experiment(name, "test").seeds)
+def test_every_experiment_on_built_in_data_plans():
+    names = [name for name, experiment in EXPERIMENTS.items() if is_built_in(experiment)]
+    assert {"demo", "streets-intrada"} <= set(names)
+    files = [CONFIG / f"{suite}.yaml" for suite in SUITES]
+    runs = Planner(load_config(files, {"only": names}, CONFIG)).plan()
+    assert len(runs) == sum(len(EXPERIMENTS[name].seeds) for name in names)
     assert all(run.evaluates and run.final for run in runs)
-    assert len(list(in_order(stage for run in runs for stage in run.all_stages()))) > 4
-
-
-@pytest.mark.parametrize("path", overlays(), ids=lambda path: path.stem)
-def test_overlay_loads(path):
-    assert load_config([path], root=CONFIG).experiments
+    assert len(list(in_order(stage for run in runs for stage in run.all_stages()))) > 400
 
 
 def test_the_default_selection_needs_no_download():
     config = load_config(root=CONFIG)
-    assert all(is_built_in(experiment.task) for experiment in config.experiments.values())
+    assert all(is_built_in(experiment) for experiment in config.experiments.values())
 
 
-@pytest.mark.parametrize(
-    "path", sorted(CONFIG.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIG))
-)
-def test_yaml_is_plain_and_says_what_it_is_for(path):
-    assert read_yaml(path) == yaml.safe_load(path.read_text("utf-8"))
+def test_the_configuration_stays_small():
+    assert len(SUITES) <= 10
+    assert sum(len((CONFIG / f"{suite}.yaml").read_text("utf-8").splitlines()) for suite in SUITES) < 500
+    assert sum(path.is_file() for path in CONFIG.rglob("*")) <= 90
+
+
+def test_yaml_is_plain():
+    for path in sorted(CONFIG.rglob("*.yaml")):
+        assert read_yaml(path) == yaml.safe_load(path.read_text("utf-8")), path

@@ -34,7 +34,7 @@ CALIBRATION = {"source": 60}
 
 def calibrated_steps(local: Work, checks: Checks) -> dict[str, int]:
     """Steps by stage name with which `source` takes `SLOW` seconds on this machine."""
-    local.write_overlay(CALIBRATION)
+    local.write_settings(CALIBRATION)
     code = local.snakemake("calibration.log", "--cores", "2", "--until", "pretrain").wait(PATIENCE)
     if code:
         raise RuntimeError(f"the calibration ended with {code}: {local.folder / 'calibration.log'}")
@@ -49,10 +49,10 @@ def run(cluster: Cluster, folder: Path, checks: Checks) -> None:
     """The local run, the disturbed run, and the comparison."""
     local = Work(folder / "local", os.environ)
     steps = calibrated_steps(local, checks)
-    local.write_overlay(steps)
+    local.write_settings(steps)
     undisturbed = local.snakemake("snakemake.log", "--cores", "1")
     work = Work(folder / "cluster", cluster.environment)
-    work.write_overlay(steps)
+    work.write_settings(steps)
     work.write_profile(PARTITION, limited="pretrain", warning=WARNING)
     scenario = Scenario(cluster, work, checks)
     try:

@@ -127,8 +127,8 @@ class Chain:
         root = self.folder / "config"
         values = merge({"train": TRAIN}, dict(set_ or {}))
         body = {"task": "files", "recipe": recipe, "network": "small", "set": values, **more}
-        write(root / "experiments" / f"{name}.yaml", body)
-        write(root / "config.yaml", {"experiments": [name], "run": RUN})
+        write(root / "chain.yaml", {"experiments": {name: body}})
+        write(root / "config.yaml", {"suite": "chain", "run": RUN})
         config = load_config(root=root)
         (run,) = runs = Planner(config).plan()
         write_stage_files(config, runs, self.results)
@@ -167,7 +167,7 @@ class Chain:
 
     def report(self) -> int:
         """Make the page over the experiment planned last; returns the exit code."""
-        return run_file(self.results / "stages" / "report.json", None)
+        return run_file(self.results / "stages" / "report-chain.json", None)
 
     def outcomes(self, stage: Stage) -> list[str]:
         """How each attempt of a stage ended."""

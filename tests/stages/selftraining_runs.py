@@ -68,9 +68,9 @@ def plan(
     for name, entry in (set_ or {}).items():
         values[name] = values.get(name, {}) | entry
     body = {"task": "tiny", "recipe": recipe, "network": "small", "seeds": [0], "set": values, **experiment}
-    _write(root / "experiments" / "tiny.yaml", body)
+    _write(root / "tiny.yaml", {"experiments": {"tiny": body}})
     run_settings = {"device": "cpu", "threads": 1, "workers": 0}
-    _write(root / "config.yaml", {"experiments": ["tiny"], "run": run_settings})
+    _write(root / "config.yaml", {"suite": "tiny", "run": run_settings})
     config = load_config(root=root)
     runs = Planner(config).plan()
     if results is not None:

@@ -35,9 +35,8 @@ def planned(
 ) -> tuple[PlannedRun, Stage]:
     """Plan a recipe and a suggestion after it on the tiny task; the stage files are written."""
     body = {"task": "tiny", "recipe": recipe, "network": "small", "set": {"train": TRAIN}, **experiment}
-    (root / "experiments").mkdir(exist_ok=True)
-    (root / "experiments" / "tiny.yaml").write_text(json.dumps(body))
-    settings = {"experiments": ["tiny"], "run": {"device": "cpu", "threads": 1, "workers": 0}}
+    (root / "tiny.yaml").write_text(json.dumps({"experiments": {"tiny": body}}))
+    settings = {"suite": "tiny", "run": {"device": "cpu", "threads": 1, "workers": 0}}
     (root / "config.yaml").write_text(json.dumps(settings))
     config = load_config(root=root)
     run, stage = Planner(config).suggestion("tiny", SuggestParameters(count=count, candidates=0.6))

@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from tiny import EXPERIMENT, RUN, digests, snakemake, starts, write, write_config
+from tiny import EXPERIMENT, RUN, digests, snakemake, starts, write_config, write_suite
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +41,10 @@ def test_the_view_for_people_links_the_stages_in_order(finished):
 
 
 def test_the_report_is_one_page_that_needs_nothing_else(finished):
-    page = (finished / "results/report/index.html").read_text(encoding="utf-8")
+    page = (finished / "results/report/tiny/index.html").read_text(encoding="utf-8")
     assert "tiny" in page and "http://" not in page and "https://" not in page
-    assert "intra (advent)" in (finished / "results/report/summary.txt").read_text()
+    assert "intra (advent)" in (finished / "results/report/tiny/summary.txt").read_text()
+    assert '<a href="tiny/index.html">tiny</a>' in (finished / "results/report/index.html").read_text()
 
 
 def test_no_training_state_is_left(finished):
@@ -76,11 +77,11 @@ def test_a_stage_asks_for_as_many_cores_as_it_has_threads(tmp_path, threads):
 def test_a_mistake_stops_before_any_job(finished):
     wrong = copy.deepcopy(EXPERIMENT)
     wrong["set"]["split"] = {"lambda": 2}
-    write(finished / "config/experiments/tiny.yaml", wrong)
+    write_suite(finished / "config", wrong)
     try:
         result = snakemake(finished)
     finally:
-        write(finished / "config/experiments/tiny.yaml", EXPERIMENT)
+        write_suite(finished / "config", EXPERIMENT)
     assert result.returncode != 0
     assert "lambda" in result.stderr + result.stdout
     assert "Execute" not in result.stderr + result.stdout
@@ -90,10 +91,17 @@ def test_another_lambda_runs_split_and_what_follows_and_keeps_the_old(finished):
     before = digests(finished)
     changed = copy.deepcopy(EXPERIMENT)
     changed["set"]["split"] = {"lambda": 0.7}
-    write(finished / "config/experiments/tiny.yaml", changed)
+    write_suite(finished / "config", changed)
     result = snakemake(finished)
     assert result.returncode == 0, result.stderr
     after = digests(finished)
     new = sorted(key.split("-")[0] for key in after.keys() - before.keys())
     assert new == ["advent", "evaluate", "pseudolabel", "select", "split"]
     assert {key: after[key] for key in before} == before
+
+
+def test_snakemake_itself_takes_patterns_and_seeds(finished):
+    words = ["only=ti*", "seeds=[0]"]
+    assert snakemake(finished, "--dry-run", "--config", *words).returncode == 0
+    result = snakemake(finished, "--dry-run", "--config", "only=to*")
+    assert result.returncode != 0 and "only: 'to*' selects no experiment" in result.stdout + result.stderr

@@ -55,9 +55,14 @@ def write_config(
         "evaluate": {"dataset": "streets-camera", "split": "val"},
     }
     write(root / "tasks/tiny.yaml", task)
-    write(root / "experiments/tiny.yaml", experiment or EXPERIMENT)
-    write(root / "config.yaml", {"experiments": ["tiny"], "run": run or RUN})
+    write_suite(root, experiment or EXPERIMENT)
+    write(root / "config.yaml", {"suite": "tiny", "run": run or RUN})
     return root
+
+
+def write_suite(root: Path, experiment: dict[str, Any]) -> None:
+    """Write the suite `tiny` with one experiment of that name."""
+    write(root / "tiny.yaml", {"experiments": {"tiny": experiment}})
 
 
 def write(path: Path, value: Any) -> None:

@@ -10,8 +10,9 @@ sys.path.insert(0, str(ROOT))
 from pipeline.artifacts.errors import SegadaptError
 from pipeline.plan.workflow import (
     figures_of,
+    metrics_of,
     parents_of,
-    selected_metrics,
+    selected_pages,
     set_environment,
     threads_of,
     write_plan,

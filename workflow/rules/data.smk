@@ -1,4 +1,4 @@
-"""Reading datasets: decode, check, resize once."""
+"""Reading datasets: decode, check, resize once. The other stages are this rule with paths and resources of their own."""
 
 
 rule prepare:
@@ -18,18 +18,11 @@ rule prepare:
         "exec python -m pipeline run results/stages/{wildcards.key}.json --log {log} --runtime {resources.runtime}"
 
 
-rule prior:
-    input:
-        parents_of,
+use rule prepare as prior with:
     output:
         "results/prior/{key}/artifact.json",
     log:
         "logs/prior/{key}.log",
-    conda:
-        "../../environment.yml"
-    threads: threads_of
     resources:
         mem_mb=4000,
         runtime="1h",
-    shell:
-        "exec python -m pipeline run results/stages/{wildcards.key}.json --log {log} --runtime {resources.runtime}"

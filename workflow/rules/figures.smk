@@ -1,40 +1,18 @@
-"""From artifacts to figures: selection without labels, evaluation with labels, experiment folders, the report."""
+"""From artifacts to figures: selection without labels, evaluation with labels, experiment folders, reports."""
 
 
-rule select:
-    input:
-        parents_of,
+use rule rank as select with:
     output:
         "results/select/{key}/artifact.json",
     log:
         "logs/select/{key}.log",
-    conda:
-        "../../environment.yml"
-    threads: threads_of
-    resources:
-        gpu=1,
-        mem_mb=12000,
-        runtime="4h",
-    shell:
-        "exec python -m pipeline run results/stages/{wildcards.key}.json --log {log} --runtime {resources.runtime}"
 
 
-rule evaluate:
-    input:
-        parents_of,
+use rule rank as evaluate with:
     output:
         "results/evaluate/{key}/artifact.json",
     log:
         "logs/evaluate/{key}.log",
-    conda:
-        "../../environment.yml"
-    threads: threads_of
-    resources:
-        gpu=1,
-        mem_mb=12000,
-        runtime="4h",
-    shell:
-        "exec python -m pipeline run results/stages/{wildcards.key}.json --log {log} --runtime {resources.runtime}"
 
 
 rule experiment:
@@ -53,12 +31,25 @@ rule experiment:
 
 rule report:
     input:
-        selected_metrics,
+        metrics_of,
     output:
-        "results/report/index.html",
+        "results/report/{suite}/index.html",
     log:
-        "logs/report.log",
+        "logs/report/{suite}.log",
     conda:
         "../../environment.yml"
     shell:
-        "exec python -m pipeline run results/stages/report.json --log {log}"
+        "exec python -m pipeline run results/stages/report-{wildcards.suite}.json --log {log}"
+
+
+rule reports:
+    input:
+        selected_pages,
+    output:
+        "results/report/index.html",
+    log:
+        "logs/reports.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "exec python -m pipeline run results/stages/reports.json --log {log}"

@@ -1,0 +1,24 @@
+"""`reports`: one page that links to the report of every suite."""
+
+import logging
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.artifacts.files import write_text
+from pipeline.report.page import environment, stylesheet
+from pipeline.stages.base import StageFile
+
+
+def publish(file: StageFile, log: logging.Logger) -> None:
+    """Write `report/index.html`: the suites that have a page, with their experiments."""
+    folder = file.results / "report"
+    suites = {page.parent.name: _experiments(page.parent) for page in sorted(folder.glob("*/index.html"))}
+    page = environment().get_template("reports.html").render(suites=suites, css=stylesheet())
+    write_text(folder / "index.html", page)
+    log.info("finished: %s", folder / "index.html")
+
+
+def _experiments(folder: Path) -> list[str]:
+    """Names of the experiments on a suite's page."""
+    return list(pd.read_csv(folder / "results.csv", usecols=["experiment"])["experiment"].unique())
