@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,23 @@ def write_plan(configfiles: Sequence[str], overrides: Mapping[str, Any]) -> None
     planner = Planner(config)
     runs = planner.plan()
     write_stage_files(config, runs, finished=finished_runs(planner))
+
+
+def publish_pages() -> list[str]:
+    """Make the pages of the selected suites from the runs that have finished, where others keep the rules from it.
+
+    Returns the suites whose page could be made; the others' mistakes are in their logs and on the terminal.
+    """
+    suites = list(_record("reports")["suites"])
+    made = [suite for suite in suites if _publish(f"report-{suite}", f"report/{suite}")]
+    _publish("reports", "reports")
+    return made
+
+
+def _publish(name: str, log: str) -> bool:
+    """Run a file of `results/stages/` as a rule would."""
+    words = ["run", str(RESULTS / "stages" / f"{name}.json"), "--log", f"logs/{log}.log"]
+    return subprocess.run([sys.executable, "-m", "pipeline", *words]).returncode == 0
 
 
 def _record(name: str) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """`report`: the page of a suite, over all its experiments with results; reads what their folders link to."""
 
+import itertools
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,12 @@ from pipeline.report.model import (
     Score,
     StageName,
     TaskKind,
+    Unfinished,
 )
 from pipeline.report.model import StageRun as RunRecord
 from pipeline.report.page import build_report
 from pipeline.report.tables import text_table, write_tables
+from pipeline.report.unfinished import unfinished_stages
 from pipeline.stages.base import StageFile
 from pipeline.stages.inputs import taxonomy_of
 from pipeline.stages.prior import stored_prior
@@ -35,14 +39,26 @@ Record = Mapping[str, Any]
 
 
 def publish(file: StageFile, log: logging.Logger) -> None:
-    """Write `report/<suite>/index.html` and the tables as CSV and JSON beside it."""
+    """Write `report/<suite>/index.html` and the tables as CSV and JSON beside it.
+
+    A run that has not finished gives no figures; the page says where it stopped, and why.
+    """
     by_experiment: dict[str, list[Record]] = {}
     for run in file.record["runs"]:
         name = f"experiment-{run['experiment']}-seed{run['seed']}"
         by_experiment.setdefault(run["experiment"], []).append(read_json(file.path.parent / f"{name}.json"))
-    experiments = tuple(experiment_record(file.results, records) for records in by_experiment.values())
+    experiments: list[ExperimentRecord] = []
+    unfinished: list[Unfinished] = []
+    for planned in by_experiment.values():
+        stages = [unfinished_stages(file.results, record) for record in planned]
+        finished = [record for record, missing in zip(planned, stages, strict=True) if not missing]
+        unfinished += itertools.chain(*stages)
+        if finished:
+            seeds = tuple(record["seed"] for record in planned)
+            experiments.append(replace(experiment_record(file.results, finished), seeds=seeds))
     out = file.results / "report" / file.record["suite"] / "index.html"
-    data = ReportData(experiments, f"Adaptation results: {file.record['suite']}")
+    title = f"Adaptation results: {file.record['suite']}"
+    data = ReportData(tuple(experiments), title, unfinished=tuple(unfinished))
     write_tables(data, out.parent)
     write_text(out.parent / "summary.txt", text_table(data))
     build_report(data, out)

@@ -21,4 +21,4 @@ def publish(file: StageFile, log: logging.Logger) -> None:
 
 def _experiments(folder: Path) -> list[str]:
     """Names of the experiments on a suite's page."""
-    return list(pd.read_csv(folder / "results.csv", usecols=["experiment"])["experiment"].unique())
+    return list(pd.read_csv(folder / "runs.csv", usecols=["experiment"])["experiment"].unique())

@@ -229,6 +229,11 @@ def text_table(data: ReportData) -> str:
         if not rows["seeds"].any() and rows["trained"].any():
             header, body = _without_labels(rows)
         blocks.append(f"{task}\n{_aligned([header, *body])}")
+    if data.unfinished:
+        stopped = [f"{one.experiment}/seed{one.seed}: {one.stage}: {one.reason}" for one in data.unfinished]
+        blocks.append(
+            "\n".join(["not finished (what failed is tried again once its cause is gone)", *stopped])
+        )
     return "\n\n".join(blocks) + "\n"
 
 
