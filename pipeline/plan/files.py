@@ -1,7 +1,7 @@
 """Stage files: what the main process writes and every job reads."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,14 @@ def write_stages(config: Config, stages: Iterable[Stage], results: Path = RESULT
         _write_if_changed(folder / f"{stage.key}.json", stage_record(stage, settings))
 
 
+def write_runs(config: Config, runs: Collection[PlannedRun], results: Path = RESULTS) -> None:
+    """Write a file for each run and each of its stages; existing equal files stay untouched."""
+    write_stages(config, (stage for run in runs for stage in run.all_stages()), results)
+    for run in runs:
+        path = results / "stages" / f"experiment-{run.experiment}-seed{run.seed}.json"
+        _write_if_changed(path, run_record(run))
+
+
 def finished_runs(planner: Planner, results: Path = RESULTS) -> list[PlannedRun]:
     """Runs that are not selected, of suites that are, whose every stage is finished as the configuration has it now.
 
@@ -128,9 +136,7 @@ def write_stage_files(
     folder = results / "stages"
     folder.mkdir(parents=True, exist_ok=True)
     shown = [*runs, *finished]
-    write_stages(config, (stage for run in shown for stage in run.all_stages()), results)
-    for run in shown:
-        _write_if_changed(folder / f"experiment-{run.experiment}-seed{run.seed}.json", run_record(run))
+    write_runs(config, shown, results)
     suites = {}
     for suite in config.selected_suites():
         key = f"report-{suite.name}"
