@@ -52,6 +52,11 @@ def _artifact(parent: Mapping[str, str]) -> str:
     return str(RESULTS / parent["rule"] / parent["key"] / "artifact.json")
 
 
+def _report(suite: str) -> Path:
+    """What the rule `report` makes, beside the page: a page without it shows what there is after a failure."""
+    return RESULTS / "report" / suite / "report.json"
+
+
 def _artifacts(stages: Iterable[Stage]) -> list[str]:
     return list(dict.fromkeys(str(stage_folder(RESULTS, stage) / "artifact.json") for stage in stages))
 
@@ -134,7 +139,7 @@ class Plan:
         suites = self._main().config.suites
         suite = next((suite for suite in suites if suite.name == wildcards.suite), None)
         if suite is None:
-            target, files = RESULTS / "report" / wildcards.suite / "index.html", self._suite_files()
+            target, files = _report(wildcards.suite), self._suite_files()
             if wildcards.suite not in files:
                 raise ConfigError(f"{target}: no suite {wildcards.suite}; {nearest(wildcards.suite, files)}")
             raise ConfigError(f"{target}: type {_asking(files[wildcards.suite], target)}")
@@ -146,10 +151,9 @@ class Plan:
         return [str(run_folder(RESULTS, run.experiment, run.seed) / "metrics.json") for run in own]
 
     @told
-    def selected_pages(self, _: Any) -> list[str]:
-        """The page of every suite with a selected experiment."""
-        suites = self._main().config.selected_suites()
-        return [str(RESULTS / "report" / suite.name / "index.html") for suite in suites]
+    def selected_reports(self, _: Any) -> list[str]:
+        """The report of every suite with a selected experiment."""
+        return [str(_report(suite.name)) for suite in self._main().config.selected_suites()]
 
     def _main(self) -> Planner:
         assert self._planner is not None, "only the main process plans"

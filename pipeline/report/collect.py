@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts.files import read_json, write_text
+from pipeline.artifacts.files import read_json, write_json, write_text
 from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.inference.overlays import as_bytes
@@ -39,9 +39,10 @@ Record = Mapping[str, Any]
 
 
 def publish(file: StageFile, log: logging.Logger) -> None:
-    """Write `report/<suite>/index.html` and the tables as CSV and JSON beside it.
+    """Write `report/<suite>/index.html` and the tables as CSV and JSON beside it; at last `report.json`.
 
-    A run that has not finished gives no figures; the page says where it stopped, and why.
+    A run that has not finished gives no figures; the page says where it stopped, and why. Such a page is not the
+    rule's, which would count as made: then there is no `report.json`.
     """
     by_experiment: dict[str, list[Record]] = {}
     for run in file.record["runs"]:
@@ -62,6 +63,10 @@ def publish(file: StageFile, log: logging.Logger) -> None:
     write_tables(data, out.parent)
     write_text(out.parent / "summary.txt", text_table(data))
     build_report(data, out)
+    if unfinished:
+        (out.parent / "report.json").unlink(missing_ok=True)
+    else:
+        write_json(out.parent / "report.json", {"runs": file.record["runs"]})
     log.info("finished: %s", out)
 
 
