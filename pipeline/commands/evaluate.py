@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline.artifacts.errors import ConfigError, SegadaptError
-from pipeline.artifacts.files import write_json
+from pipeline.artifacts.files import check_writable, write_json
 from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
 from pipeline.config.load import Config
@@ -29,6 +29,7 @@ from pipeline.datasets.spec import DatasetSpec
 from pipeline.datasets.taxonomy import IGNORE_NAME, Taxonomy
 from pipeline.plan.datasets import DataPlanner
 from pipeline.plan.files import RESULTS, stage_folder, stage_record
+from pipeline.plan.places import check_places
 from pipeline.stages.parameters import TestMode
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ def prepared(config: Config, part: DomainSplit, taxonomy: Taxonomy) -> ArtifactF
     from pipeline.stages.runner import run_stage
 
     stage = DataPlanner(config).prepare(part, taxonomy, "native", "--dataset")
+    check_places([], [stage])
     path = RESULTS / "stages" / f"{stage.key}.json"
     write_json(path, stage_record(stage, config.settings.run.model_dump(mode="json")))
     code = run_stage(path, None)
@@ -186,6 +188,10 @@ def execute(arguments: argparse.Namespace) -> int:
     """Prepare, score, print, write; exit code 0."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     config = chosen_configuration(arguments)
+    if arguments.out is not None:
+        if arguments.out.is_dir():
+            raise ConfigError(f"--out {arguments.out}: is a folder; name the file to write the figures to")
+        check_writable([arguments.out.parent])
     spec = config.library.dataset(arguments.dataset, "--dataset")
     from pipeline.inference.prediction import load_model
     from pipeline.training.devices import choose_device, configure_determinism

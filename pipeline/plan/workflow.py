@@ -22,6 +22,7 @@ from pipeline.plan.files import (
     write_runs,
     write_stage_files,
 )
+from pipeline.plan.places import check_places
 from pipeline.plan.planner import PlannedRun, Planner
 from pipeline.plan.stage import Stage, in_order
 
@@ -68,7 +69,7 @@ def told(function: Callable[Given, Result]) -> Callable[Given, Result]:
     def ending(*args: Given.args, **kwargs: Given.kwargs) -> Result:
         try:
             return function(*args, **kwargs)
-        except SegadaptError as error:
+        except (SegadaptError, OSError) as error:
             sys.exit(f"error: {error}")
 
     return ending
@@ -97,8 +98,9 @@ class Plan:
 
     @told
     def write(self) -> None:
-        """Write the files of all planned runs, and of the selected suites' pages."""
+        """Write the files of all planned runs, and of the selected suites' pages; StorageError before any job."""
         planner = self._main()
+        check_places(self._runs.values())
         others = [run for run in finished_runs(planner) if (run.experiment, run.seed) not in self._runs]
         write_runs(planner.config, self._runs.values())
         write_stage_files(planner.config, self._selected, finished=others)
