@@ -15,7 +15,6 @@ from pipeline.methods.losses import (
     image_size,
     labels_of,
     levels,
-    map_size,
     predict,
     segmentation_term,
     upsampled,
@@ -77,12 +76,10 @@ class Adversarial:
         """Make the supervised term, and the detached maps that the discriminators see."""
         labels = labels_of(batch, "source")
         output = predict(network, batch, "source")
-        logits = upsampled(network, output, map_size(labels))
         with torch.no_grad():
-            same = map_size(labels) == image_size(batch)
-            seen = logits if same else upsampled(network, output, image_size(batch))
+            seen = upsampled(network, output, image_size(batch))
             maps = {level: self.map_of(value) for level, value in seen.items()}
-        return segmentation_term(logits, labels, self.parameters.aux_weight, context), maps
+        return segmentation_term(network, output, labels, self.parameters.aux_weight, context), maps
 
     def _target(self, network: SegmentationNetwork, batch: DeviceBatch) -> tuple[Maps, Tensor]:
         """Make the maps with gradient, and the detached main logits."""

@@ -20,7 +20,6 @@ from pipeline.methods.losses import (
     discriminator_term,
     image_size,
     labels_of,
-    map_size,
     predict,
     segmentation_term,
     upsampled,
@@ -84,13 +83,12 @@ class Ass(Adaptseg):
         """Make AdaptSegNet's source term; leave what the discriminators will see in `seen` and `vectors`."""
         labels = labels_of(batch, "source")
         output = predict(network, batch, "source")
-        logits = upsampled(network, output, map_size(labels))
         with torch.no_grad():
             whole = upsampled(network, output, image_size(batch))
             seen["source"] = {level: softmax_map(value) for level, value in whole.items()}
             if self.parameters.semantic_weight > 0:
                 vectors["source"] = self._vectors(output, labels, context)
-        return segmentation_term(logits, labels, self.parameters.aux_weight, context)
+        return segmentation_term(network, output, labels, self.parameters.aux_weight, context)
 
     def _target_term(
         self,
@@ -115,9 +113,8 @@ class Ass(Adaptseg):
         own, labels = self.parameters, labels_of(batch, "labelled")
         network = cast(SegmentationNetwork, modules["network"])
         output = predict(network, batch, "labelled")
-        logits = upsampled(network, output, map_size(labels))
         term = segmentation_term(
-            logits, labels, own.aux_weight, context, domain="labelled", weight=own.labelled_weight
+            network, output, labels, own.aux_weight, context, domain="labelled", weight=own.labelled_weight
         )
         if own.semantic_weight == 0:
             return term

@@ -9,7 +9,6 @@ from pipeline.methods.base import Context, DeviceBatch, Term
 from pipeline.methods.losses import (
     image_size,
     labels_of,
-    map_size,
     predict,
     segmentation_term,
     upsampled,
@@ -38,8 +37,8 @@ class Minent:
         network = cast(SegmentationNetwork, modules["network"])
         if "source" in batch:
             labels = labels_of(batch["source"], "source")
-            logits = upsampled(network, predict(network, batch["source"], "source"), map_size(labels))
-            yield segmentation_term(logits, labels, self.parameters.aux_weight, context)
+            output = predict(network, batch["source"], "source")
+            yield segmentation_term(network, output, labels, self.parameters.aux_weight, context)
         if "target" in batch:
             yield self._entropy_term(network, batch["target"], context)
 

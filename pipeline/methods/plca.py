@@ -83,13 +83,12 @@ class Plca:
         self, network: SegmentationNetwork, output: Output, batch: DeviceBatch, context: Context
     ) -> dict[str, Tensor]:
         labels = labels_of(batch, "source")
-        logits = upsampled(network, output, map_size(labels))
-        values = {
-            "segmentation": segmentation_term(logits, labels, self.parameters.aux_weight, context).value
-        }
+        term = segmentation_term(network, output, labels, self.parameters.aux_weight, context)
+        values = {"segmentation": term.value}
         if self.parameters.lovasz_weight > 0:
+            logits = upsampled(network, output, map_size(labels))["main"]
             values["lovasz"] = pooled(
-                len(labels), context, lambda group: lovasz_softmax(logits["main"][group], labels[group])
+                len(labels), context, lambda group: lovasz_softmax(logits[group], labels[group])
             )
         return values
 

@@ -13,11 +13,18 @@ from torch import Tensor, nn
 
 from pipeline.artifacts.errors import DataError
 from pipeline.methods.base import Context, DeviceBatch, Term
-from pipeline.methods.losses import Maps, labels_of, map_size, predict, upsampled, weighted
+from pipeline.methods.losses import (
+    Maps,
+    cross_entropy_sums,
+    labels_of,
+    map_size,
+    predict,
+    upsampled,
+    weighted,
+)
 from pipeline.methods.parameters import SelfTrainingParameters
-from pipeline.networks.base import SegmentationNetwork
+from pipeline.networks.base import Output, SegmentationNetwork
 from pipeline.numerics.confidence_regularisers import regulariser_sum, soft_cross_entropy_sum
-from pipeline.numerics.losses import cross_entropy_sum
 
 IGNORE = 255
 SOFT = "soft"
@@ -48,36 +55,38 @@ class SelfTraining:
 
     def _source_term(self, network: SegmentationNetwork, batch: DeviceBatch, context: Context) -> Term:
         labels = labels_of(batch, "source")
-        logits = upsampled(network, predict(network, batch, "source"), map_size(labels))
-        losses = {
-            level: joint_mean(cross_entropy_sum(value, labels)[0], context) for level, value in logits.items()
-        }
+        sums = cross_entropy_sums(network, predict(network, batch, "source"), labels)
+        losses = {level: joint_mean(total, context) for level, total in sums.items()}
         return Term("segmentation", weighted(losses, self._weights()), 1.0)
 
     def _target_term(self, network: SegmentationNetwork, batch: DeviceBatch, context: Context) -> Term:
         labels = labels_of(batch, "target")
-        logits = upsampled(network, predict(network, batch, "target"), map_size(labels))
-        sums = self._target_sums(logits, labels, batch)
+        output = predict(network, batch, "target")
+        sums = self._target_sums(network, output, labels, batch)
         losses = {level: joint_mean(total, context) for level, total in sums.items()}
         value, parts = weighted(losses, self._weights()), {}
         name = self.parameters.regulariser
         if name == "mrkld" or name == "mrent" or name == "mrl2":
-            total, _ = regulariser_sum(name, logits["main"], labels)
+            logits = upsampled(network, output, map_size(labels))["main"]
+            total, _ = regulariser_sum(name, logits, labels)
             penalty = context.pixel_mean(total, "target")
             parts = {"segmentation_target": value.detach(), name: penalty.detach()}
             value = value + self.parameters.regulariser_weight() * penalty
-        return Term("target", value, 1.0, parts=parts, target_logits=logits["main"].detach())
+        return Term("target", value, 1.0, parts=parts, target_logits=output.main.detach())
 
-    def _target_sums(self, logits: Maps, labels: Tensor, batch: DeviceBatch) -> dict[str, Tensor]:
+    def _target_sums(
+        self, network: SegmentationNetwork, output: Output, labels: Tensor, batch: DeviceBatch
+    ) -> Maps:
         """Sum the cross-entropy over the pixels that have a pseudo-label, by level."""
         if self.parameters.regulariser != "lrent":
-            return {level: cross_entropy_sum(value, labels)[0] for level, value in logits.items()}
+            return cross_entropy_sums(network, output, labels)
         if SOFT not in batch.extras:
             raise DataError(
                 f"target: {batch.names[0]} has no soft label; set `soft_alpha` on the pseudolabel stage, as "
                 "`regulariser: lrent` needs it"
             )
         soft, kept = batch.extras[SOFT].float(), labels != IGNORE
+        logits = upsampled(network, output, map_size(labels))
         return {level: soft_cross_entropy_sum(value, soft, kept)[0] for level, value in logits.items()}
 
     def _weights(self) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import cast
 from torch import nn
 
 from pipeline.methods.base import Context, DeviceBatch, Term
-from pipeline.methods.losses import labels_of, map_size, predict, segmentation_term, upsampled
+from pipeline.methods.losses import labels_of, predict, segmentation_term
 from pipeline.methods.parameters import SupervisedParameters
 from pipeline.networks.base import SegmentationNetwork
 
@@ -34,9 +34,9 @@ class Supervised:
         for domain in self.domains:
             if domain in batch:
                 labels = labels_of(batch[domain], domain)
-                logits = upsampled(network, predict(network, batch[domain], domain), map_size(labels))
+                output = predict(network, batch[domain], domain)
                 yield segmentation_term(
-                    logits, labels, self.parameters.aux_weight, context, domain, weights[domain]
+                    network, output, labels, self.parameters.aux_weight, context, domain, weights[domain]
                 )
 
     def after_step(self, modules: Mapping[str, nn.Module], context: Context) -> None:

@@ -5,12 +5,11 @@ from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import NamedTuple, Self
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.networks.batch_norm import active_domain, apply_mode
 from pipeline.networks.parameters import PROFILES, BatchNormMode, InputProfile, NetworkParameters
+from pipeline.numerics.upsampling import upsample
 
 
 class Output(NamedTuple):
@@ -96,6 +95,4 @@ class SegmentationNetwork(nn.Module):
 
     def upsample(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Resize logits (B, K, h, w) to `size` (height, width) bilinearly, in float32, as in training."""
-        if logits.shape[-2:] == torch.Size(size):
-            return logits.float()
-        return F.interpolate(logits.float(), size, mode="bilinear", align_corners=self.align_corners)
+        return upsample(logits.float(), size, self.align_corners)

@@ -14,6 +14,8 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.numerics.upsampling import upsample
+
 Norm = Literal["per_class_mean1", "per_pixel", "none"]
 STORED_STRIDE = 4
 
@@ -82,5 +84,4 @@ def enlarge_prior(stored: Tensor, size: tuple[int, int]) -> Tensor:
 
     Half-pixel centres (align_corners=False), the inverse of averaging blocks.
     """
-    large = functional.interpolate(stored.float()[None], size=size, mode="bilinear", align_corners=False)[0]
-    return large.clamp(min=0.0)
+    return upsample(stored.float()[None], size, align_corners=False)[0].clamp(min=0.0)

@@ -9,7 +9,7 @@ Queries and keys are views of the raw rows, made block by block: see `Cosine` an
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -35,11 +35,17 @@ def exact_products(device: torch.device) -> Iterator[None]:
     try:
         for backend in backends:
             backend.fp32_precision = "ieee"
-        with torch.autocast(device_type=device.type, enabled=False):
+        with _no_autocast(device.type):
             yield
     finally:
         for backend, precision in zip(backends, before, strict=True):
             backend.fp32_precision = precision
+
+
+def _no_autocast(device_type: str) -> AbstractContextManager[object]:
+    if not torch.amp.is_autocast_available(device_type):
+        return nullcontext()
+    return torch.autocast(device_type=device_type, enabled=False)
 
 
 def widen(tensor: Tensor) -> Tensor:

@@ -47,6 +47,12 @@ def test_thresholds_agree_to_the_bit(run):
 
 
 @pytest.mark.slow
+def test_losses_agree(run):
+    errors = run("upsampling", "--size", 60, 40, "--grid", 9, 6, "--rounds", 2)["figures"]["loss_error"]
+    assert max(errors.values()) < 1e-4
+
+
+@pytest.mark.slow
 def test_a_plan_of_five_has_its_stages(run):
     assert run("plan", "--experiments", 5)["stages"] >= 5 * 4
 
