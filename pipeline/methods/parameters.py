@@ -147,9 +147,14 @@ class PlcaParameters(SegmentationParameters):
         float,
         Field(gt=0.0, le=1.0, description="part of the grid's rows and columns, drawn per pair; 1: all"),
     ] = 1.0
-    block_rows: Annotated[
-        int, Field(ge=1, le=65536, description="grid positions per block of the affinity")
-    ] = 512
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_earlier_versions(cls, values: Any) -> Any:
+        """Leave out `block_rows`, a parameter once, where it has the default that never was in a key."""
+        if isinstance(values, dict) and values.get("block_rows") == 512:
+            return {name: value for name, value in values.items() if name != "block_rows"}
+        return values
 
     def domains(self) -> tuple[Domain, ...]:
         """Name the domains: the target only where a term reads it."""
@@ -161,11 +166,7 @@ class PlcaParameters(SegmentationParameters):
         if not self.lsr_weight:
             self._refuse_unused(("lsr_g",), "`lsr_weight: 0`")
         if not (self.feature_association_weight or self.prediction_association_weight):
-            unused = (
-                ("grid_share", "block_rows")
-                if self.lsr_weight
-                else ("aggregation_share", "grid_share", "block_rows")
-            )
+            unused = ("grid_share",) if self.lsr_weight else ("aggregation_share", "grid_share")
             self._refuse_unused(unused, "both association weights 0")
         return self
 

@@ -148,8 +148,8 @@ class Plca:
         target_rows = self._chosen_rows(target, [*key, 1])
         if own.aggregation_share > 0:
             aggregate = aggregate_cosine if metric == "cos" else aggregate_kl
-            target_rows = aggregate(target_rows, own.aggregation_share, own.block_rows)
-        return cycle_association(source_rows, target_rows, label_rows, metric, own.block_rows)
+            target_rows = aggregate(target_rows, own.aggregation_share)
+        return cycle_association(source_rows, target_rows, label_rows, metric)
 
     def _chosen_rows(self, maps: Tensor, key: list[int]) -> Tensor:
         """Flatten (C, h, w) to rows (N, C), all of them or those of a seeded part of the grid."""

@@ -16,6 +16,7 @@ from pipeline.numerics.association import cycle_association, pooled_mean
 from pipeline.numerics.label_grid import labels_on_grid
 from pipeline.numerics.lovasz import lovasz_softmax
 from pipeline.numerics.lsr import lsr
+from pipeline.training.parameters import TrainParameters
 
 CLASSES = 3
 PARTS = [
@@ -228,3 +229,12 @@ def test_published_defaults_and_no_dead_option():
     assert parameters.pools_images and parameters.grid_share == 1.0
     with pytest.raises(ValidationError, match="topk"):
         PlcaParameters(method="plca", topk=5)
+
+
+def test_a_stage_file_of_an_earlier_version_loads():
+    """Stage files hold every default; this one is gone, and its value never was in a key."""
+    stored = {"method": "plca", "steps": 5, "batch": 2, "objective": {"method": "plca", "block_rows": 512}}
+    assert TrainParameters.model_validate(stored).objective == PlcaParameters(method="plca")
+    stored["objective"]["block_rows"] = 256
+    with pytest.raises(ValidationError, match="block_rows"):
+        TrainParameters.model_validate(stored)
