@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +22,6 @@ class MappedConfusionMeasure(ConfusionMeasure):
         super().__init__(labels, len(groups))
         self.groups = [list(group) for group in groups]
 
-    def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Tensor) -> None:
-        """Count the pixels of B images."""
-        merged = torch.stack([logits[:, group].amax(dim=1) for group in self.groups], dim=1)
-        super().add(positions, loaded, merged)
+    def scores(self, logits: Tensor) -> Tensor:
+        """The largest logit of each group: (B, G, h, w)."""
+        return torch.stack([logits[:, group].amax(dim=1) for group in self.groups], dim=1)

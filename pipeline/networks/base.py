@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pipeline.networks.batch_norm import active_domain, apply_mode
 from pipeline.networks.parameters import PROFILES, BatchNormMode, InputProfile, NetworkParameters
-from pipeline.numerics.upsampling import upsample
+from pipeline.numerics.upsampling import Enlarged, upsample
 
 
 class Output(NamedTuple):
@@ -96,3 +96,7 @@ class SegmentationNetwork(nn.Module):
     def upsample(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Resize logits (B, K, h, w) to `size` (height, width) bilinearly, in float32, as in training."""
         return upsample(logits.float(), size, self.align_corners)
+
+    def enlarged(self, logits: Tensor, size: tuple[int, int]) -> Enlarged:
+        """Resize as `upsample` does, without gradient, some rows at a time."""
+        return Enlarged(logits.float(), size, self.align_corners)

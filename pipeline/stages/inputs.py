@@ -147,7 +147,7 @@ def pass_settings(run: StageRun, name: str, **facts: Any) -> PassSettings:
     return PassSettings(
         state=run.folder.state / name,
         fingerprint={"key": run.key, "parents": digests, **facts},
-        batch=run.raw.get("batch", 1),
+        batch=run.raw.get("batch", 1) if run.exact else None,
         parts=run.settings.parts,
         stop=run.stop,
         progress=Progress(run, name),

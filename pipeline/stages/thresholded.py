@@ -8,7 +8,7 @@ Source: Zou et al., CBST, ECCV 2018; `docs/methods/cbst.md`.
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +24,11 @@ from pipeline.data.taxonomy import IGNORE, Taxonomy
 from pipeline.inference.accumulation import accumulate
 from pipeline.inference.parts import Part, PartStore
 from pipeline.inference.passes import MAX_PART, run_pass
-from pipeline.inference.stored_maps import KeepMaps, MapsOnly, Scores, StoredMaps
+from pipeline.inference.stored_maps import KeepMaps, Scores, StoredMaps
 from pipeline.inference.test_modes import build_test_mode
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.numerics.confidence_regularisers import lrent_soft_labels
+from pipeline.numerics.counting import class_pixels
 from pipeline.numerics.portions import (
     class_balanced_score,
     class_confidence,
@@ -45,8 +46,8 @@ from pipeline.numerics.thresholds import (
     locate,
     pseudo_label,
     thresholds,
-    winner,
 )
+from pipeline.numerics.winner import winner
 from pipeline.stages.base import StageRun
 from pipeline.stages.image_lists import list_facts
 from pipeline.stages.inputs import (
@@ -133,7 +134,7 @@ def _forward(run: StageRun, network: SegmentationNetwork, names: list[str]) -> S
     mode = build_test_mode(run.parameters.test_mode)
     images = Chosen(cache_of(run.parent("images")).images, names)
     measure, settings = KeepMaps(run.folder.state / "maps"), pass_settings(run, "forward")
-    stored = run_pass(measure, network, MapsOnly(mode), images, settings)
+    stored = run_pass(measure, network, mode, images, settings)
     if not run.has_parent("prior"):
         return Scores(stored, network, mode)
     prior = stored_prior(run.parent("prior"))
@@ -189,7 +190,7 @@ def _selected(run: StageRun, names: list[str], scores: Scores) -> tuple[list[str
     tables = {"balanced": torch.zeros(len(names), dtype=torch.float64)}
 
     def update(position: int) -> None:
-        sums, counts = class_confidence(scores[position])
+        sums, counts = class_confidence(*scores.winners(position), scores.network.num_classes)
         tables["balanced"][position] = class_balanced_score(sums.tolist(), counts.tolist())
 
     balanced = _accumulate(run, "selection", tables, update, len(names))["balanced"].tolist()
@@ -205,7 +206,7 @@ def _thresholds(run: StageRun, scores: Scores, rule: ThresholdRule) -> tuple[Thr
     tables = {"low": torch.zeros((rule.rows, BINS), dtype=torch.int64, device=scores.device)}
 
     def low(position: int) -> None:
-        count_low(tables["low"], scores[position], rule, ranks)
+        count_low(tables["low"], *scores.winners(position), rule, ranks)
 
     counted = _accumulate(run, "pass-2", tables, low, len(scores))
     return thresholds(ranks, counted["low"], rule), predicted
@@ -219,20 +220,16 @@ def _pass_1(run: StageRun, scores: Scores, rule: ThresholdRule) -> tuple[Ranks, 
     }
 
     def high(position: int) -> None:
-        image = scores[position]
-        count_high(tables["high"], image, rule)
-        tables["predicted"] += _class_pixels(winner(image)[1], rule.num_classes)
+        best, label = scores.winners(position)
+        count_high(tables["high"], best, label, rule)
+        tables["predicted"] += class_pixels(label, rule.num_classes)
 
     counted = _accumulate(run, "pass-1", tables, high, len(scores))
     return locate(counted["high"], rule), counted["predicted"]
 
 
-def _class_pixels(labels: Tensor, length: int) -> Tensor:
-    return torch.bincount(labels.flatten().int(), minlength=length)
-
-
 def label_image(image: Tensor, values: Tensor, soft_alpha: float | None) -> Tensor:
-    """Label one image's scores, float32 (K, H, W), by thresholds (K,): uint8 (H, W), 255 where none.
+    """Label scores, float32 (K, H, W), by thresholds (K,): uint8 (H, W), 255 where none.
 
     With `soft_alpha` a pixel is kept by LRENT's rule, which keeps some more, and its label is the class of
     largest soft label.
@@ -240,7 +237,16 @@ def label_image(image: Tensor, values: Tensor, soft_alpha: float | None) -> Tens
     if soft_alpha is None:
         return pseudo_label(image, values)
     _, kept = lrent_soft_labels(image.log()[None], values, soft_alpha)
-    return winner(image, values)[1].masked_fill_(~kept[0], IGNORE)
+    return winner(image / values[:, None, None])[1].masked_fill_(~kept[0], IGNORE)
+
+
+def label_and_class(
+    strips: Iterable[tuple[slice, Tensor]], values: Tensor, soft_alpha: float | None
+) -> tuple[Tensor, Tensor]:
+    """Label and best class of every pixel of one image, uint8 (H, W) both, from its strips of scores."""
+    pieces = [(label_image(scores, values, soft_alpha), winner(scores)[1]) for _, scores in strips]
+    label, predicted = (torch.cat(column) for column in zip(*pieces, strict=True))
+    return label, predicted
 
 
 def _writer(run: StageRun, prefix: str, names: list[str]) -> RecordWriter:
@@ -290,10 +296,10 @@ def _write_shard(
     kept = torch.zeros(num_classes, dtype=torch.int64, device=scores.device)
     with writer.part(number) as records:
         for position in range(piece.start, piece.stop):
-            image = scores[position]
-            label = label_image(image, values, run.parameters.soft_alpha)
-            labelled += _class_pixels(label, 256)
-            kept += _class_pixels(winner(image)[1][label != IGNORE], num_classes)
+            label, predicted = label_and_class(scores.strips(position), values, run.parameters.soft_alpha)
+            labelled += class_pixels(label, 256)
+            # A pixel without a label goes to a class of its own.
+            kept += class_pixels(predicted.masked_fill(label == IGNORE, num_classes), num_classes + 1)[:-1]
             records.add(label.cpu().numpy())
     return {"labelled": labelled.cpu(), "kept": kept.cpu()}
 
