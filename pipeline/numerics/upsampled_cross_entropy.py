@@ -22,7 +22,11 @@ def upsampled_cross_entropy_sum(
     """Sum the cross-entropy of `upsample(logits, labels' size)` over the labelled pixels, and count these.
 
     `logits`: (B, K, h, w), any float dtype. `labels`: (B, H, W), any integer dtype, values in [0, K) or
-    `ignore`. Results and errors as `losses.cross_entropy_sum` of the up-sampled logits has them.
+    `ignore`. Result: two scalars on the logits' device, float32 (float64 for float64 logits): the sum over
+    pixels in nats, and the count of labelled pixels (exact up to 2**24 in float32; without gradient). Both
+    stay apart so that a mean can be taken over all micro-batches and processes of a step.
+    Without any labelled pixel the sum is 0 and its gradient is 0 everywhere, never NaN. A label that is
+    neither a class nor `ignore` is an error on the CPU and a device assertion on a GPU.
     """
     wide = widen(logits)
     total = _UpsampledCrossEntropy.apply(wide, labels, align_corners, ignore)
