@@ -75,7 +75,7 @@ def install_mode(network: nn.Module, mode: BatchNormMode) -> None:
     if mode == "per_domain":
         _convert(network)
     trained = mode in ("train", "per_domain")
-    for layer in _layers(network):
+    for layer in batch_norm_layers(network):
         layer.weight.requires_grad_(trained)
         layer.bias.requires_grad_(trained)
 
@@ -83,7 +83,7 @@ def install_mode(network: nn.Module, mode: BatchNormMode) -> None:
 def apply_mode(network: nn.Module, mode: BatchNormMode, training: bool) -> None:
     """Correct the BatchNorm layers after `nn.Module.train(training)` treated them like all others."""
     if mode == "frozen":
-        for layer in _layers(network):
+        for layer in batch_norm_layers(network):
             layer.eval()
     if not training:
         _choose_evaluation_domain(network)
@@ -120,7 +120,8 @@ def copy_source_statistics(network: nn.Module) -> None:
         layer.target_running_var.copy_(cast(Tensor, layer.running_var))
 
 
-def _layers(network: nn.Module) -> list[_BatchNorm]:
+def batch_norm_layers(network: nn.Module) -> list[_BatchNorm]:
+    """All BatchNorm layers of a module, itself included."""
     return [module for module in network.modules() if isinstance(module, _BatchNorm)]
 
 
