@@ -20,6 +20,7 @@ from pipeline.artifacts.errors import ConfigError, Interrupted, SegadaptError
 from pipeline.methods.base import Method
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.batch_norm import synchronise
+from pipeline.networks.placement import place
 from pipeline.training.checkpoint import Stateful, collect, restore
 from pipeline.training.distributed import SINGLE, PeerFailed, Processes
 from pipeline.training.finite import FiniteWatch, refuse_non_finite
@@ -130,15 +131,13 @@ class _Training:
             )
 
     def _place(self) -> None:
-        """Move everything to the device; channels-last convolutions are quicker on GPUs."""
+        """Move everything to the device, in the form that is quick there."""
         job = self.job
         if job.processes.world > 1:
             synchronise(job.network, job.network.batch_norm_mode)
         for module in (job.network, *job.modules.values()):
-            module.to(job.device)
-            if job.device.type == "cuda":
-                module.to(memory_format=torch.channels_last)
             module.train()
+            place(module, job.device)
 
     def run(self) -> TrainingResult:
         start = self._resume()
