@@ -25,6 +25,23 @@ DOMAINS: tuple[DomainName, ...] = ("source", "target")
 TARGET_BUFFERS = ("target_running_mean", "target_running_var", "target_num_batches_tracked")
 
 
+class UncountedBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm that leaves `num_batches_tracked` alone: nothing reads it, and each count would be a kernel."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (B, C, h, w)."""
+        return F.batch_norm(
+            input,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            cast(float, self.momentum),
+            self.eps,
+        )
+
+
 class DomainBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm with one set of running statistics for the source and one for the target.
 
@@ -74,6 +91,9 @@ def install_mode(network: nn.Module, mode: BatchNormMode) -> None:
     """Prepare a network for a mode: convert its BatchNorm layers, freeze or free scale and shift."""
     if mode == "per_domain":
         _convert(network)
+    for layer in batch_norm_layers(network):
+        if type(layer) is nn.BatchNorm2d:
+            layer.__class__ = UncountedBatchNorm2d
     trained = mode in ("train", "per_domain")
     for layer in batch_norm_layers(network):
         layer.weight.requires_grad_(trained)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.networks.base import SegmentationNetwork
+from pipeline.networks.batch_norm import UncountedBatchNorm2d
 from pipeline.networks.convolution import Geometry, convolve
 
 
@@ -75,7 +76,8 @@ def _quicken(module: nn.Module) -> None:
         if type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
             layer.__class__ = QuickConv2d
     frozen = module.frozen_batch_norm() if isinstance(module, SegmentationNetwork) else []
-    constant = {id(layer) for layer in frozen if type(layer) is nn.BatchNorm2d}
+    # Per-domain statistics are constant too, but differ by domain.
+    constant = {id(layer) for layer in frozen if isinstance(layer, UncountedBatchNorm2d)}
     for convolution, layer in _followed(module):
         if type(convolution) is QuickConv2d and id(layer) in constant:
             convolution.folded = (cast(nn.BatchNorm2d, layer),)

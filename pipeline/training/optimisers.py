@@ -9,6 +9,9 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.training.parameters import AdamwParameters, SgdParameters, TrainParameters
 
+FUSED = ("cpu", "cuda")
+"""Devices on which a whole step of an optimiser is one kernel."""
+
 
 def trained_tensors(module: nn.Module) -> dict[str, nn.Parameter]:
     """Return a module's trainable tensors by name, each once."""
@@ -50,9 +53,15 @@ def build_network_optimiser(
         for tensors, rate in zip((backbone, heads), rates, strict=True)
         if tensors
     ]
+    decay, form = parameters.weight_decay, _form(backbone + heads)
     if isinstance(parameters, SgdParameters):
-        return SGD(groups, momentum=parameters.momentum, weight_decay=parameters.weight_decay)
-    return AdamW(groups, betas=parameters.betas, weight_decay=parameters.weight_decay)
+        return SGD(groups, momentum=parameters.momentum, weight_decay=decay, **form)
+    return AdamW(groups, betas=parameters.betas, weight_decay=decay, **form)
+
+
+def _form(tensors: Iterable[Tensor]) -> dict[str, bool]:
+    """One kernel for all tensors where torch has one for their device, else few for many."""
+    return {"fused" if all(tensor.device.type in FUSED for tensor in tensors) else "foreach": True}
 
 
 def build_optimisers(
@@ -68,7 +77,7 @@ def build_optimisers(
         if adam is None:
             raise ValueError(f"method {parameters.method} has no optimiser for its trainable module {name}")
         groups = [{"params": tensors, "lr": adam.lr, "base_lr": adam.lr}]
-        optimisers[name] = Adam(groups, betas=adam.betas)
+        optimisers[name] = Adam(groups, betas=adam.betas, **_form(tensors))
     return optimisers
 
 
@@ -96,6 +105,6 @@ def load_optimiser_tensors(optimiser: Optimizer, module: nn.Module, tensors: Map
     for key, value in tensors.items():
         name, _, quantity = key.rpartition("/")
         parameter = trained[name]
-        # Scalars (step counters) stay on the CPU, where the optimisers keep them.
-        kept = value.clone() if value.ndim == 0 else torch.empty_like(parameter.data).copy_(value)
-        optimiser.state[parameter][quantity] = kept
+        # In the tensor's own order of memory; scalars count steps, and lie beside it as well.
+        like = parameter.data if value.ndim else value.to(parameter.device)
+        optimiser.state[parameter][quantity] = torch.empty_like(like).copy_(value)

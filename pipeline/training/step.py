@@ -1,6 +1,6 @@
 """One optimiser step's gradient: micro-batches, a method's terms in order, sums over processes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -141,9 +141,10 @@ class StepRunner:
         self, micro: Mapping[str, DeviceBatch], context: Context, outcome: StepOutcome, count_classes: bool
     ) -> None:
         for term in self._terms(micro, context):
-            inputs = [tensor for name in term.updates for tensor in self.trained[name]]
-            # Only `inputs` collect gradient; what leads to other modules' weights is not even computed.
-            torch.autograd.backward(term.value * term.weight, inputs=inputs)
+            tensors = [tensor for name in term.updates for tensor in self.trained[name]]
+            # Only `tensors` collect gradient; what leads to other modules' weights is not even computed.
+            gradients = torch.autograd.grad(term.value * term.weight, tensors, allow_unused=True)
+            add_gradients(tensors, gradients)
             outcome.add(term)
             if count_classes and term.target_logits is not None:
                 self._count_classes(term.target_logits, outcome)
@@ -163,3 +164,27 @@ class StepRunner:
         classes = logits.argmax(dim=1).flatten()
         counts = torch.bincount(classes, minlength=self.network.num_classes)
         outcome.class_counts = counts if outcome.class_counts is None else outcome.class_counts + counts
+
+
+def add_gradients(tensors: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
+    """Add gradients to those that the tensors hold, all by one call; None adds nothing.
+
+    Each is kept in its tensor's order of memory, which fused optimisers take for granted.
+    """
+    new = [
+        (tensor, _ordered_as(tensor, gradient))
+        for tensor, gradient in zip(tensors, gradients, strict=True)
+        if gradient is not None
+    ]
+    held = [(tensor.grad, gradient) for tensor, gradient in new if tensor.grad is not None]
+    # Not in place: a gradient may be another tensor's too.
+    sums = iter(torch._foreach_add(*zip(*held, strict=True)) if held else ())
+    for tensor, gradient in new:
+        tensor.grad = gradient if tensor.grad is None else next(sums)
+
+
+def _ordered_as(tensor: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient, copied where its order of memory is another than the tensor's."""
+    steps = zip(tensor.shape, tensor.stride(), gradient.stride(), strict=True)
+    same = all(own == other or length == 1 for length, own, other in steps)
+    return gradient if same else torch.empty_like(tensor).copy_(gradient)
