@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.numerics.compiling import compilable
+
 Gan = Literal["vanilla", "ls"]
 
 SOURCE_DOMAIN = 0
@@ -19,6 +21,7 @@ So do the released codes of AdaptSegNet and ADVENT; both papers print the opposi
 TARGET_DOMAIN = 1
 
 
+@compilable
 def cross_entropy_sum(logits: Tensor, labels: Tensor, ignore: int = 255) -> tuple[Tensor, Tensor]:
     """Sum the cross-entropy over the labelled pixels; their mean is the first result over the second.
 
@@ -34,6 +37,7 @@ def cross_entropy_sum(logits: Tensor, labels: Tensor, ignore: int = 255) -> tupl
     return per_pixel.sum(), (labels != ignore).sum().to(wide.dtype)
 
 
+@compilable
 def domain_loss(logits: Tensor, domain: int, gan: Gan = "vanilla") -> Tensor:
     """Return the mean loss of a discriminator's answers against one domain constant.
 
@@ -47,6 +51,7 @@ def domain_loss(logits: Tensor, domain: int, gan: Gan = "vanilla") -> Tensor:
     return _domain_loss(logits, domain, gan, "mean" if logits.numel() else "sum")
 
 
+@compilable
 def domain_losses(logits: Tensor, domain: int, gan: Gan = "vanilla") -> Tensor:
     """Return what `domain_loss` averages: the loss of each answer, float32, of the answers' shape."""
     return _domain_loss(logits, domain, gan, "none")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pipeline.methods.base import Context, DeviceBatch, Method, Term
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.normalise import normalise
+from pipeline.numerics.compiling import compiling
 from pipeline.training.distributed import SINGLE, Processes
 from pipeline.training.optimisers import trained_tensors
 from pipeline.training.parameters import TrainParameters
@@ -58,6 +59,8 @@ class StepRunner:
         self.modules: dict[str, nn.Module] = {"network": network, **modules}
         self.trained = {name: list(trained_tensors(module).values()) for name, module in self.modules.items()}
         self.device, self.seed, self.processes = device, seed, processes
+        if parameters.compile:
+            network.compile(dynamic=False)
 
     def run(self, step: int, batch: Mapping[str, "StepBatch"], count_classes: bool = False) -> StepOutcome:
         """Leave the gradient of step `step` in every trained tensor, and return the values of its terms."""
@@ -154,7 +157,10 @@ class StepRunner:
         terms = self.method.terms(self.modules, micro, context)
         low = self.parameters.precision == "bfloat16"
         while True:
-            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=low):
+            with (
+                torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=low),
+                compiling(self.parameters.compile),
+            ):
                 term = next(terms, None)
             if term is None:
                 return
