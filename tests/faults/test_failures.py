@@ -256,9 +256,9 @@ def test_a_kill_between_publishing_and_noting_it_harms_no_report(world):
     (world.artifact("intra").run / "history.json").unlink()
     assert world.run("intra") == 0
     experiment = next((world.results / "stages").glob("experiment-*.json"))
-    for name in (experiment.stem, "report"):
+    for name in (experiment.stem, "report-faults", "reports"):
         assert world.run(name) == 0, world.log(name).read_text()
-    assert (world.results / "report" / "index.html").is_file()
+    assert (world.results / "report" / "faults" / "index.html").is_file()
 
 
 TASK = """
