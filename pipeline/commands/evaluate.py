@@ -143,7 +143,7 @@ def score(
 ) -> dict[str, Any]:
     """All figures of one pass over a cache, with the confusion matrix."""
     from pipeline.data.cache import Cache
-    from pipeline.inference.class_maps import MappedConfusionMeasure
+    from pipeline.inference.measures import MappedConfusionMeasure
     from pipeline.inference.passes import PassSettings, run_pass
     from pipeline.inference.test_modes import build_test_mode
     from pipeline.stages.evaluate import figures

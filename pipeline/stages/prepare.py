@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from pipeline.artifacts.files import digest_of, write_json
+from pipeline.artifacts.files import write_json
+from pipeline.data.domain import list_facts
 from pipeline.datasets.listing import list_split
 from pipeline.datasets.preparation import prepare
 from pipeline.datasets.spec import DatasetSpec
@@ -43,12 +44,7 @@ def compute(run: StageRun) -> dict[str, Any]:
         stop=run.stop,
         progress=Progress(run, "prepare"),
     )
-    names = list(cache_of(run.folder).names)
-    facts = {
-        "dataset": data["dataset_name"],
-        "split": data["split"],
-        "images": len(names),
-        "names_sha256": digest_of(names),
-    }
+    names = cache_of(run.folder).names
+    facts = {"dataset": data["dataset_name"], "split": data["split"], **list_facts(names)}
     write_json(run.out / DATASET_FILE, {**facts, "taxonomy": taxonomy.model_dump(mode="json")})
     return {**summary, **facts}

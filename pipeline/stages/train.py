@@ -9,7 +9,7 @@ import torch
 
 from pipeline.artifacts.errors import DataError
 from pipeline.artifacts.files import digest_of
-from pipeline.data.domain import Domain
+from pipeline.data.domain import Domain, list_facts
 from pipeline.data.loading import StepBatch, StepDataset, lost_workers_named, step_loader
 from pipeline.data.parameters import Augmentation
 from pipeline.data.placement import Size
@@ -21,7 +21,6 @@ from pipeline.networks.files import build_from, load_network, save_network
 from pipeline.networks.parameters import NetworkParameters
 from pipeline.numerics.randomness import derived_seed, seeded
 from pipeline.stages.base import StageFile, StageRun
-from pipeline.stages.image_lists import domain_lists, list_facts
 from pipeline.stages.inputs import (
     SNAPSHOTS,
     chosen_step,
@@ -46,7 +45,7 @@ def compute(run: StageRun) -> dict[str, Any]:
     if _nothing_to_learn_from(run):
         return _result_of_previous(run)
     domains = _domains(run)
-    lists = domain_lists(domains)
+    lists = {role: domain.list_facts() for role, domain in domains.items()}
     if run.settings.gpus > 1:
         devices = [str(device) for device in choose_devices(run.settings.device, run.settings.gpus)]
         run.notes["device"] = devices[0]

@@ -10,7 +10,6 @@ from pipeline.artifacts.files import digest_of, read_json
 from pipeline.data.domain import Domain
 from pipeline.plan.stage import in_order
 from pipeline.report.publishing import run_file
-from pipeline.stages.image_lists import domain_lists
 from pipeline.stages.inputs import pseudo_labels_of
 from pipeline.stages.rounds import source_names_of_round
 from pipeline.stages.runner import _header
@@ -60,11 +59,9 @@ class Names:
 
 def test_a_list_is_hashed_in_the_order_of_its_caches_whatever_its_own():
     caches = [Names("c", "a"), Names("b")]
-    lists = domain_lists({"source": Domain(caches), "target": Domain(caches, names=["b", "a"])})
-    assert lists == {
-        "source": {"images": 3, "names_sha256": digest_of(["c", "a", "b"])},
-        "target": {"images": 2, "names_sha256": digest_of(["a", "b"])},
-    }
+    whole, part = Domain(caches), Domain(caches, names=["b", "a"])
+    assert whole.list_facts() == {"images": 3, "names_sha256": digest_of(["c", "a", "b"])}
+    assert part.list_facts() == {"images": 2, "names_sha256": digest_of(["a", "b"])}
 
 
 def test_the_parts_of_a_split_are_told_for_the_stages_that_used_them(chain):
