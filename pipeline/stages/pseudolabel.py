@@ -31,8 +31,8 @@ from pipeline.inference.thresholded import (
     write_labels,
 )
 from pipeline.networks.base import SegmentationNetwork
-from pipeline.numerics.portions import portion
 from pipeline.numerics.priors import enlarge_prior
+from pipeline.numerics.schedules import portion
 from pipeline.numerics.thresholds import ThresholdRule, Thresholds
 from pipeline.stages.base import StageRun
 from pipeline.stages.inputs import (
@@ -43,7 +43,7 @@ from pipeline.stages.inputs import (
     network_of,
     pass_settings,
     pseudo_labels_of,
-    taxonomy_of,
+    taxonomy_for,
 )
 from pipeline.stages.parameters import PseudolabelParameters
 from pipeline.stages.prior import stored_prior
@@ -52,15 +52,15 @@ STATISTICS = "statistics.json"
 TABLE = "thresholds.csv"
 
 
-def compute(run: StageRun) -> dict[str, Any]:
+def compute(run: StageRun[PseudolabelParameters]) -> dict[str, Any]:
     """Write the label maps as records, and their statistics."""
     wanted = set(names_for(run, "images"))
     # In the cache's order, so that which part an image is in changes nothing else.
-    names = [name for name in cache_of(run.parent("images")).names if name in wanted]
+    names = [name for name in cache_of(run.caches("images")[0]).names if name in wanted]
     return {"argmax": _from_ranking, "thresholds": _by_thresholds}[run.parameters.labelling](run, names)
 
 
-def _from_ranking(run: StageRun, names: list[str]) -> dict[str, Any]:
+def _from_ranking(run: StageRun[PseudolabelParameters], names: list[str]) -> dict[str, Any]:
     """Take the argmax maps that the ranking's pass made: every pixel, no image through a network again."""
     maps = pseudo_labels_of(run.parent("ranking"))
     tables = {"labelled": torch.zeros(256, dtype=torch.int64)}
@@ -74,14 +74,14 @@ def _from_ranking(run: StageRun, names: list[str]) -> dict[str, Any]:
     write_records(writer, argmax, tables, pass_settings(run, LABELS))
     share = _write_statistics(run, tables["labelled"])
     run.log.info("%d label maps, labelled share %s", len(names), share)
-    network = run.parent_manifests["ranking"]["summary"]["network"]
+    network = run.summary("ranking")["network"]
     return {**list_facts(names), "labelled_share": share, "network": network}
 
 
-def _by_thresholds(run: StageRun, names: list[str]) -> dict[str, Any]:
+def _by_thresholds(run: StageRun[PseudolabelParameters], names: list[str]) -> dict[str, Any]:
     """Also write `thresholds.csv`, and for LRENT the logits of soft labels."""
-    parameters: PseudolabelParameters = run.parameters
-    taxonomy = taxonomy_of(run.parent("images"))
+    parameters = run.parameters
+    taxonomy = taxonomy_for(run, "images")
     passes = partial(pass_settings, run)
     network, step = network_of(run, "model", parameters.snapshot)
     scores = _forward(run, network, names)
@@ -110,10 +110,10 @@ def _by_thresholds(run: StageRun, names: list[str]) -> dict[str, Any]:
     }
 
 
-def _forward(run: StageRun, network: SegmentationNetwork, names: list[str]) -> Scores:
+def _forward(run: StageRun[PseudolabelParameters], network: SegmentationNetwork, names: list[str]) -> Scores:
     """Pass every image through the network once; the maps stay in the state folder."""
     mode = build_test_mode(run.parameters.test_mode)
-    images = Chosen(cache_of(run.parent("images")).images, names)
+    images = Chosen(cache_of(run.caches("images")[0]).images, names)
     measure, settings = KeepMaps(run.folder.state / "maps"), pass_settings(run, "forward")
     stored = run_pass(measure, network, MapsOnly(mode), images, settings)
     if not run.has_parent("prior"):
@@ -142,7 +142,7 @@ def rule_of_round(parameters: PseudolabelParameters, num_classes: int) -> Thresh
 
 
 def _save_soft_settings(
-    run: StageRun, network: SegmentationNetwork, found: Thresholds, soft_alpha: float
+    run: StageRun[PseudolabelParameters], network: SegmentationNetwork, found: Thresholds, soft_alpha: float
 ) -> None:
     """Write what training needs to make soft labels of the published maps."""
     prior = stored_prior(run.parent("prior")).numpy() if run.has_parent("prior") else None
@@ -150,12 +150,14 @@ def _save_soft_settings(
     save_soft_settings(run.out, values, soft_alpha, network.align_corners, network.single_pixel, prior)
 
 
-def _write_statistics(run: StageRun, counts: Tensor, more: Mapping[str, Any] | None = None) -> float | None:
+def _write_statistics(
+    run: StageRun[PseudolabelParameters], counts: Tensor, more: Mapping[str, Any] | None = None
+) -> float | None:
     """Write `statistics.json`: pixels per class, the share that carries a label, which it returns, and `more`.
 
     `counts`: pixels by label, int64 (256,).
     """
-    taxonomy = taxonomy_of(run.parent("images"))
+    taxonomy = taxonomy_for(run, "images")
     total, ignored = int(counts.sum()), int(counts[IGNORE])
     share = round(1.0 - ignored / total, 6) if total else None
     labelled = dict(zip(taxonomy.names, counts.tolist(), strict=False))

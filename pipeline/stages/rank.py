@@ -24,8 +24,9 @@ from pipeline.stages.inputs import (
     network_facts,
     network_of,
     pass_settings,
-    taxonomy_of,
+    taxonomy_for,
 )
+from pipeline.stages.parameters import RankParameters
 
 
 def scores_table(names: list[str], scores: EntropyScores, classes: tuple[str, ...]) -> pd.DataFrame:
@@ -84,15 +85,15 @@ def _map_in(path: Path, name: str) -> np.ndarray:
     return label
 
 
-def compute(run: StageRun) -> dict[str, Any]:
+def compute(run: StageRun[RankParameters]) -> dict[str, Any]:
     """Write `scores.csv` and the argmax maps (`labels-*`)."""
-    taxonomy = taxonomy_of(run.parent("images"))
+    taxonomy = taxonomy_for(run, "images")
     names = names_for(run, "images")
     network, step = network_of(run, "model", run.parameters.snapshot)
     maps = MapStore(run.out, run.folder.state, names)
     size_of = one_pixel if network.single_pixel else working_size
     measure = EntropyMeasure(names, taxonomy.num_classes, maps.open_part, size_of)
-    images = Chosen(cache_of(run.parent("images")).images, names)
+    images = Chosen(cache_of(run.caches("images")[0]).images, names)
     scores = run_pass(measure, network, Plain(), images, pass_settings(run, "entropy"))
     maps.finish()
     write_text(run.out / "scores.csv", scores_table(names, scores, taxonomy.names).to_csv(index=False))
