@@ -199,7 +199,7 @@ def test_the_report_names_the_lists_that_were_used(chain):
     run = chain.plan()
     chain.publish(run)
     assert chain.report() == 0
-    page = (chain.results / "report" / "index.html").read_text("utf-8")
+    page = (chain.results / "report" / "chain" / "index.html").read_text("utf-8")
     lists = {
         "rendered train": run.stages["source"].parents["source"],
         "camera train": run.stages["inter"].parents["target"],
@@ -215,9 +215,9 @@ def test_the_report_shows_each_selected_experiment(chain):
     run = chain.plan()
     chain.publish(run)
     assert chain.report() == 0
-    page = (chain.results / "report" / "index.html").read_text("utf-8")
+    page = (chain.results / "report" / "chain" / "index.html").read_text("utf-8")
     assert "IntraDA" in page and run.stages["intra"].key in page
     assert 'src="http' not in page and 'href="http' not in page
-    summary = (chain.results / "report" / "summary.txt").read_text("utf-8")
+    summary = (chain.results / "report" / "chain" / "summary.txt").read_text("utf-8")
     metrics = read_json(chain.artifact(run.evaluates["intra"]).path / "metrics.json")
     assert f"{metrics['last']['miou_present']:.2f}" in summary

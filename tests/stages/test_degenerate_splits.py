@@ -85,7 +85,7 @@ def test_the_folder_for_people_and_the_report_are_made(shared, request, share):
     folder = shared.publish(run)
     assert (folder / "model" / "model.safetensors").is_file()
     assert shared.report() == 0
-    assert (shared.results / "report" / "index.html").is_file()
+    assert (shared.results / "report" / "chain" / "index.html").is_file()
 
 
 def test_the_split_is_by_rank_and_floor(shared):

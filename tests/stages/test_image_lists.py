@@ -31,16 +31,16 @@ def rows(page):
 def rows_of_stages(chain):
     """What the report of a chain says of single stages."""
     assert chain.report() == 0
-    return [row for row in rows(chain.results / "report" / "index.html") if row[1]]
+    return [row for row in rows(chain.results / "report" / "chain" / "index.html") if row[1]]
 
 
 def report_of(results, planned, seeds=(0,)):
     """Run a planned experiment and make its report; returns its table of lists."""
     for stage in in_order(planned.all_stages()):
         finish(make_run(results, stage))
-    for name in (*(f"experiment-tiny-seed{seed}" for seed in seeds), "report"):
+    for name in (*(f"experiment-tiny-seed{seed}" for seed in seeds), "report-tiny"):
         assert run_file(results / "stages" / f"{name}.json", None) == 0
-    return rows(results / "report" / "index.html")
+    return rows(results / "report" / "tiny" / "index.html")
 
 
 class Names:

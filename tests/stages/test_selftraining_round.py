@@ -229,7 +229,7 @@ def test_the_report_shows_thresholds_and_priors(tmp_path: Path) -> None:
     root, results = write_config(tmp_path), tmp_path / "results"
     planned = plan(root, "cbst-sp", results=results, rounds=1)
     keys = [stage.key for stage in in_order(planned.all_stages())]
-    for name in (*keys, "experiment-tiny-seed0", "report"):
+    for name in (*keys, "experiment-tiny-seed0", "report-tiny"):
         assert run_file(results / "stages" / f"{name}.json", None) == 0
     page = next(tmp_path.rglob("index.html")).read_text(encoding="utf-8")
     assert "Pseudo-label thresholds by round" in page
