@@ -1,18 +1,16 @@
 """From the words of a recipe to images: the task's own data, a part of a split, pseudo-labelled images."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import get_args
-
-from pydantic import BaseModel
+from typing import cast, get_args
 
 from pipeline.artifacts.errors import ConfigError
 from pipeline.config.models import LabelledSubset, Task
 from pipeline.plan.datasets import DataPlanner, TaskData
 from pipeline.plan.recipes import DOMAIN_WORDS
-from pipeline.plan.references import stage_named
+from pipeline.plan.references import Asked, stage_named
 from pipeline.plan.stage import PlannedDomain, Stage, in_order
-from pipeline.stages.kinds import KINDS, DomainKey, Kind
+from pipeline.stages.kinds import KINDS, DomainKey
 from pipeline.stages.record import Part
 
 PARTS = get_args(Part)
@@ -32,45 +30,40 @@ class TaskDomains:
     origin: str
     labelled_is_read: bool = False
 
-    def read_by(
-        self,
-        kind: Kind,
-        parameters: BaseModel,
-        words: Mapping[str, str],
-        stages: Mapping[str, Stage],
-        where: str,
-    ) -> dict[str, PlannedDomain]:
-        """The domains that a stage reads, by name.
+    def read_by(self, asked: Asked, references: Mapping[str, Stage]) -> dict[str, PlannedDomain]:
+        """The domains that a stage reads, by name; `references`: its other parents by role.
 
-        `words`: what its entry names; `stages`: those that words may name, and its references by role. ConfigError
-        for a word that names no images, or a domain that is not read.
+        ConfigError for a word that names no images, or a domain that is not read.
         """
-        reads = kind.reads(parameters)
+        _check_read(asked)
         found = {}
-        for key in kind.domains:
-            at = f"{where}.{key.name}"
-            if reads is not None and key.name not in reads:
-                _check_not_named(key, words, f"{at}: method {kind.word_of(parameters)}", reads)
-                continue
-            word = words.get(key.name, key.word)
-            check_own_labels(key, word, kind.name, at)
-            domain = self._domain(key, word, stages, at)
+        for key in asked.kind.domains_of(asked.parameters):
+            domain = (
+                self._named(key, asked)
+                if key.through is None and key.seen_by is None
+                else self._from_reference(key, references)
+            )
             if domain is not None:
                 found[key.name] = domain
         return found
 
-    def _domain(
-        self, key: DomainKey, word: str, stages: Mapping[str, Stage], where: str
-    ) -> PlannedDomain | None:
+    def _from_reference(self, key: DomainKey, references: Mapping[str, Stage]) -> PlannedDomain | None:
         if key.seen_by is not None:
-            return self._seen_by(stages[key.seen_by])
-        if key.through is not None:
-            other = stages[key.through]
-            return PlannedDomain(tuple(other.parents[role] for role in other.record.domains[key.name].caches))
+            return self._seen_by(references[key.seen_by])
+        other = references[str(key.through)]
+        return PlannedDomain(tuple(other.parents[role] for role in other.record.domains[key.name].caches))
+
+    def _named(self, key: DomainKey, asked: Asked) -> PlannedDomain:
+        where, word = f"{asked.where}.{key.name}", asked.words.get(key.name, key.word)
+        if key.own_labels and word not in OWN_LABELS:
+            raise ConfigError(
+                f"{where}: found {word!r}; a {asked.kind.name} counts a dataset's own labels: "
+                f"{', '.join(OWN_LABELS[:-1])} or {OWN_LABELS[-1]}"
+            )
         if word == key.word or word in DOMAIN_WORDS:
             return self._own(word, where)
         head, _, part = word.partition(".")
-        return self._of_stage(stage_named(head, stages, where), part, word, where)
+        return self._of_stage(stage_named(head, asked.stages, where), part, word, where)
 
     def _own(self, word: str, where: str) -> PlannedDomain:
         """The task's data of that word."""
@@ -98,10 +91,9 @@ class TaskDomains:
     def _of_stage(self, stage: Stage, part: str, word: str, where: str) -> PlannedDomain:
         """The target's images that an earlier stage chose or labelled; `word` is `stage` or `stage.part`."""
         gives = KINDS[stage.kind].gives
+        if gives == "parts" and part in PARTS:
+            return PlannedDomain((self.data.target,), split=stage, part=cast(Part, part))
         if gives == "parts":
-            for known in PARTS:
-                if part == known:
-                    return PlannedDomain((self.data.target,), split=stage, part=known)
             needed = " or ".join(f"{word.partition('.')[0]}.{known}" for known in PARTS)
             raise ConfigError(f"{where}: found {word!r}; needs {needed}")
         if gives == "labels" and not part:
@@ -130,15 +122,12 @@ class TaskDomains:
         return {image for cache in caches for image in self.planner.names_of(cache, self.origin)}
 
 
-def check_own_labels(key: DomainKey, word: str, kind: str, where: str) -> None:
-    """Raise ConfigError where something else is named than labels that a dataset has."""
-    if key.own_labels and word not in OWN_LABELS:
-        raise ConfigError(
-            f"{where}: found {word!r}; a {kind} counts a dataset's own labels: {', '.join(OWN_LABELS[:-1])} or "
-            f"{OWN_LABELS[-1]}"
-        )
-
-
-def _check_not_named(key: DomainKey, words: Mapping[str, str], who: str, reads: Collection[str]) -> None:
-    if key.name in words:
-        raise ConfigError(f"{who} does not read this domain; it reads {', '.join(reads)}")
+def _check_read(asked: Asked) -> None:
+    """Raise ConfigError where an entry names a domain that is not read with these parameters."""
+    read = [key.name for key in asked.kind.domains_of(asked.parameters)]
+    for key in asked.kind.domains:
+        if key.name in asked.words and key.name not in read:
+            raise ConfigError(
+                f"{asked.where}.{key.name}: method {asked.kind.word_of(asked.parameters)} does not read this domain; "
+                f"it reads {', '.join(read)}"
+            )

@@ -1,6 +1,7 @@
-"""From the references of a stage entry to stages: which are required or refused, and which snapshot is meant."""
+"""What a stage is asked for, and its references: which are required or refused, and which snapshot is meant."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
@@ -12,8 +13,19 @@ from pipeline.plan.stage import Stage
 from pipeline.stages.kinds import Kind, Reference
 from pipeline.training.schedules import snapshot_steps
 
-Selects = Callable[[Stage], Stage]
-"""The `select` stage of a training."""
+
+@dataclass(frozen=True)
+class Asked:
+    """A stage to plan: its kind and parameters, and what its entry names.
+
+    `words`: what the entry's keys name, among `stages` by name or in the task. `where`: the place, for errors.
+    """
+
+    kind: Kind
+    parameters: BaseModel
+    words: Mapping[str, str]
+    stages: Mapping[str, Stage]
+    where: str
 
 
 def stage_named(word: str, stages: Mapping[str, Stage], where: str, kind: str | None = None) -> Stage:
@@ -28,20 +40,19 @@ def stage_named(word: str, stages: Mapping[str, Stage], where: str, kind: str | 
     return stage
 
 
-def resolved(
-    kind: Kind, words: Mapping[str, str], parameters: BaseModel, stages: Mapping[str, Stage], where: str
-) -> dict[str, Stage]:
-    """The stages that an entry's references name, by role; ConfigError for one that is missing, wrong or not used."""
+def references_of(asked: Asked) -> dict[str, Stage]:
+    """The stages that the references name, by role; ConfigError for one that is missing, wrong or not used."""
     found: dict[str, Stage] = {}
-    for reference in kind.references:
+    for reference in asked.kind.references:
+        where = f"{asked.where}.{reference.name}"
+        word = asked.words.get(reference.name)
         if reference.through is not None:
             found[reference.name] = found[reference.through].parents[reference.name]
-        elif reference.name in words:
-            at = f"{where}.{reference.name}"
-            _check_used(reference, parameters, at)
-            found[reference.name] = stage_named(words[reference.name], stages, at, reference.kind)
-        elif _is_required(reference, parameters):
-            raise ConfigError(f"{where}.{reference.name}: missing; name the stage that gives it")
+        elif word is not None:
+            _check_used(reference, asked.parameters, where)
+            found[reference.name] = stage_named(word, asked.stages, where, reference.kind)
+        elif _is_required(reference, asked.parameters):
+            raise ConfigError(f"{where}: missing; name the stage that gives it")
     return found
 
 
@@ -56,14 +67,17 @@ def _is_required(reference: Reference, parameters: BaseModel) -> bool:
 
 
 def selection_of(
-    kind: Kind, references: Mapping[str, Stage], parameters: BaseModel, select: Selects, where: str
+    asked: Asked, references: Mapping[str, Stage], select: Callable[[Stage], Stage]
 ) -> Stage | None:
-    """The stage that chooses the snapshot to start from, where that is done without labels; checks a named step."""
-    for reference in kind.references:
+    """The stage that chooses the snapshot to start from, where that is done without labels; checks a named step.
+
+    `select(model)` plans such a stage for a training.
+    """
+    for reference in asked.kind.references:
         if reference.snapshot is not None and reference.name in references:
-            choice: str = getattr(parameters, reference.snapshot)
+            choice: str = getattr(asked.parameters, reference.snapshot)
             model = references[reference.name]
-            _check_snapshot(model, choice, f"{where}.{reference.snapshot}")
+            _check_snapshot(model, choice, f"{asked.where}.{reference.snapshot}")
             return select(model) if choice == "label_free" else None
     return None
 

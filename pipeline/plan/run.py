@@ -16,7 +16,7 @@ from pipeline.config.yaml_files import merge
 from pipeline.networks.parameters import NetworkParameters
 from pipeline.plan.domains import TaskDomains
 from pipeline.plan.recipes import expand_recipe, place_of
-from pipeline.plan.references import resolved, selection_of, stage_named
+from pipeline.plan.references import Asked, references_of, selection_of, stage_named
 from pipeline.plan.stage import Inputs, Stage, StageSettings, make_stage
 from pipeline.stages.kinds import KINDS, Kind
 from pipeline.stages.parameters import EvaluateParameters, RankParameters, SelectParameters, SuggestParameters
@@ -91,10 +91,9 @@ class RunPlanner:
             self.experiment.name, self.domains.seed, self.recipe.title, self.domains.task.metric, names
         )
         for entry in expand_recipe(self.recipe, self.experiment, self.extra, self.recipe_origin):
-            where = f"{self.recipe_origin}: stages.{entry.name}"
-            run.stages[entry.name] = self._stage(
-                KINDS[entry.kind], entry.parameters, entry.references, run.stages, where
-            )
+            kind, where = KINDS[entry.kind], f"{self.recipe_origin}: stages.{entry.name}"
+            asked = Asked(kind, entry.parameters, entry.references, run.stages, where)
+            run.stages[entry.name] = self._stage(asked)
         if "labelled" in self.experiment.given and not self.domains.labelled_is_read:
             raise ConfigError(
                 f"{self.experiment.place('labelled')}: no stage of recipe {self.experiment.recipe} reads labelled "
@@ -152,22 +151,17 @@ class RunPlanner:
 
     def _added(self, kind: str, parameters: BaseModel, references: Mapping[str, Stage], where: str) -> Stage:
         """Make a stage that no entry of the recipe asks for."""
-        return self._stage(KINDS[kind], parameters, {role: role for role in references}, references, where)
+        words = {role: role for role in references}
+        return self._stage(Asked(KINDS[kind], parameters, words, references, where))
 
-    def _stage(
-        self,
-        kind: Kind,
-        parameters: BaseModel,
-        words: Mapping[str, str],
-        stages: Mapping[str, Stage],
-        where: str,
-    ) -> Stage:
-        """Make a stage whose references name `stages`; of those with one digest there is one, of the first label."""
-        references = resolved(kind, words, parameters, stages, where)
-        domains = self.domains.read_by(kind, parameters, words, {**stages, **references}, where)
-        inputs = Inputs(references, domains, selection_of(kind, references, parameters, self._select, where))
+    def _stage(self, asked: Asked) -> Stage:
+        """Make a stage; of those with one digest there is one, under the label of the first."""
+        kind, parameters = asked.kind, asked.parameters
+        references = references_of(asked)
+        domains = self.domains.read_by(asked, references)
+        inputs = Inputs(references, domains, selection_of(asked, references, self._select))
         if kind.check is not None:
-            kind.check(parameters, self._facts(inputs, where))
+            kind.check(parameters, self._facts(inputs, asked.where))
         label = self._label(kind, parameters, inputs)
         stage = make_stage(kind, label, parameters, inputs, self.settings, self._network(kind, inputs))
         return self.made.setdefault(stage.digest, stage)

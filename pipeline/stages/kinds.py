@@ -64,43 +64,39 @@ class DomainKey:
     seen_by: str | None = None
 
 
-def _all_domains(parameters: Any) -> None:
-    return None
-
-
 def _set_round(values: Mapping[str, Any], number: int) -> dict[str, Any]:
     return {**values, "round": number}
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One stage kind.
-
-    `reads(parameters)`: names of the domains that a stage with these parameters reads; None: all. `gives`: what
-    other stages take from it as a domain, or `model` for a kind that trains one. `planned_by`: where its stages
-    come from: recipe entries, the task's data, or the figures of each training. `seeded`: it draws numbers.
-    `free_in_fast`: parameters that change results by rounding only, and are part of no key in `fast`.
-    `network`: it builds the experiment's network, whose initial weights the reference of that name replaces.
-    `word(parameters)`, `rule(parameters)`: first word of the label, and the workflow rule; None: the name.
-    `in_round(values, number)`: tells an entry's parameters their round. `check`: refuses, when planned, what
-    would fail after hours.
-    """
+    """One stage kind."""
 
     name: str
     version: int
     parameters: type[BaseModel]
     references: tuple[Reference, ...] = ()
     domains: tuple[DomainKey, ...] = ()
-    reads: Callable[[Any], Collection[str] | None] = _all_domains
+    reads: Callable[[Any], Collection[str]] | None = None
+    """Names of the domains that a stage with these parameters reads, in order; None: all."""
     gives: Literal["model", "parts", "labels"] | None = None
+    """A trained model, or what other stages take from it as a domain."""
     planned_by: Literal["recipe", "task", "figures"] = "recipe"
+    """Where its stages come from: a recipe's entries, a task's data, or the figures of each training."""
     seeded: bool = False
+    """Whether it draws numbers."""
     free_in_fast: tuple[str, ...] = ()
+    """Parameters that change results by rounding only, and are part of no key in `fast`."""
     network: str | None = None
+    """It builds the experiment's network, whose initial weights the reference of this name replaces."""
     word: Callable[[Any], str] | None = None
+    """First word of a stage's label by its parameters; None: the name."""
     rule: Callable[[Any], str] | None = None
+    """The workflow rule by a stage's parameters; None: the name."""
     in_round: Callable[[Mapping[str, Any], int], dict[str, Any]] | None = None
+    """Tells unvalidated parameters the number of their round."""
     check: Callable[[Any, Facts], None] | None = None
+    """Refuses, when planned, what would fail after hours."""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -108,6 +104,13 @@ class Kind:
         references = [one.name for one in self.references if one.through is None]
         domains = [one.name for one in self.domains if one.settable]
         return (*references, *domains)
+
+    def domains_of(self, parameters: BaseModel) -> tuple[DomainKey, ...]:
+        """The domains that a stage with these parameters reads."""
+        if self.reads is None:
+            return self.domains
+        named = {one.name: one for one in self.domains}
+        return tuple(named[name] for name in self.reads(parameters))
 
     def rule_of(self, parameters: BaseModel) -> str:
         """Name of the workflow rule, and of the results folder, that serves a stage."""

@@ -33,7 +33,7 @@ def objective_fits(parameters: TrainParameters, facts: Facts) -> None:
     objective, backbone = parameters.objective, facts.network.backbone
     if objective.needs_grid and backbone in CLASSIFIERS:
         raise ConfigError(
-            f"{facts.where}: method {objective.method} contrasts the positions of a feature grid, and backbone "
+            f"{facts.where}: method {objective.method} needs the positions of a feature grid, and backbone "
             f"{backbone} has a single one; use a segmentation network, or another method"
         )
     for domain in objective.pseudo_labelled:
