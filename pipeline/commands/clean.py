@@ -2,14 +2,14 @@
 
 import argparse
 import shutil
-from pathlib import Path
+from collections.abc import Mapping
 
 from pipeline.artifacts.errors import ArtifactError, ConfigError
 from pipeline.artifacts.files import read_json
+from pipeline.artifacts.folder import FILES, ArtifactFolder
 from pipeline.artifacts.lock import FolderLock
 from pipeline.commands.configuration import add_selection_arguments, chosen_configuration
-from pipeline.commands.verify import artifact_folders
-from pipeline.plan.files import RESULTS
+from pipeline.stages.results import Results
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,28 +24,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_selection_arguments(parser)
 
 
-def parents_by_key(results: Path) -> dict[str, set[str]]:
-    """The parents of every stage that has a stage file."""
-    found: dict[str, set[str]] = {}
-    for path in sorted((results / "stages").glob("*.json")):
-        record = read_json(path)
-        if isinstance(record.get("parents"), dict):
-            found[record["key"]] = {parent["key"] for parent in record["parents"].values()}
-    return found
+def parents_of(key: str, folders: Mapping[str, ArtifactFolder], results: Results) -> set[str]:
+    """Keys of a stage's parents: by its manifest, or as it is planned where it has not finished."""
+    if key in folders and (finished := folders[key].path / FILES).is_file():
+        return {parent["key"] for parent in read_json(finished)["header"]["parents"].values()}
+    return {parent.key for parent in results.record(key).parents} if results.planned(key).is_file() else set()
 
 
-def with_dependants(keys: list[str], results: Path) -> list[str]:
+def with_dependants(keys: list[str], results: Results) -> list[str]:
     """The keys and every stage that was made from them, directly or not."""
-    parents = parents_by_key(results)
-    chosen = set(keys)
-    while True:
-        more = {key for key, own in parents.items() if own & chosen} - chosen
-        if not more:
-            return sorted(chosen)
-        chosen |= more
+    folders = results.artifacts()
+    depends = dict.fromkeys(keys, True)
+
+    def is_made_from_them(key: str) -> bool:
+        if key not in depends:
+            depends[key] = any(map(is_made_from_them, parents_of(key, folders, results)))
+        return depends[key]
+
+    return [key for key in sorted(folders) if is_made_from_them(key)]
 
 
-def _unneeded(arguments: argparse.Namespace, folders: dict[str, Path]) -> list[str]:
+def _unneeded(arguments: argparse.Namespace, folders: dict[str, ArtifactFolder]) -> list[str]:
     from pipeline.plan.planner import Planner
     from pipeline.plan.stage import in_order
 
@@ -56,25 +55,27 @@ def _unneeded(arguments: argparse.Namespace, folders: dict[str, Path]) -> list[s
 
 def execute(arguments: argparse.Namespace) -> int:
     """List or remove the chosen stages."""
-    folders = artifact_folders(RESULTS)
+    results = Results()
+    folders = results.artifacts()
     if bool(arguments.keys) == arguments.unneeded:
         raise ConfigError("clean: give keys, or --unneeded; `python -m pipeline plan` lists the keys")
     unknown = [key for key in arguments.keys if key not in folders]
     if unknown:
         raise ArtifactError(
-            f"no stage {unknown[0]} under {RESULTS}; `python -m pipeline plan` lists the keys"
+            f"no stage {unknown[0]} under {results.root}; `python -m pipeline plan` lists the keys"
         )
-    chosen = _unneeded(arguments, folders) if arguments.unneeded else with_dependants(arguments.keys, RESULTS)
+    chosen = _unneeded(arguments, folders) if arguments.unneeded else with_dependants(arguments.keys, results)
     present = [key for key in chosen if key in folders]
     for key in present:
-        print(folders[key])
+        folder = folders[key].path
+        print(folder)
         if arguments.yes:
             # The lock is taken first, so that no running stage loses its folder.
-            with FolderLock(folders[key]):
-                for child in folders[key].iterdir():
+            with FolderLock(folder):
+                for child in folder.iterdir():
                     if child.name != "run":
                         shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
-            shutil.rmtree(folders[key])
+            shutil.rmtree(folder)
     print(
         f"{len(present)} stages {'removed' if arguments.yes else 'would be removed; add --yes to remove them'}"
     )

@@ -26,7 +26,7 @@ from pipeline.datasets.listing import list_split
 from pipeline.datasets.raw_ids import expanded_root
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.networks.parameters import WeightsParameters
-from pipeline.plan.files import RESULTS
+from pipeline.stages.results import RESULTS
 
 SOFTWARE = ("torch", "torchvision", "snakemake", "numpy", "pillow", "safetensors", "pydantic")
 SHOWN = 3

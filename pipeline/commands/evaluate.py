@@ -28,8 +28,9 @@ from pipeline.config.yaml_files import read_yaml
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.datasets.taxonomy import IGNORE_NAME, Taxonomy
 from pipeline.plan.datasets import DataPlanner
-from pipeline.plan.files import RESULTS, stage_folder, stage_record
+from pipeline.plan.files import write_stages
 from pipeline.stages.parameters import TestMode
+from pipeline.stages.results import Results
 
 if TYPE_CHECKING:
     from pipeline.inference.prediction import Model
@@ -130,12 +131,11 @@ def prepared(config: Config, part: DomainSplit, taxonomy: Taxonomy) -> ArtifactF
     from pipeline.stages.runner import run_stage
 
     stage = DataPlanner(config).prepare(part, taxonomy, "native", "--dataset")
-    path = RESULTS / "stages" / f"{stage.key}.json"
-    write_json(path, stage_record(stage, config.settings.run.model_dump(mode="json")))
-    code = run_stage(path, None)
+    write_stages([stage])
+    code = run_stage(Results().planned(stage.key), None)
     if code:
         raise SegadaptError(f"the images could not be prepared (exit code {code}); see above")
-    return ArtifactFolder(stage_folder(RESULTS, stage))
+    return Results().folder(stage)
 
 
 def score(
@@ -143,7 +143,7 @@ def score(
 ) -> dict[str, Any]:
     """All figures of one pass over a cache, with the confusion matrix."""
     from pipeline.data.cache import Cache
-    from pipeline.inference.class_maps import MappedConfusionMeasure
+    from pipeline.inference.measures import MappedConfusionMeasure
     from pipeline.inference.passes import PassSettings, run_pass
     from pipeline.inference.test_modes import build_test_mode
     from pipeline.stages.evaluate import figures

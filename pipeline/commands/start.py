@@ -22,9 +22,10 @@ from pipeline.commands.configuration import (
     chosen_configuration,
 )
 from pipeline.config.load import parse_assignments
-from pipeline.plan.files import RESULTS
-from pipeline.plan.planner import PlannedRun, Planner
+from pipeline.plan.planner import Planner
+from pipeline.plan.run import PlannedRun
 from pipeline.plan.table import failures
+from pipeline.stages.results import PAGE, SUMMARY, Results
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +92,7 @@ def run_workflow(arguments: argparse.Namespace, *targets: str) -> int:
 
     `arguments`: `configfile`, `config` and `cores` as on the command line.
     """
-    with sole_run(RESULTS / ".run-lock") as lock:
+    with sole_run(Results().run_lock()) as lock:
         if any(Path(".snakemake/locks").glob("*")):
             print("clearing the lock that a killed run left behind", flush=True)
             subprocess.run(_snakemake(arguments, "--unlock", "--quiet", "all"), check=True)
@@ -117,7 +118,7 @@ def execute(arguments: argparse.Namespace) -> int:
         _print_failures(runs)
         return code
     for suite in config.selected_suites():
-        folder = RESULTS / "report" / suite.name
-        print((folder / "summary.txt").read_text(encoding="utf-8").rstrip())
-        print(f"report: {folder / 'index.html'}")
+        folder = Results().report(suite.name)
+        print((folder / SUMMARY).read_text(encoding="utf-8").rstrip())
+        print(f"report: {folder / PAGE}")
     return 0

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from pipeline.artifacts.errors import ConfigError
 from pipeline.artifacts.files import write_text
-from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
 from pipeline.commands.start import run_workflow
 from pipeline.config.load import Config
 from pipeline.config.suites import Experiment
 from pipeline.config.validation import validated
-from pipeline.plan.files import RESULTS, stage_folder, write_stages
+from pipeline.plan.files import write_stages
 from pipeline.plan.stage import Stage
 from pipeline.stages.parameters import SuggestParameters
+from pipeline.stages.results import Results
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,33 +65,33 @@ def execute(arguments: argparse.Namespace) -> int:
             f"--experiment {arguments.experiment}: needs the name of one experiment, not a pattern"
         )
     _, stage = Planner(config).suggestion(arguments.experiment, parameters, arguments.seed)
-    folder = stage_folder(RESULTS, stage)
-    if not ArtifactFolder(folder).is_whole():
-        write_stages(config, [stage], RESULTS)
+    artifact = Results().folder(stage)
+    if not artifact.is_whole():
+        write_stages([stage])
         if code := _make(stage, arguments):
             return code
     from pipeline.stages.suggest import LIST, SHEET, TABLE
 
-    names = (folder / LIST).read_text(encoding="utf-8")
+    names = (artifact.path / LIST).read_text(encoding="utf-8")
     if arguments.out is not None:
         _copy(names, arguments.out)
     print(f"{names.count(chr(10))} images to label, hard and unlike each other")
     for word, file in (("list", LIST), ("table", TABLE), ("sheet", SHEET)):
-        print(f"  {word:6}{folder / file}")
+        print(f"  {word:6}{artifact.path / file}")
     print(_what_to_do(config, config.experiments[arguments.experiment], arguments.out))
     return 0
 
 
 def _make(stage: Stage, arguments: argparse.Namespace) -> int:
     """Run the stage here if its parents are finished, else all that is missing as a workflow; the exit code."""
-    parents = [stage_folder(RESULTS, parent) / "artifact.json" for parent in stage.parents.values()]
-    if not all(path.is_file() for path in parents):
-        return run_workflow(arguments, str(stage_folder(RESULTS, stage) / "artifact.json"))
+    results = Results()
+    if not all(results.manifest(parent).is_file() for parent in stage.parents.values()):
+        return run_workflow(arguments, str(results.manifest(stage)))
     # Imported late: it imports torch, and a mistake should be told at once.
     from pipeline.stages.runner import run_stage
 
     log = Path("logs") / stage.rule / f"{stage.key}.log"
-    return run_stage(RESULTS / "stages" / f"{stage.key}.json", log)
+    return run_stage(results.planned(stage.key), log)
 
 
 def _copy(names: str, path: Path) -> None:

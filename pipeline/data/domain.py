@@ -2,17 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.artifacts.errors import DataError
+from pipeline.artifacts.files import digest_of
 from pipeline.data.placement import Pixels, Placement, Size
 
 if TYPE_CHECKING:
     from pipeline.data.cache import Cache
     from pipeline.data.records import Records
+
+
+def list_facts(names: Sequence[str]) -> dict[str, Any]:
+    """What a summary notes of a list of images: how many (`images`), and the SHA-256 of their names."""
+    return {"images": len(names), "names_sha256": digest_of(list(names))}
 
 
 class ExtraMap(Protocol):
@@ -68,6 +74,11 @@ class Domain:
     def has_labels(self) -> bool:
         """Whether `label` gives arrays."""
         return self._own or self._records is not None
+
+    def list_facts(self) -> dict[str, Any]:
+        """`list_facts` of the images in the order of the caches, whatever a ranking or a draw put them in."""
+        held = set(self.names)
+        return list_facts([name for cache in self.caches for name in cache.names if name in held])
 
     def image(self, index: int) -> Pixels:
         """Image `index`: uint8 (H, W, 3), a read-only view."""

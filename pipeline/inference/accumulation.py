@@ -1,16 +1,19 @@
-"""Sums over many images that a kill does not lose: one table, saved now and then, and how far it got.
+"""Work over many images that a kill does not lose: one set of tables, saved now and then, and how far it got.
 
-Unlike a pass, whose parts lie side by side until the end, this keeps a single table whatever the number of
-images: the streaming thresholds carry 10 MB from image to image.
+Unlike a pass of a network, whose parts lie side by side until the end, this keeps a single set of tables
+whatever the number of images: the streaming thresholds carry 10 MB from image to image.
 """
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 from torch import Tensor
 
 from pipeline.artifacts.errors import Interrupted
+from pipeline.artifacts.files import digest_of
+from pipeline.data.records import RecordWriter
 from pipeline.inference.parts import Part, PartStore
-from pipeline.inference.passes import MAX_PART, never, silent
+from pipeline.inference.passes import MAX_PART, PassSettings, never, silent
 
 
 def accumulate(
@@ -25,22 +28,52 @@ def accumulate(
 ) -> None:
     """Call `update(position)` for 0..total-1 in order; each call changes `tables` in place.
 
-    `tables` hold the start values and, at the end, the result. They are saved after `every` so many images
+    `tables` hold the start values and, at the end, the result. They are saved after `every` so many positions
     and where the work is stopped; a later call goes on from there. Interrupted: `stop` gave a reason.
     StateError: `store` holds other work.
     """
     done = _restore(tables, store)
     progress(done, total)
     for position in range(done, total):
-        # The first image is computed however little time there is: many short runs get to the end too.
+        # The first one is computed however little time there is: many short runs get to the end too.
         reason = stop() if position > done else None
         if reason:
             _save(tables, position, store)
-            raise Interrupted(f"{reason}: {position} of {total} images are done")
+            raise Interrupted(f"{reason}: {position} of {total} are done")
         update(position)
         if (position + 1) % every == 0 or position + 1 == total:
             _save(tables, position + 1, store)
         progress(position + 1, total)
+
+
+def write_records(
+    writer: RecordWriter,
+    array_at: Callable[[int], np.ndarray],
+    tables: Mapping[str, Tensor],
+    settings: PassSettings,
+) -> None:
+    """Write all records of `writer`, file by file; `array_at(position)` makes one and may add to `tables`.
+
+    A file is what a kill loses and what a stop waits for. Interrupted and StateError as `accumulate`.
+    """
+    records_of = {"names": digest_of(writer.names), "per_file": writer.per_shard}
+
+    def write_file(number: int) -> None:
+        start = number * writer.per_shard
+        with writer.part(number) as records:
+            for position in range(start, start + len(writer.part_names(number))):
+                records.add(array_at(position))
+
+    accumulate(
+        tables,
+        write_file,
+        len(writer.parts()),
+        PartStore(settings.state, {**settings.fingerprint, **records_of}),
+        every=1,
+        stop=settings.stop,
+        progress=settings.progress,
+    )
+    writer.finish()
 
 
 def _restore(tables: Mapping[str, Tensor], store: PartStore) -> int:

@@ -81,6 +81,25 @@ class ConfusionMeasure:
         return total
 
 
+class MappedConfusionMeasure(ConfusionMeasure):
+    """Confusion matrix over groups of a model's classes, int64 (G, G), rows = label, columns = prediction.
+
+    The logit of a group is the largest of its classes' logits, so the answer is the group of the most
+    probable class among those that are in any group. With one class per group, in the model's order, this is
+    `ConfusionMeasure` itself.
+    """
+
+    def __init__(self, labels: Images, groups: Sequence[Sequence[int]]) -> None:
+        """`groups[g]`: ids of the model's classes that stand for label id g; none may be empty."""
+        super().__init__(labels, len(groups))
+        self.groups = [list(group) for group in groups]
+
+    def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Tensor) -> None:
+        """Count the pixels of B images."""
+        merged = torch.stack([logits[:, group].amax(dim=1) for group in self.groups], dim=1)
+        super().add(positions, loaded, merged)
+
+
 @dataclass(frozen=True)
 class EntropyScores:
     """Scores of N images in the order of the pass.

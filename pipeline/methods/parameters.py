@@ -1,11 +1,16 @@
 """Objectives: every method's own parameters; free of torch, so that planning stays fast.
 
-A new method adds a class here, appends it to `Objective`, and adds one line to `registry.py`.
+A new method adds a class here, appends it to `Objective`, and adds one line to `registry.py`. What it needs of
+the network, the labels and the rounds around it is declared here and asked for by plan and stages.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pipeline.numerics.schedules import portion
 
 Domain = Literal["source", "target", "labelled"]
 """source: labelled images; target: unlabelled ones; labelled: the few target images whose labels are read."""
@@ -25,16 +30,49 @@ class AdamParameters(BaseModel):
     ] = (0.9, 0.99)
 
 
+@dataclass(frozen=True)
+class Setting:
+    """A parameter at one of its values, written as in a configuration: `key: value`."""
+
+    key: str
+    value: Any
+
+    def holds(self, parameters: BaseModel) -> bool:
+        """Whether the parameters have this value."""
+        return bool(getattr(parameters, self.key) == self.value)
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.value}"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What the round of a training changes in it.
+
+    `learning_rate`: factor on all learning rates. `source_share`: of the source images, drawn as `drawing` says.
+    """
+
+    number: int = 0
+    learning_rate: float = 1.0
+    source_share: float = 1.0
+    drawing: Literal["nested", "random"] = "nested"
+
+
 class ObjectiveParameters(BaseModel):
     """Base of all objectives.
 
-    `pools_images`: the method has terms that are defined on groups of `pool_images` images. `target_labels`:
-    it trains on pseudo-labels of the target.
+    `rule`: the workflow rule of its trainings. `pools_images`: it has terms that are defined on groups of
+    `pool_images` images. `needs_grid`: a network with a single position will not do. `pseudo_labelled`: domains
+    whose labels must be pseudo-labels. `soft_labels`: the setting under which these must be soft ones, and under
+    any other hard ones.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    rule: ClassVar[Literal["pretrain", "adapt", "selftrain"]] = "adapt"
     pools_images: ClassVar[bool] = False
-    target_labels: ClassVar[bool] = False
+    needs_grid: ClassVar[bool] = False
+    pseudo_labelled: ClassVar[tuple[Domain, ...]] = ()
+    soft_labels: ClassVar[Setting | None] = None
 
     def domains(self) -> tuple[Domain, ...]:
         """Name the domains that the method reads, source first."""
@@ -43,6 +81,10 @@ class ObjectiveParameters(BaseModel):
     def auxiliary_optimiser(self) -> AdamParameters | None:
         """Return the optimiser of the auxiliary modules; None for a method without trainable ones."""
         return None
+
+    def turn(self) -> Turn:
+        """Return what the round changes; nothing for a method without rounds, which have a field `round`."""
+        return Turn()
 
     def _refuse_unused(self, names: tuple[str, ...], because: str) -> None:
         """Raise ValueError for the first of `names` that was changed although nothing reads it."""
@@ -62,6 +104,7 @@ class SegmentationParameters(ObjectiveParameters):
 class SupervisedParameters(SegmentationParameters):
     """Cross-entropy on labelled images; target images without labels are never loaded."""
 
+    rule: ClassVar[Literal["pretrain", "adapt", "selftrain"]] = "pretrain"
     method: Literal["supervised"]
     labelled_weight: Annotated[
         Weight, Field(description="weight of the cross-entropy on labelled target images; 0 never loads them")
@@ -126,6 +169,7 @@ class PlcaParameters(SegmentationParameters):
     """Pixel-level cycle association (Kang 2020, `docs/methods/plca.md`); weight 0 leaves a term out."""
 
     pools_images: ClassVar[bool] = True
+    needs_grid: ClassVar[bool] = True
     method: Literal["plca"]
     lovasz_weight: Annotated[
         Weight, Field(description="weight of Lovasz-softmax: 3.0 as in the published run (the paper: 0.75)")
@@ -215,7 +259,9 @@ PUBLISHED_ALPHA = {"mrkld": 0.1, "mrent": 0.1, "mrl2": 0.025}
 class SelfTrainingParameters(SegmentationParameters):
     """One round of training on source and pseudo-labelled target (Zou 2018, 2019; `docs/methods/cbst.md`)."""
 
-    target_labels: ClassVar[bool] = True
+    rule: ClassVar[Literal["pretrain", "adapt", "selftrain"]] = "selftrain"
+    pseudo_labelled: ClassVar[tuple[Domain, ...]] = ("target",)
+    soft_labels: ClassVar[Setting | None] = Setting("regulariser", "lrent")
     method: Literal["self_training"]
     regulariser: Annotated[
         Literal["none", "mrkld", "mrent", "mrl2", "lrent"],
@@ -253,6 +299,14 @@ class SelfTrainingParameters(SegmentationParameters):
             raise ValueError(f"source_portion {self.source_portion} is above source_max {self.source_max}")
         return self
 
+    def turn(self) -> Turn:
+        """Return the round's learning rate, `lr_factor` once per round before it, and its share of the source.
+
+        Source: CBST's released code, 1e-4 / sqrt(2)^round; `docs/methods/cbst.md`, portions and images of a round.
+        """
+        share = portion(self.round, self.source_portion, self.source_step, self.source_max)
+        return Turn(self.round, self.lr_factor**self.round, share, self.drawing)
+
     def regulariser_weight(self) -> float:
         """Return the weight of an mr* regulariser: `alpha`, or the published one."""
         return PUBLISHED_ALPHA[self.regulariser] if self.alpha is None else self.alpha
@@ -273,6 +327,14 @@ OBJECTIVES: dict[str, type[ObjectiveParameters]] = {
     get_args(model.model_fields["method"].annotation)[0]: model for model in get_args(get_args(Objective)[0])
 }
 """The parameters class of each method."""
+
+
+def in_round(values: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """Tell a training's unvalidated parameters the number of their round, where their objective counts rounds."""
+    objective = OBJECTIVES.get(str(values.get("method")))
+    if objective is None or "round" not in objective.model_fields:
+        return dict(values)
+    return {**values, "objective": {**(values.get("objective") or {}), "round": number}}
 
 
 class _Trained(Protocol):

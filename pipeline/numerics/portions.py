@@ -1,7 +1,7 @@
-"""How much of source and target a self-training round uses, and which images.
+"""Which images of source and target a self-training round uses.
 
-Source: Zou et al., CBST, ECCV 2018, section 5 (portion schedules); docs/methods/cbst.md has the published
-settings and where ours differs.
+Source: Zou et al., CBST, ECCV 2018, section 5; docs/methods/cbst.md has the published settings and where ours
+differs.
 """
 
 import math
@@ -16,20 +16,6 @@ from pipeline.numerics.randomness import permutation
 from pipeline.numerics.thresholds import winner
 
 Drawing = Literal["nested", "random"]
-
-
-def portion(round_index: int, start: float, step: float, maximum: float) -> float:
-    """Return the portion of round 0, 1, ...: `min(start + round * step, maximum)`.
-
-    Computed by multiplication and rounded to 12 decimals, so that .15 with steps of .05 is .3 in round 3 (not
-    .30000000000000004) and no round passes the maximum. Raises ValueError for a negative round or values
-    outside [0, 1].
-    """
-    if round_index < 0 or not all(0.0 <= value <= 1.0 for value in (start, step, maximum)):
-        raise ValueError(
-            f"portion needs round >= 0 and values in [0, 1]: {round_index, start, step, maximum}"
-        )
-    return min(round(start + round_index * step, 12), maximum)
 
 
 def subset_size(count: int, share: float) -> int:

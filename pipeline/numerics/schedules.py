@@ -1,6 +1,6 @@
-"""Learning-rate schedules as plain Python floats, functions of the step alone.
+"""Schedules as plain Python floats: learning rates by the step, portions of images and pixels by the round.
 
-`horizon` is where a schedule would reach zero; a run may stop earlier (ADVENT: 250,000 and 120,000).
+`horizon` is where a learning rate would reach zero; a run may stop earlier (ADVENT: 250,000 and 120,000).
 """
 
 
@@ -27,3 +27,17 @@ def warmup_factor(step: int, length: int, first: float = 1e-6) -> float:
     if step >= length:
         return 1.0
     return 1.0 - (1.0 - step / length) * (1.0 - first)
+
+
+def portion(round_index: int, start: float, step: float, maximum: float) -> float:
+    """Return the portion of round 0, 1, ...: `min(start + round * step, maximum)`.
+
+    Computed by multiplication and rounded to 12 decimals, so that .15 with steps of .05 is .3 in round 3 (not
+    .30000000000000004) and no round passes the maximum. Raises ValueError for a negative round or values
+    outside [0, 1]. Source: Zou et al., CBST, ECCV 2018, section 5; docs/methods/cbst.md.
+    """
+    if round_index < 0 or not all(0.0 <= value <= 1.0 for value in (start, step, maximum)):
+        raise ValueError(
+            f"portion needs round >= 0 and values in [0, 1]: {round_index, start, step, maximum}"
+        )
+    return min(round(start + round_index * step, 12), maximum)

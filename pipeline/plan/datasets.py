@@ -15,8 +15,10 @@ from pipeline.datasets.listing import identity, list_split
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.numerics.randomness import shuffled
-from pipeline.plan.stage import Stage, make_stage
+from pipeline.plan.stage import Inputs, Stage, StageSettings, make_stage
+from pipeline.stages.kinds import KINDS
 from pipeline.stages.parameters import PrepareParameters
+from pipeline.stages.record import PlannedData
 
 
 def nested_choice(names: list[str], count: int, seed: int) -> list[str]:
@@ -90,29 +92,24 @@ class DataPlanner:
         self, part: DomainSplit, taxonomy: Taxonomy, labels: str, asked_by: str, names: tuple[str, ...] | None
     ) -> Stage:
         _, digest = self.listing(part.dataset, part.split, labels != "none", asked_by, names)
-        spec = self._dataset(part.dataset, asked_by)
         parameters = PrepareParameters.model_validate(
             {"size": part.size, "labels": labels, "resample": part.resample, "names": names}
         )
-        full = parameters.model_dump(mode="json", by_alias=True)
-        hashed = parameters.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        # Without labels too: ranking, split and figures take names, rare classes and colours from the cache.
-        hashed["taxonomy"] = taxonomy.model_dump(mode="json")
         some = "" if names is None else f"-{len(names)}-labelled"
-        return make_stage(
-            "prepare",
-            f"prepare-{part.dataset}-{part.split}{some}",
-            full,
-            hashed,
-            {},
-            identity=digest,
-            data={
-                "dataset": spec.model_dump(mode="json", by_alias=True, exclude_unset=True),
-                "dataset_name": part.dataset,
-                "split": part.split,
-                "taxonomy": taxonomy.model_dump(mode="json"),
-            },
-        )
+        dataset = self._dataset(part.dataset, asked_by)
+        data = PlannedData(identity=digest, dataset=dataset, split=part.split, taxonomy=taxonomy)
+        label = f"prepare-{part.dataset}-{part.split}{some}"
+        settings = StageSettings(self.config.settings.run)
+        return make_stage(KINDS["prepare"], label, parameters, Inputs(), settings, data)
+
+    def names_of(self, stage: Stage, asked_by: str) -> list[str]:
+        """Names of the images that a `prepare` stage prepares."""
+        if stage.parameters.names is not None:
+            return list(stage.parameters.names)
+        data = stage.record.data
+        assert data is not None
+        listing, _ = self.listing(data.dataset.name, data.split, False, asked_by)
+        return [item.name for item in listing.items]
 
     def _check_disjoint(self, task: Task, asked_by: str) -> None:
         """Pseudo-labels made on the images that are then scored would flatter every figure."""

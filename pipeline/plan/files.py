@@ -1,95 +1,36 @@
-"""Stage files: what the main process writes and every job reads."""
+"""The files below `results/stages/`: what the main process writes and every job reads."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from pipeline.artifacts.errors import SegadaptError
 from pipeline.artifacts.files import temporary_beside
 from pipeline.config.load import Config
 from pipeline.config.suites import Suite
-from pipeline.plan.planner import PlannedRun, Planner
+from pipeline.plan.planner import Planner
+from pipeline.plan.records import ReportRecord, ReportsRecord, RunName, RunRecord, run_record
+from pipeline.plan.run import PlannedRun
 from pipeline.plan.stage import Stage, in_order
-
-RESULTS = Path("results")
-
-
-def run_folder(results: Path, experiment: str, seed: int) -> Path:
-    """`results/experiments/<name>/seed<k>`, what people look at."""
-    return results / "experiments" / experiment / f"seed{seed}"
+from pipeline.stages.record import Record
+from pipeline.stages.results import RESULTS, Results
 
 
-def stage_folder(results: Path, stage: Stage) -> Path:
-    """`results/<rule>/<key>`, the artifact's folder."""
-    return results / stage.rule / stage.key
-
-
-def _write_if_changed(path: Path, value: Mapping[str, Any]) -> None:
+def _write_if_changed(path: Path, record: Record) -> None:
     """Replace the file only when its content differs; not flushed to disk, since the plan can be made again."""
-    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    text = record.text()
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
 
 
-def _parents(stages: Mapping[str, Stage]) -> dict[str, dict[str, str]]:
-    return {role: {"key": stage.key, "rule": stage.rule} for role, stage in sorted(stages.items())}
-
-
-def stage_record(stage: Stage, run: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of `results/stages/<key>.json`."""
-    return {
-        "key": stage.key,
-        "digest": stage.digest,
-        "kind": stage.kind,
-        "rule": stage.rule,
-        "label": stage.label,
-        "seed": stage.seed,
-        "parents": _parents(stage.parents),
-        "parameters": dict(stage.parameters),
-        "data": dict(stage.data),
-        "hashed": dict(stage.hashed),
-        "run": dict(run),
-    }
-
-
-def run_record(run: PlannedRun) -> dict[str, Any]:
-    """The content of `results/stages/experiment-<name>-seed<k>.json`: the view for people."""
-    return {
-        "key": f"experiment-{run.experiment}-seed{run.seed}",
-        "kind": "experiment",
-        "experiment": run.experiment,
-        "seed": run.seed,
-        "title": run.title,
-        "metric": run.metric,
-        "final": run.final,
-        "names": dict(run.names),
-        "stages": [
-            {
-                "name": name,
-                "key": stage.key,
-                "rule": stage.rule,
-                "kind": stage.kind,
-                "method": stage.parameters.get("method"),
-            }
-            for name, stage in run.stages.items()
-        ],
-        "selects": _parents(run.selects),
-        "evaluates": _parents(run.evaluates),
-    }
-
-
-def write_stages(config: Config, stages: Iterable[Stage], results: Path = RESULTS) -> None:
+def write_stages(stages: Iterable[Stage], results: Path = RESULTS) -> None:
     """Write a file for each stage and each of its ancestors; existing equal files stay untouched."""
-    folder = results / "stages"
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = config.settings.run.model_dump(mode="json")
     for stage in in_order(stages):
-        _write_if_changed(folder / f"{stage.key}.json", stage_record(stage, settings))
+        _write_if_changed(Results(results).planned(stage.key), stage.record)
 
 
 def finished_runs(planner: Planner, results: Path = RESULTS) -> list[PlannedRun]:
@@ -103,16 +44,15 @@ def finished_runs(planner: Planner, results: Path = RESULTS) -> list[PlannedRun]
         for experiment in suite.experiments.values():
             chosen = selected[experiment.name].seeds if experiment.name in selected else ()
             for seed in set(experiment.seeds) - set(chosen):
-                if not (run_folder(results, experiment.name, seed) / "metrics.json").is_file():
+                if not Results(results).metrics(experiment.name, seed).is_file():
                     continue
                 with suppress(SegadaptError):
                     found.append(planner.run(experiment, seed))
-    return [run for run in found if _is_finished(run, results)]
+    return [run for run in found if _is_finished(run, Results(results))]
 
 
-def _is_finished(run: PlannedRun, results: Path) -> bool:
-    stages = in_order(run.all_stages())
-    return all((stage_folder(results, stage) / "artifact.json").is_file() for stage in stages)
+def _is_finished(run: PlannedRun, results: Results) -> bool:
+    return all(results.manifest(stage).is_file() for stage in in_order(run.all_stages()))
 
 
 def write_stage_files(
@@ -125,26 +65,23 @@ def write_stage_files(
 
     `finished`: runs that are not selected and stand on their suite's page too.
     """
-    folder = results / "stages"
-    folder.mkdir(parents=True, exist_ok=True)
     shown = [*runs, *finished]
-    write_stages(config, (stage for run in shown for stage in run.all_stages()), results)
-    for run in shown:
-        _write_if_changed(folder / f"experiment-{run.experiment}-seed{run.seed}.json", run_record(run))
-    suites = {}
-    for suite in config.selected_suites():
-        key = f"report-{suite.name}"
-        report = {"key": key, "kind": "report", "suite": suite.name, "runs": _runs_of(suite, shown)}
-        _write_if_changed(folder / f"{key}.json", report)
-        suites[suite.name] = _runs_of(suite, runs)
-    _write_if_changed(folder / "reports.json", {"key": "reports", "kind": "reports", "suites": suites})
+    write_stages((stage for run in shown for stage in run.all_stages()), results)
+    suites = config.selected_suites()
+    records: list[RunRecord | ReportRecord | ReportsRecord] = [
+        *map(run_record, shown),
+        *(ReportRecord(suite=suite.name, runs=_runs_of(suite, shown)) for suite in suites),
+        ReportsRecord(suites={suite.name: _runs_of(suite, runs) for suite in suites}),
+    ]
+    for record in records:
+        _write_if_changed(Results(results).planned(record.key), record)
 
 
-def _runs_of(suite: Suite, runs: Sequence[PlannedRun]) -> list[dict[str, Any]]:
+def _runs_of(suite: Suite, runs: Sequence[PlannedRun]) -> tuple[RunName, ...]:
     """Experiment and seed of the runs of a suite, in its order."""
     names = list(suite.experiments)
     own = [run for run in runs if run.experiment in suite.experiments]
     own.sort(
         key=lambda run: (names.index(run.experiment), suite.experiments[run.experiment].seeds.index(run.seed))
     )
-    return [{"experiment": run.experiment, "seed": run.seed} for run in own]
+    return tuple(RunName(experiment=run.experiment, seed=run.seed) for run in own)

@@ -11,17 +11,19 @@ from pipeline.config.models import Recipe
 from pipeline.config.suites import Experiment, SetLayer
 from pipeline.config.validation import Location, dotted, nearest, validated
 from pipeline.config.yaml_files import merge
-from pipeline.methods.parameters import OBJECTIVES
 from pipeline.stages.kinds import KINDS
 
 DOMAIN_WORDS = ("task.source", "task.target", "task.target_labels", "task.labelled")
 """What a stage entry may name besides other stages: the task's own data."""
 
-AROUND = ("select", "evaluate")
+AROUND = tuple(name for name, kind in KINDS.items() if kind.planned_by == "figures")
 """Kinds that the plan adds around every training stage; their parameters are set by kind only."""
 
-OWN_KINDS = tuple(kind for kind in KINDS if kind not in ("prepare", *AROUND))
-"""Kinds that a recipe's stages may have; `prepare` follows from the task."""
+OWN_KINDS = tuple(name for name, kind in KINDS.items() if kind.planned_by == "recipe")
+"""Kinds that a recipe's stages may have."""
+
+DEFAULT_KIND = "train"
+"""Kind of an entry that names none."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,14 @@ def _unrolled(recipe: Recipe, count: int | None) -> list[tuple[str, dict[str, An
         own = {name: f"{name}{number + 1}" for name in recipe.rounds.stages}
         trained = previous
         for name, entry in recipe.rounds.stages.items():
-            kind = entry.get("kind", "train")
-            references = KINDS[kind].references if kind in KINDS else ()
+            kind = KINDS.get(str(entry.get("kind", DEFAULT_KIND)))
+            keys = kind.keys if kind else ()
             renamed = {
-                key: _rename(value, own, previous) if key in references and isinstance(value, str) else value
+                key: _rename(value, own, previous) if key in keys and isinstance(value, str) else value
                 for key, value in entry.items()
             }
             raw.append((own[name], renamed, number))
-            if kind == "train":
+            if kind and kind.gives == "model":
                 trained = own[name]
         previous = trained
     return raw
@@ -104,16 +106,6 @@ def _keys_to(values: Any, location: Location) -> Location:
     return keys
 
 
-def _numbered(kind: str, values: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """Tell a stage of a rounds block its round, where its kind or its method asks for it."""
-    if kind == "train":
-        method = OBJECTIVES.get(str(values.get("method")))
-        if method is None or "round" not in method.model_fields:
-            return dict(values)
-        return {**values, "objective": {**(values.get("objective") or {}), "round": number}}
-    return {**values, "round": number} if "round" in KINDS[kind].parameters.model_fields else dict(values)
-
-
 def _check_unique(origin: str, names: list[str]) -> None:
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated:
@@ -126,7 +118,7 @@ def settable(recipe: Recipe, count: int | None) -> set[str]:
     """The words that a `set:` may name for this recipe: its stages, a round's stages, and their kinds."""
     raw = _unrolled(recipe, count)
     blocks = recipe.rounds.stages if recipe.rounds else {}
-    kinds = {str(entry.get("kind", "train")) for entry in (*recipe.stages.values(), *blocks.values())}
+    kinds = {str(entry.get("kind", DEFAULT_KIND)) for entry in (*recipe.stages.values(), *blocks.values())}
     return {name for name, _, _ in raw} | set(blocks) | kinds | set(AROUND)
 
 
@@ -136,7 +128,11 @@ def check_set_keys(layer: SetLayer, valid: set[str]) -> None:
         if key in KINDS and key not in valid:
             raise ConfigError(
                 f"{layer.where}.{key}: no stage of kind {key} can be set here"
-                + ("; sizes and the like are keys of the task" if key == "prepare" else "; remove it")
+                + (
+                    "; sizes and the like are keys of the task"
+                    if KINDS[key].planned_by == "task"
+                    else "; remove it"
+                )
             )
         if key not in valid:
             raise ConfigError(
@@ -165,14 +161,14 @@ def expand_recipe(recipe: Recipe, experiment: Experiment, extra: SetLayer, recip
     entries: list[Entry] = []
     for name, own, number in raw:
         where = f"{recipe_origin}: stages.{name}"
-        kind = own.pop("kind", "train")
+        kind = own.pop("kind", DEFAULT_KIND)
         if kind not in OWN_KINDS:
             raise ConfigError(f"{where}.kind: found {kind!r}; {nearest(str(kind), OWN_KINDS)}")
         if name in KINDS and name != kind:
             raise ConfigError(
                 f"{where}: a stage of kind {kind} may not be called like kind {name}; rename it"
             )
-        references = {key: own.pop(key) for key in KINDS[kind].references if key in own}
+        references = {key: own.pop(key) for key in KINDS[kind].keys if key in own}
         for key, word in references.items():
             if not isinstance(word, str):
                 raise ConfigError(
@@ -181,8 +177,9 @@ def expand_recipe(recipe: Recipe, experiment: Experiment, extra: SetLayer, recip
         block = [] if number is None else [name.removesuffix(str(number + 1))]
         words = [kind, *block, name]
         values = _parameters_for(words, recipe.defaults.get(kind, {}), own, layers)
-        if number is not None:
-            values = _numbered(kind, values, number)
+        tell_round = KINDS[kind].in_round
+        if number is not None and tell_round is not None:
+            values = tell_round(values, number)
         place = place_of(words, layers, f"{where} (with {experiment.origin}.set)")
         entries.append(
             Entry(name, kind, references, validated(KINDS[kind].parameters, values, place), number)

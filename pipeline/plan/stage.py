@@ -3,72 +3,210 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel
 
 from pipeline.artifacts.files import digest_of
-from pipeline.stages.kinds import KINDS, rule_of
+from pipeline.stages.kinds import KINDS, Kind
+from pipeline.stages.record import DomainRef, Parent, Part, PlannedData, PlannedNetwork, StageRecord
+from pipeline.training.parameters import RunSettings
 
 
 @dataclass(frozen=True)
 class Stage:
     """One unit of work: kind + parameters + parents -> one artifact.
 
-    `hashed` is everything that made the digest; `parameters` is complete, defaults included. `data` is what
-    `prepare` needs to find its files and is not hashed (the data identity in `hashed` stands for it).
+    `parents`: by the role under which the key hashes them.
     """
 
-    key: str
-    digest: str
-    kind: str
-    rule: str
-    label: str
-    seed: int | None
+    record: StageRecord
     parents: Mapping[str, "Stage"]
-    parameters: Mapping[str, Any]
-    hashed: Mapping[str, Any]
-    data: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """`<label>-<12 hex>`."""
+        return self.record.key
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that made the key."""
+        return self.record.digest
+
+    @property
+    def kind(self) -> str:
+        """Name of its kind."""
+        return self.record.kind
+
+    @property
+    def rule(self) -> str:
+        """The workflow rule that makes it."""
+        return self.record.rule
+
+    @property
+    def label(self) -> str:
+        """The key's readable beginning."""
+        return self.record.label
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether the seed has a part in it: it, or a stage it comes from, draws numbers."""
+        return KINDS[self.kind].seeded or any(parent.is_drawn for parent in self.parents.values())
+
+    @property
+    def parameters(self) -> Any:
+        """The kind's parameters, of its class."""
+        return self.record.parameters
+
+
+@dataclass(frozen=True)
+class PlannedDomain:
+    """The images of a domain and their labels: as `DomainRef`, with the stages themselves."""
+
+    caches: tuple[Stage, ...]
+    split: Stage | None = None
+    part: Part | None = None
+    labels: Stage | None = None
+
+    def stages(self) -> list[Stage]:
+        """All stages that it is made of."""
+        return [*self.caches, *(one for one in (self.split, self.labels) if one is not None)]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a stage reads: other stages by reference, domains by name, and who chooses the snapshot to start from."""
+
+    references: Mapping[str, Stage] = field(default_factory=dict)
+    domains: Mapping[str, PlannedDomain] = field(default_factory=dict)
+    selection: Stage | None = None
+
+    def are_drawn(self) -> bool:
+        """Whether the seed has a part in any of them; a selection's in the model that it is of."""
+        images = [stage for domain in self.domains.values() for stage in domain.stages()]
+        return any(stage.is_drawn for stage in (*self.references.values(), *images))
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The inputs of a stage under the names that its key hashes."""
+
+    parents: Mapping[str, Stage]
+    domains: Mapping[str, DomainRef]
+    selection: str | None
+    parts: dict[str, str]
+
+
+def hashed_roles(kind: Kind, inputs: Inputs) -> Roles:
+    """Name a stage's parents, and the parameters that choose parts of splits, as keys have always had them.
+
+    A domain's first cache has the domain's name, further ones `source.2`, `source.3`; `source_part` is its split,
+    and as a parameter the part; `source_labels` gives its labels. `model_select` chose the snapshot of `model`.
+    Another name is another key: finished artifacts would not be found again. Nothing reads these names.
+    """
+    parents: dict[str, Stage] = {}
+    domains: dict[str, DomainRef] = {}
+    parts: dict[str, str] = {}
+    for name, domain in inputs.domains.items():
+        caches = {
+            name if place == 0 else f"{name}.{place + 1}": one for place, one in enumerate(domain.caches)
+        }
+        split = {f"{name}_part": domain.split} if domain.split else {}
+        labels = {f"{name}_labels": domain.labels} if domain.labels else {}
+        parents |= caches | split | labels
+        domains[name] = DomainRef(
+            caches=tuple(caches),
+            split=next(iter(split), None),
+            part=domain.part,
+            labels=next(iter(labels), None),
+        )
+        if domain.part is not None:
+            parts[f"{name}_part"] = domain.part
+    parents |= inputs.references
+    if inputs.selection is None:
+        return Roles(parents, domains, None, parts)
+    chosen = next(one.name for one in kind.references if one.snapshot and one.name in inputs.references)
+    parents[f"{chosen}_select"] = inputs.selection
+    return Roles(parents, domains, f"{chosen}_select", parts)
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """What all stages of a plan share, and the seed of those that draw numbers; `run` is part of no key."""
+
+    run: RunSettings
+    determinism: Literal["exact", "fast"] = "exact"
+    seed: int | None = None
 
 
 def make_stage(
-    kind: str,
+    kind: Kind,
     label: str,
-    parameters: Mapping[str, Any],
-    hashed_parameters: Mapping[str, Any],
-    parents: Mapping[str, Stage],
-    *,
-    seed: int | None = None,
-    data: Mapping[str, Any] | None = None,
-    identity: str | None = None,
+    parameters: BaseModel,
+    inputs: Inputs,
+    settings: StageSettings,
+    subject: PlannedNetwork | PlannedData | None = None,
 ) -> Stage:
     """Make a stage and its key `<label>-<12 hex>`; the label is for people and not hashed.
 
-    `hashed_parameters` holds only what differs from its default. The digest is SHA-256 over canonical JSON.
+    `subject`: the network of a training, or the data of `prepare`. The digest is SHA-256 over canonical JSON, of
+    parameters only what differs from its default.
     """
+    roles = hashed_roles(kind, inputs)
+    seed = settings.seed if kind.seeded else None
     hashed: dict[str, Any] = {
-        "kind": kind,
-        "version": KINDS[kind].version,
-        "parents": {role: parent.digest for role, parent in sorted(parents.items())},
-        "parameters": dict(hashed_parameters),
+        "kind": kind.name,
+        "version": kind.version,
+        "parents": {role: parent.digest for role, parent in sorted(roles.parents.items())},
+        "parameters": _hashed_parameters(kind, parameters, settings) | roles.parts | _hashed_subject(subject),
     }
-    if identity is not None:
-        hashed["data"] = identity
-    if KINDS[kind].seeded:
+    if isinstance(subject, PlannedData):
+        hashed["data"] = subject.identity
+    if kind.seeded:
         hashed["seed"] = seed
     digest = digest_of(hashed)
     # A key is a folder and a word of the workflow; a split may be called anything.
     label = re.sub(r"[^a-z0-9._-]", "-", label.lower())
-    return Stage(
+    parents = sorted(roles.parents.items())
+    record = StageRecord(
+        kind=kind.name,
+        rule=kind.rule_of(parameters),
         key=f"{label}-{digest[:12]}",
         digest=digest,
-        kind=kind,
-        rule=rule_of(kind, parameters),
         label=label,
-        seed=seed if KINDS[kind].seeded else None,
-        parents=dict(parents),
-        parameters=dict(parameters),
+        seed=seed,
+        determinism=settings.determinism,
+        parameters=parameters,
+        parents=tuple(Parent(role=role, rule=one.rule, key=one.key) for role, one in parents),
+        domains=dict(roles.domains),
+        selection=roles.selection,
+        network=subject if isinstance(subject, PlannedNetwork) else None,
+        data=subject if isinstance(subject, PlannedData) else None,
         hashed=hashed,
-        data=dict(data or {}),
+        run=settings.run,
     )
+    return Stage(record, roles.parents)
+
+
+def _hashed_parameters(kind: Kind, parameters: BaseModel, settings: StageSettings) -> dict[str, Any]:
+    values = parameters.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    if settings.determinism == "exact":
+        return values
+    hashed = {key: value for key, value in values.items() if key not in kind.free_in_fast}
+    return hashed | {"determinism": settings.determinism}
+
+
+def _hashed_subject(subject: PlannedNetwork | PlannedData | None) -> dict[str, Any]:
+    if subject is None:
+        return {}
+    if isinstance(subject, PlannedData):
+        # Without labels too: ranking, split and figures take names, rare classes and colours from the cache.
+        return {"taxonomy": subject.taxonomy.model_dump(mode="json")}
+    network = subject.parameters.model_dump(mode="json", exclude_defaults=True)
+    if (weights := network.get("weights")) and weights.get("sha256"):
+        # The checksum says what the file holds; where it lies changes nothing.
+        network["weights"] = {key: value for key, value in weights.items() if key != "source"}
+    return {"network": network, "num_classes": subject.num_classes}
 
 
 def in_order(stages: Iterable[Stage]) -> Iterator[Stage]:

@@ -4,9 +4,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.plan.files import RESULTS, stage_folder
-from pipeline.plan.planner import PlannedRun
+from pipeline.artifacts.folder import FILES
+from pipeline.plan.run import PlannedRun
 from pipeline.plan.stage import Stage, in_order
+from pipeline.stages.results import RESULTS, Results
 
 
 def _failure(folder: Path) -> str | None:
@@ -19,10 +20,10 @@ def _failure(folder: Path) -> str | None:
 
 def _state(stage: Stage, results: Path, waiting: set[str]) -> tuple[str, str]:
     """The stage's state and the reason, from what lies in its folder; nothing is hashed here."""
-    folder = stage_folder(results, stage)
-    if (folder / "artifact.json").is_file():
+    if Results(results).manifest(stage).is_file():
         return "done", ""
-    if (folder / "files.json").is_file():
+    folder = Results(results).folder(stage).path
+    if (folder / FILES).is_file():
         return "done", "its manifest is written again when asked for"
     failure = _failure(folder)
     if failure:
@@ -38,10 +39,8 @@ def _state(stage: Stage, results: Path, waiting: set[str]) -> tuple[str, str]:
 def failures(runs: Sequence[PlannedRun], results: Path = RESULTS) -> list[tuple[str, str]]:
     """Key and message of every stage that failed in a way that would repeat, parents first."""
     stages = in_order([stage for run in runs for stage in run.all_stages()])
-    folders = {stage.key: stage_folder(results, stage) for stage in stages}
-    found = {
-        key: _failure(folder) for key, folder in folders.items() if not (folder / "files.json").is_file()
-    }
+    folders = {stage.key: Results(results).folder(stage).path for stage in stages}
+    found = {key: _failure(folder) for key, folder in folders.items() if not (folder / FILES).is_file()}
     return [(key, message) for key, message in found.items() if message]
 
 

@@ -1,15 +1,19 @@
 """What the Snakefile asks: write the plan, and the inputs of a job by its key."""
 
-import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.config.load import load_config
-from pipeline.plan.files import RESULTS, finished_runs, write_stage_files
+from pipeline.plan.files import finished_runs, write_stage_files
 from pipeline.plan.planner import Planner
+from pipeline.plan.records import REPORTS, ReportsRecord, RunRecord, run_key
+from pipeline.stages.record import read_record
+from pipeline.stages.results import PAGE, Located, Results
+
+RESULTS = Results()
 
 
 def set_environment(root: Path) -> None:
@@ -28,42 +32,35 @@ def write_plan(configfiles: Sequence[str], overrides: Mapping[str, Any]) -> None
     write_stage_files(config, runs, finished=finished_runs(planner))
 
 
-def _record(name: str) -> dict[str, Any]:
-    path = RESULTS / "stages" / f"{name}.json"
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return record
-
-
-def _artifact(parent: Mapping[str, str]) -> str:
-    return str(RESULTS / parent["rule"] / parent["key"] / "artifact.json")
+def _manifests(stages: Iterable[Located]) -> list[str]:
+    return list(dict.fromkeys(str(RESULTS.manifest(stage)) for stage in stages))
 
 
 def parents_of(wildcards: Any) -> list[str]:
     """Artifacts that the stage `{key}` reads."""
-    return [_artifact(parent) for parent in _record(wildcards.key)["parents"].values()]
+    return _manifests(RESULTS.record(wildcards.key).parents)
 
 
 def threads_of(wildcards: Any) -> int:
     """Cores of the stage `{key}`: its `run: threads`, so that as many stages run side by side as have room."""
-    threads: int = _record(wildcards.key)["run"]["threads"]
-    return threads
+    return RESULTS.record(wildcards.key).run.threads
 
 
 def figures_of(wildcards: Any) -> list[str]:
     """Artifacts that an experiment's folder links to."""
-    record = _record(f"experiment-{wildcards.experiment}-seed{wildcards.seed}")
-    parents = [*record["stages"], *record["selects"].values(), *record["evaluates"].values()]
-    return list(dict.fromkeys(_artifact(parent) for parent in parents))
+    path = RESULTS.planned(run_key(wildcards.experiment, wildcards.seed))
+    return _manifests(read_record(path, RunRecord).artifacts())
+
+
+def _reports() -> ReportsRecord:
+    return read_record(RESULTS.planned(REPORTS), ReportsRecord)
 
 
 def metrics_of(wildcards: Any) -> list[str]:
     """`metrics.json` of every selected experiment and seed of a suite."""
-    return [
-        str(RESULTS / "experiments" / run["experiment"] / f"seed{run['seed']}" / "metrics.json")
-        for run in _record("reports")["suites"][wildcards.suite]
-    ]
+    return [str(RESULTS.metrics(run.experiment, run.seed)) for run in _reports().suites[wildcards.suite]]
 
 
 def selected_pages(_: Any) -> list[str]:
     """The page of every suite with a selected experiment."""
-    return [str(RESULTS / "report" / suite / "index.html") for suite in _record("reports")["suites"]]
+    return [str(RESULTS.report(suite) / PAGE) for suite in _reports().suites]

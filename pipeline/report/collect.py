@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,48 +11,48 @@ from pipeline.artifacts.files import read_json, write_text
 from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.inference.overlays import as_bytes
+from pipeline.plan.records import NamedStage, ReportRecord, RunRecord
 from pipeline.report.gallery import gallery_rows
 from pipeline.report.lists import used_lists
 from pipeline.report.model import (
+    HEADLINE,
+    SELECTIONS,
     ExperimentRecord,
     Picture,
     RankingRecord,
     ReportData,
     Score,
     StageName,
+    StageRun,
     TaskKind,
 )
-from pipeline.report.model import StageRun as RunRecord
 from pipeline.report.page import build_report
 from pipeline.report.tables import text_table, write_tables
-from pipeline.stages.base import StageFile
 from pipeline.stages.inputs import taxonomy_of
+from pipeline.stages.parameters import SplitParameters
 from pipeline.stages.prior import stored_prior
+from pipeline.stages.record import read_record
+from pipeline.stages.results import PAGE, SUMMARY, Results
 
 TASK_KINDS: dict[str, TaskKind] = {"miou": "segmentation", "dice": "binary", "accuracy": "classification"}
-Record = Mapping[str, Any]
 
 
-def publish(file: StageFile, log: logging.Logger) -> None:
+def publish(results: Results, report: ReportRecord, log: logging.Logger) -> None:
     """Write `report/<suite>/index.html` and the tables as CSV and JSON beside it."""
-    by_experiment: dict[str, list[Record]] = {}
-    for run in file.record["runs"]:
-        name = f"experiment-{run['experiment']}-seed{run['seed']}"
-        by_experiment.setdefault(run["experiment"], []).append(read_json(file.path.parent / f"{name}.json"))
-    experiments = tuple(experiment_record(file.results, records) for records in by_experiment.values())
-    out = file.results / "report" / file.record["suite"] / "index.html"
-    data = ReportData(experiments, f"Adaptation results: {file.record['suite']}")
-    write_tables(data, out.parent)
-    write_text(out.parent / "summary.txt", text_table(data))
-    build_report(data, out)
-    log.info("finished: %s", out)
+    by_experiment: dict[str, list[RunRecord]] = {}
+    for run in report.runs:
+        record = read_record(results.planned(run.key), RunRecord)
+        by_experiment.setdefault(run.experiment, []).append(record)
+    experiments = tuple(experiment_record(results, records) for records in by_experiment.values())
+    data = ReportData(experiments, f"Adaptation results: {report.suite}")
+    out = results.report(report.suite)
+    write_tables(data, out)
+    write_text(out / SUMMARY, text_table(data))
+    build_report(data, out / PAGE)
+    log.info("finished: %s", out / PAGE)
 
 
-def _folder(results: Path, parent: Record) -> ArtifactFolder:
-    return ArtifactFolder(results / parent["rule"] / parent["key"])
-
-
-def headline_metrics(figures: Record, taxonomy: Taxonomy) -> dict[str, float]:
+def headline_metrics(figures: Mapping[str, Any], taxonomy: Taxonomy) -> dict[str, float]:
     """The figures of one snapshot by the names that tables show; absent ones are left out."""
     foreground = [figures["dice"][name] for name in taxonomy.names[1:]]
     present = [value for value in foreground if value is not None]
@@ -66,25 +65,26 @@ def headline_metrics(figures: Record, taxonomy: Taxonomy) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _score(figures: Record, folder: ArtifactFolder, taxonomy: Taxonomy) -> Score:
+def _score(figures: Mapping[str, Any], folder: ArtifactFolder, taxonomy: Taxonomy) -> Score:
     matrix = pd.read_csv(folder.path / f"confusion-{figures['step']:08d}.csv", index_col="label")
     return Score(
         figures["step"], headline_metrics(figures, taxonomy), figures["iou"], matrix.to_numpy(dtype=np.int64)
     )
 
 
-def _stage_run(results: Path, record: Record, stage: Record, taxonomy: Taxonomy, headline: str) -> RunRecord:
-    trained = _folder(results, stage)
+def _stage_run(
+    results: Results, record: RunRecord, stage: NamedStage, taxonomy: Taxonomy, headline: str
+) -> StageRun:
     scores: dict[str, Score] = {}
     snapshots = None
     mode = "plain"
-    if stage["name"] in record["evaluates"]:
-        evaluated = _folder(results, record["evaluates"][stage["name"]])
+    if stage.name in record.evaluates:
+        evaluated = results.folder(record.evaluates[stage.name])
         metrics = read_json(evaluated.path / "metrics.json")
         mode = metrics["test_mode"]
         scores = {
             selection: _score(metrics[selection], evaluated, taxonomy)
-            for selection in ("last", "label_free", "oracle_best")
+            for selection in SELECTIONS
             if selection in metrics
         }
         table = pd.read_csv(evaluated.path / "metrics.csv")
@@ -92,70 +92,71 @@ def _stage_run(results: Path, record: Record, stage: Record, taxonomy: Taxonomy,
         if column:
             snapshots = table[["step", column]].rename(columns={column: headline})
     figures: dict[str, float] = {}
-    if stage["name"] in record["selects"]:
-        selection_table = pd.read_csv(
-            _folder(results, record["selects"][stage["name"]]).path / "selection.csv"
-        )
+    if stage.name in record.selects:
+        selection_table = pd.read_csv(results.folder(record.selects[stage.name]).path / "selection.csv")
         figures = {
             name: float(selection_table[name].iloc[-1]) for name in ("entropy", "information_maximisation")
         }
-    return RunRecord(
-        stage=stage["name"],
-        method=stage["method"],
-        seed=record["seed"],
-        key=stage["key"],
+    return StageRun(
+        stage=stage.name,
+        method=str(stage.method),
+        seed=record.seed,
+        key=stage.key,
         test_mode=mode,
         scores=scores,
         label_free_figures=figures,
-        curves=pd.read_csv(trained.path / "metrics.csv"),
+        curves=pd.read_csv(results.folder(stage).path / "metrics.csv"),
         snapshots=snapshots,
     )
 
 
-def _ranking(results: Path, record: Record) -> RankingRecord | None:
-    split = next((stage for stage in record["stages"] if stage["kind"] == "split"), None)
-    if split is None:
+def _ranking(results: Results, record: RunRecord) -> RankingRecord | None:
+    splits = record.of_kind("split")
+    if not splits:
         return None
-    folder = _folder(results, split)
-    table = pd.read_csv(folder.path / "split.csv")
+    parameters = results.record(splits[0].key).parameters
+    assert isinstance(parameters, SplitParameters)
+    table = pd.read_csv(results.folder(splits[0]).path / "split.csv")
     easy = table.loc[table["split"] == "easy", "score"]
     return RankingRecord(
-        seed=record["seed"],
+        seed=record.seed,
         scores=table["score"].to_numpy(),
         easy=len(easy),
         hard=len(table) - len(easy),
-        easy_share=folder.load()["parameters"]["lambda"],
+        easy_share=parameters.easy_share,
         cut=float(easy.iloc[-1]) if len(easy) else None,
     )
 
 
-def _data_stages(results: Path, record: Record) -> dict[str, ArtifactFolder]:
+def _data_stages(results: Results, record: RunRecord) -> dict[str, ArtifactFolder]:
     """The `prepare` artifacts that the experiment read, by what for."""
     found: dict[str, ArtifactFolder] = {}
-    for stage in record["stages"]:
-        for role, parent in read_json(results / "stages" / f"{stage['key']}.json")["parents"].items():
-            if parent["rule"] == "prepare":
-                found.setdefault({"images": "target"}.get(role, role), _folder(results, parent))
-    for parent in record["evaluates"].values():
-        data = read_json(results / "stages" / f"{parent['key']}.json")["parents"]["data"]
-        found.setdefault("evaluation", _folder(results, data))
+    for stage in record.stages:
+        planned = results.record(stage.key)
+        for domain in planned.domains.values():
+            for role in domain.caches:
+                found.setdefault({"images": "target"}.get(role, role), results.folder(planned.parent(role)))
+    for evaluated in record.evaluates.values():
+        planned = results.record(evaluated.key)
+        (role,) = planned.domains["data"].caches
+        found.setdefault("evaluation", results.folder(planned.parent(role)))
     return found
 
 
-def _thresholds(results: Path, records: list[Record]) -> pd.DataFrame | None:
+def _thresholds(results: Results, records: list[RunRecord]) -> pd.DataFrame | None:
     tables = []
     for record in records:
-        for stage in record["stages"]:
-            path = _folder(results, stage).path / "thresholds.csv"
-            if stage["kind"] == "pseudolabel" and path.is_file():
-                tables.append(pd.read_csv(path).assign(seed=record["seed"]))
+        for stage in record.of_kind("pseudolabel"):
+            path = results.folder(stage).path / "thresholds.csv"
+            if path.is_file():
+                tables.append(pd.read_csv(path).assign(seed=record.seed))
     return pd.concat(tables, ignore_index=True) if tables else None
 
 
-def _priors(results: Path, record: Record, names: tuple[str, ...]) -> tuple[Picture, ...]:
+def _priors(results: Results, record: RunRecord, names: tuple[str, ...]) -> tuple[Picture, ...]:
     """The spatial prior of the first seed; it does not depend on the seed."""
-    stages = [stage for stage in record["stages"] if stage["kind"] == "prior"]
-    return prior_pictures(_folder(results, stages[0]), names) if stages else ()
+    stages = record.of_kind("prior")
+    return prior_pictures(results.folder(stages[0]), names) if stages else ()
 
 
 def prior_pictures(folder: ArtifactFolder, names: tuple[str, ...]) -> tuple[Picture, ...]:
@@ -176,33 +177,28 @@ def _software(folder: ArtifactFolder) -> dict[str, str]:
     return last["software"] | {"device": last.get("device", "cpu")}
 
 
-def experiment_record(results: Path, records: list[Record]) -> ExperimentRecord:
+def experiment_record(results: Results, records: list[RunRecord]) -> ExperimentRecord:
     """Everything the page shows of one experiment, over its seeds."""
     first = records[0]
-    kind = TASK_KINDS[first["metric"]]
-    headline = {"segmentation": "mIoU", "binary": "Dice", "classification": "accuracy"}[kind]
+    kind = TASK_KINDS[first.metric]
     data = _data_stages(results, first)
     taxonomy = taxonomy_of(next(iter(data.values())))
-    trained = [stage for stage in first["stages"] if stage["kind"] == "train"]
+    trained = first.of_kind("train")
     runs = [
-        _stage_run(results, record, stage, taxonomy, headline)
+        _stage_run(results, record, stage, taxonomy, HEADLINE[kind])
         for record in records
-        for stage in record["stages"]
-        if stage["kind"] == "train"
-        and (stage["name"] in record["evaluates"] or stage["name"] in record["selects"])
+        for stage in record.of_kind("train")
+        if stage.name in record.evaluates or stage.name in record.selects
     ]
+    shown = {run.stage for run in runs}
     rankings = [ranking for record in records if (ranking := _ranking(results, record)) is not None]
     return ExperimentRecord(
-        name=first["experiment"],
-        task=first["names"]["task"],
-        recipe=first["title"],
-        network=first["names"]["network"],
-        seeds=tuple(record["seed"] for record in records),
-        stages=tuple(
-            StageName(stage["name"], stage["method"])
-            for stage in trained
-            if stage["name"] in {run.stage for run in runs}
-        ),
+        name=first.experiment,
+        task=first.names.task,
+        recipe=first.title,
+        network=first.names.network,
+        seeds=tuple(record.seed for record in records),
+        stages=tuple(StageName(one.name, str(one.method)) for one in trained if one.name in shown),
         runs=tuple(runs),
         class_names=tuple(taxonomy.names),
         palette=taxonomy.palette(),
@@ -211,7 +207,7 @@ def experiment_record(results: Path, records: list[Record]) -> ExperimentRecord:
         rankings=tuple(rankings),
         thresholds=_thresholds(results, records),
         priors=_priors(results, first, taxonomy.names),
-        gallery=tuple(gallery_rows(results, first, data, trained)),
+        gallery=tuple(gallery_rows(data, results.folder(trained[0]), results.folder(trained[-1]))),
         lists=used_lists(results, [(record, _data_stages(results, record)) for record in records]),
-        software=_software(_folder(results, trained[-1])),
+        software=_software(results.folder(trained[-1])),
     )

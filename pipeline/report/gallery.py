@@ -1,8 +1,6 @@
 """The report's gallery: a few evaluation images with label, source-only, adapted and entropy."""
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -35,19 +33,21 @@ def _predicted(
 
 
 def gallery_rows(
-    results: Path, record: Mapping[str, Any], data: Mapping[str, ArtifactFolder], trained: list[Any]
+    data: Mapping[str, ArtifactFolder], before: ArtifactFolder, after: ArtifactFolder
 ) -> list[GalleryRow]:
-    """Evenly spaced images of the evaluation split, or of the target where no labels exist."""
+    """Evenly spaced images of the evaluation split, or of the target where no labels exist.
+
+    `data`: caches by what for; `before`, `after`: the trainings whose last networks are shown.
+    """
     cache = cache_of(data["evaluation"] if "evaluation" in data else data["target"])
-    folders = [ArtifactFolder(results / stage["rule"] / stage["key"]) for stage in (trained[0], trained[-1])]
-    source_only, adapted = (_last_network(folder) for folder in folders)
+    source_only, adapted = _last_network(before), _last_network(after)
     count = min(COUNT, len(cache.names))
     rows = []
     for place in range(count):
         position = (2 * place + 1) * len(cache.names) // (2 * count)
         image = np.asarray(cache.images[position])
         label = None if cache.labels is None else np.asarray(cache.labels[position])
-        before, _ = _predicted(source_only, image, image.shape[:2])
-        after, entropy = _predicted(adapted, image, image.shape[:2])
-        rows.append(GalleryRow(cache.names[position], image, label, before, after, entropy))
+        first, _ = _predicted(source_only, image, image.shape[:2])
+        last, entropy = _predicted(adapted, image, image.shape[:2])
+        rows.append(GalleryRow(cache.names[position], image, label, first, last, entropy))
     return rows

@@ -76,8 +76,8 @@ class ListRecord:
 
     role: str
     name: str
-    length: int | None
-    sha256: str | None
+    length: int
+    sha256: str
     stage: str = ""
     whole: int | None = None
     seeds: tuple[int, ...] = ()

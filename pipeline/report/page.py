@@ -21,7 +21,6 @@ from pipeline.report.tables import NOT_RUN
 
 SELECTION_TITLES = {"last": "last step", "label_free": "label-free choice", "oracle_best": "oracle best"}
 GALLERY_COLUMNS = ("image", "label", "source-only", "adapted", "entropy")
-NOT_RECORDED = "not recorded"
 OPEN_EXPERIMENTS = 3
 """With more experiments than this their details start folded."""
 
@@ -57,7 +56,6 @@ def render(data: ReportData) -> str:
             open_details=len(data.experiments) <= OPEN_EXPERIMENTS,
             gallery_columns=GALLERY_COLUMNS,
             not_run=NOT_RUN,
-            not_recorded=NOT_RECORDED,
         )
     )
 

@@ -1,28 +1,36 @@
 """Running any file of `results/stages/`: a stage, an experiment's folder, a suite's report, or the list of these."""
 
 import logging
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from pipeline.stages.base import StageFile
+from pipeline.artifacts.files import read_json
+from pipeline.plan.records import ReportRecord, ReportsRecord, RunRecord
+from pipeline.stages.record import Record, read_record
+from pipeline.stages.results import Results
 from pipeline.stages.runner import run_logged, run_stage
 
-PUBLISHERS = {
-    "experiment": "pipeline.report.experiment",
-    "report": "pipeline.report.collect",
-    "reports": "pipeline.report.reports",
+PUBLISHERS: dict[str, tuple[type[Record], str]] = {
+    "experiment": (RunRecord, "pipeline.report.experiment"),
+    "report": (ReportRecord, "pipeline.report.collect"),
+    "reports": (ReportsRecord, "pipeline.report.reports"),
 }
-"""What is no stage: it has no key of its own and is made anew each time."""
+"""What is no stage, by the kind in its file: it has no digest and is made anew each time."""
 
 
 def run_file(path: Path, log_path: Path | None, runtime_minutes: float | None = None) -> int:
     """Run what the file describes; exit codes and `runtime_minutes` as those of `run_stage`."""
-    kind = StageFile.read(path).record["kind"]
+    kind = read_json(path).get("kind")
     if kind not in PUBLISHERS:
         return run_stage(path, log_path, runtime_minutes)
+    model, module = PUBLISHERS[kind]
+    record: Any = read_record(path, model)
 
-    def publish(file: StageFile, logger: logging.Logger) -> int:
-        import_module(PUBLISHERS[kind]).publish(file, logger)
+    def work(logger: logging.Logger) -> int:
+        publish: Callable[[Results, Any, logging.Logger], None] = import_module(module).publish
+        publish(Results.around(path), record, logger)
         return 0
 
-    return run_logged(path, log_path, publish)
+    return run_logged(record.key, log_path, work)

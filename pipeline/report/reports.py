@@ -6,17 +6,18 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.artifacts.files import write_text
+from pipeline.plan.records import ReportsRecord
 from pipeline.report.page import environment, stylesheet
-from pipeline.stages.base import StageFile
+from pipeline.stages.results import PAGE, Results
 
 
-def publish(file: StageFile, log: logging.Logger) -> None:
+def publish(results: Results, record: ReportsRecord, log: logging.Logger) -> None:
     """Write `report/index.html`: the suites that have a page, with their experiments."""
-    folder = file.results / "report"
-    suites = {page.parent.name: _experiments(page.parent) for page in sorted(folder.glob("*/index.html"))}
+    folder = results.report()
+    suites = {page.parent.name: _experiments(page.parent) for page in sorted(folder.glob(f"*/{PAGE}"))}
     page = environment().get_template("reports.html").render(suites=suites, css=stylesheet())
-    write_text(folder / "index.html", page)
-    log.info("finished: %s", folder / "index.html")
+    write_text(folder / PAGE, page)
+    log.info("finished: %s", folder / PAGE)
 
 
 def _experiments(folder: Path) -> list[str]:

@@ -1,17 +1,20 @@
-"""What every stage kind gets: its stage file, its parents' artifacts, its folder, and ways to log and to stop."""
+"""What every stage kind gets: its record, its parents' artifacts, its folder, and ways to log and to stop."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
-from pipeline.artifacts.errors import Interrupted
-from pipeline.artifacts.files import read_json
+from pydantic import BaseModel
+
 from pipeline.artifacts.folder import ArtifactFolder
-from pipeline.stages.kinds import KINDS
+from pipeline.stages.record import DomainRef, StageRecord
+from pipeline.stages.results import Results
 from pipeline.training.parameters import RunSettings
+
+Parameters = TypeVar("Parameters", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -19,26 +22,26 @@ class StageFile:
     """`results/stages/<key>.json` as the main process wrote it."""
 
     path: Path
-    record: Mapping[str, Any]
+    record: StageRecord
 
     @classmethod
     def read(cls, path: Path) -> "StageFile":
-        """Read a stage file; ArtifactError when it is missing or damaged."""
-        return cls(path, read_json(path))
+        """Read a stage file; ArtifactError when it is missing, damaged or of another version."""
+        return cls(path, StageRecord.read(path))
 
     @property
-    def results(self) -> Path:
+    def results(self) -> Results:
         """The results folder that the stage file lies in."""
-        return self.path.resolve().parent.parent
+        return Results.around(self.path)
 
     @property
     def folder(self) -> ArtifactFolder:
         """The folder of the stage's artifact."""
-        return ArtifactFolder(self.results / self.record["rule"] / self.record["key"])
+        return self.results.folder(self.record)
 
 
 @dataclass
-class StageRun:
+class StageRun(Generic[Parameters]):
     """One running stage: `compute(run)` of its kind reads parents, writes files into `folder.path`, returns a summary."""
 
     file: StageFile
@@ -52,9 +55,14 @@ class StageRun:
     """Times, memory and the like for `run/record.json`; never part of a digest."""
 
     @property
+    def record(self) -> StageRecord:
+        """The planned stage."""
+        return self.file.record
+
+    @property
     def key(self) -> str:
         """The stage's key."""
-        return str(self.file.record["key"])
+        return self.record.key
 
     @property
     def folder(self) -> ArtifactFolder:
@@ -64,50 +72,46 @@ class StageRun:
     @property
     def out(self) -> Path:
         """The artifact's path."""
-        return self.file.folder.path
+        return self.folder.path
 
     @property
-    def raw(self) -> Mapping[str, Any]:
-        """All parameters of the stage file, those that the planner added included."""
-        parameters: Mapping[str, Any] = self.file.record["parameters"]
-        return parameters
-
-    @cached_property
-    def parameters(self) -> Any:
-        """The kind's validated parameters."""
-        model = KINDS[self.file.record["kind"]].parameters
-        known = {field.alias or name for name, field in model.model_fields.items()}
-        return model.model_validate({key: value for key, value in self.raw.items() if key in known})
+    def parameters(self) -> Parameters:
+        """The kind's parameters."""
+        return cast(Parameters, self.record.parameters)
 
     @property
     def exact(self) -> bool:
         """Whether determinism is `exact`."""
-        return bool(self.raw.get("determinism", "exact") == "exact")
+        return self.record.determinism == "exact"
+
+    def domain(self, name: str) -> DomainRef:
+        """What a domain is made of; KeyError for one that the stage does not read."""
+        return self.record.domains[name]
+
+    def caches(self, name: str) -> list[ArtifactFolder]:
+        """The artifacts that hold a domain's images; none for a domain that the stage does not read."""
+        domain = self.record.domains.get(name)
+        return [self.parent(role) for role in domain.caches] if domain else []
 
     def has_parent(self, role: str) -> bool:
         """Whether a parent of that role exists."""
-        return role in self.file.record["parents"]
-
-    def parent_roles(self, role: str) -> list[str]:
-        """`role`, `role.2`, `role.3`, ...: several sources share one role."""
-        roles = self.file.record["parents"]
-        return [role] * (role in roles) + sorted(
-            (name for name in roles if name.startswith(f"{role}.")),
-            key=lambda name: int(name.rsplit(".", 1)[1]),
-        )
+        return self.record.has_parent(role)
 
     def parent(self, role: str) -> ArtifactFolder:
         """The artifact folder of a parent (checked before the stage started)."""
-        parent = self.file.record["parents"][role]
-        return ArtifactFolder(self.file.results / parent["rule"] / parent["key"])
+        return self.file.results.folder(self.record.parent(role))
 
     @cached_property
     def parent_manifests(self) -> dict[str, dict[str, Any]]:
         """Every parent's manifest by role; ArtifactError names a damaged or altered file."""
-        return {role: self.parent(role).load() for role in self.file.record["parents"]}
+        return {parent.role: self.parent(parent.role).load() for parent in self.record.parents}
 
-    def check_stop(self) -> None:
-        """Raise Interrupted when the stage was asked to stop (finished parts are kept)."""
-        reason = self.stop()
-        if reason:
-            raise Interrupted(reason)
+    def summary(self, role: str) -> dict[str, Any]:
+        """What a parent's manifest says of its content."""
+        summary: dict[str, Any] = self.parent_manifests[role]["summary"]
+        return summary
+
+    @property
+    def parent_digests(self) -> dict[str, str]:
+        """The digest of every parent's files by role."""
+        return {role: manifest["digest"] for role, manifest in self.parent_manifests.items()}

@@ -23,8 +23,9 @@ from pipeline.stages.inputs import (
     pass_settings,
     snapshot_path,
     snapshot_steps,
-    taxonomy_of,
+    taxonomy_for,
 )
+from pipeline.stages.parameters import EvaluateParameters
 
 
 def figures(matrix: Tensor, taxonomy: Taxonomy) -> dict[str, Any]:
@@ -57,10 +58,9 @@ def matrix_csv(matrix: Tensor, taxonomy: Taxonomy) -> str:
     )
 
 
-def compute(run: StageRun) -> dict[str, Any]:
+def compute(run: StageRun[EvaluateParameters]) -> dict[str, Any]:
     """Write `metrics.json`, `metrics.csv` and a confusion matrix per evaluated snapshot."""
-    data = cache_of(run.parent("data"))
-    taxonomy = taxonomy_of(run.parent("data"))
+    data, taxonomy = cache_of(run.caches("data")[0]), taxonomy_for(run, "data")
     assert data.labels is not None
     model = run.parent("model")
     steps = snapshot_steps(model) if run.parameters.snapshots == "all" else snapshot_steps(model)[-1:]
@@ -93,7 +93,9 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
     return row | {f"subset_{name}": value["miou_present"] for name, value in values["subsets"].items()}
 
 
-def _metrics(run: StageRun, found: dict[int, dict[str, Any]], images: int) -> dict[str, Any]:
+def _metrics(
+    run: StageRun[EvaluateParameters], found: dict[int, dict[str, Any]], images: int
+) -> dict[str, Any]:
     steps = sorted(found)
     metrics: dict[str, Any] = {
         "test_mode": run.parameters.test_mode,
@@ -101,7 +103,7 @@ def _metrics(run: StageRun, found: dict[int, dict[str, Any]], images: int) -> di
         "last": {"step": steps[-1], **found[steps[-1]]},
     }
     if run.has_parent("select"):
-        chosen = int(run.parent_manifests["select"]["summary"]["label_free"])
+        chosen = int(run.summary("select")["label_free"])
         metrics["label_free"] = {"step": chosen, **found[chosen]}
         scores = [found[step]["miou_present"] for step in steps]
         best = oracle_best(steps, [(-1.0 if score is None else score / 100.0) for score in scores])

@@ -18,8 +18,11 @@ from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.inference.passes import PassSettings
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.files import load_network
+from pipeline.numerics.portions import source_subset
 from pipeline.stages.base import StageRun
+from pipeline.stages.record import NetworkUsed
 from pipeline.training.devices import choose_device, configure_determinism
+from pipeline.training.parameters import TrainParameters
 
 DATASET_FILE = "dataset.json"
 SNAPSHOTS = "snapshots"
@@ -28,6 +31,11 @@ SNAPSHOTS = "snapshots"
 def taxonomy_of(folder: ArtifactFolder) -> Taxonomy:
     """The taxonomy that a `prepare` artifact was made with."""
     return Taxonomy.model_validate(read_json(folder.path / DATASET_FILE)["taxonomy"])
+
+
+def taxonomy_for(run: StageRun[Any], name: str) -> Taxonomy:
+    """The taxonomy of a domain's images."""
+    return taxonomy_of(run.caches(name)[0])
 
 
 def cache_of(folder: ArtifactFolder) -> Cache:
@@ -47,32 +55,36 @@ def snapshot_path(folder: ArtifactFolder, step: int) -> Path:
     return folder.path / SNAPSHOTS / f"step-{step:08d}.safetensors"
 
 
-def chosen_step(run: StageRun, role: str, choice: str) -> int:
+def chosen_step(run: StageRun[Any], role: str, choice: str) -> int:
     """The step that `last`, `label_free` or a number means for the parent `role`."""
     steps = snapshot_steps(run.parent(role))
     if choice == "last":
         return steps[-1]
-    if choice == "label_free":
-        return int(run.parent_manifests[f"{role}_select"]["summary"]["label_free"])
+    if run.record.selection is not None:
+        return int(run.summary(run.record.selection)["label_free"])
     if int(choice) not in steps:
         raise ArtifactError(f"{run.parent(role).path}: no snapshot of step {choice}; there are {steps}")
     return int(choice)
 
 
-def network_of(run: StageRun, role: str, choice: str) -> tuple[SegmentationNetwork, int]:
+def network_of(run: StageRun[Any], role: str, choice: str) -> tuple[SegmentationNetwork, int]:
     """A parent's network in eval mode on the stage's device, and the step it was taken at."""
     step = chosen_step(run, role, choice)
     return load_on_device(run, snapshot_path(run.parent(role), step)), step
 
 
-def network_facts(run: StageRun, role: str, step: int) -> dict[str, Any]:
-    """Which network a stage used: rule, key and digest of its artifact, and the snapshot's step."""
-    manifest = run.parent_manifests[role]
-    rule = run.file.record["parents"][role]["rule"]
-    return {"rule": rule, "key": manifest["key"], "digest": manifest["digest"], "step": step}
+def network_facts(run: StageRun[Any], role: str, step: int) -> dict[str, Any]:
+    """What a summary notes of the network that a stage used: the parent `role` at a step."""
+    parent, digest = run.record.parent(role), run.parent_digests[role]
+    return NetworkUsed(rule=parent.rule, key=parent.key, digest=digest, step=step).model_dump()
 
 
-def load_on_device(run: StageRun, path: Path) -> SegmentationNetwork:
+def network_used(run: StageRun[Any], role: str) -> NetworkUsed:
+    """The network that a parent's summary says it used."""
+    return NetworkUsed.model_validate(run.summary(role)["network"])
+
+
+def load_on_device(run: StageRun[Any], path: Path) -> SegmentationNetwork:
     """Load a network file onto the stage's device, determinism set up first."""
     configure_determinism(run.exact, run.settings.threads)
     device = choose_device(run.settings.device)
@@ -87,11 +99,12 @@ def names_of_part(folder: ArtifactFolder, part: str) -> list[str]:
     return [str(name) for name in table.loc[table["split"] == part, "image"]]
 
 
-def names_for(run: StageRun, role: str) -> list[str]:
-    """The image names of a stage's image domain: a split's part, or the whole cache."""
-    if run.has_parent(f"{role}_part"):
-        return names_of_part(run.parent(f"{role}_part"), run.raw[f"{role}_part"])
-    return list(cache_of(run.parent(role)).names)
+def names_for(run: StageRun[Any], name: str) -> list[str]:
+    """The image names of a domain: a split's part in the order of rank, or all of its caches."""
+    domain = run.domain(name)
+    if domain.split is not None:
+        return names_of_part(run.parent(domain.split), str(domain.part))
+    return [image for folder in run.caches(name) for image in cache_of(folder).names]
 
 
 def pseudo_labels_of(folder: ArtifactFolder) -> Records:
@@ -117,14 +130,35 @@ class PseudoLabelled(Domain):
         return super().class_counts() if self._predicted is None else self._predicted
 
 
-def domain_of(run: StageRun, role: str) -> Domain:
+def domain_of(run: StageRun[Any], name: str) -> Domain:
     """One domain of a training stage: images, which of them, and their labels."""
-    caches = [cache_of(run.parent(name)) for name in run.parent_roles(role)]
-    if run.has_parent(f"{role}_labels"):
-        return PseudoLabelled(caches, run.parent(f"{role}_labels"), taxonomy_of(run.parent(role)))
-    names = names_for(run, role) if run.has_parent(f"{role}_part") else None
+    domain = run.domain(name)
+    caches = [cache_of(folder) for folder in run.caches(name)]
+    if domain.labels is not None:
+        return PseudoLabelled(caches, run.parent(domain.labels), taxonomy_for(run, name))
+    names = names_for(run, name) if domain.split is not None else None
     own = all(cache.labels is not None for cache in caches)
     return Domain(caches, names=names, labels="own" if own else None)
+
+
+def source_names_of_round(parameters: TrainParameters, names: tuple[str, ...], seed: int) -> list[str] | None:
+    """The source images of this round in drawing order; None: all of them.
+
+    Source: `docs/methods/cbst.md`, portions and images of a round.
+    """
+    turn = parameters.objective.turn()
+    if turn.source_share == 1.0:
+        return None
+    return source_subset(names, turn.source_share, seed, turn.number, turn.drawing)
+
+
+def source_of_round(domain: Domain, parameters: TrainParameters, seed: int) -> Domain:
+    """The source domain with this round's images and their labels; DataError where two caches share a chosen name.
+
+    Of pseudo-labels the class counts stay those of all their images: predicted pixels are counted over the set.
+    """
+    names = source_names_of_round(parameters, domain.names, seed)
+    return domain if names is None else domain.restricted(names)
 
 
 class Chosen:
@@ -141,13 +175,12 @@ class Chosen:
         return self.records[self.positions[position]]
 
 
-def pass_settings(run: StageRun, name: str, **facts: Any) -> PassSettings:
+def pass_settings(run: StageRun[Any], name: str, **facts: Any) -> PassSettings:
     """Settings of a pass of this stage: resumable under `state/<name>`, tied to parents and facts."""
-    digests = {role: manifest["digest"] for role, manifest in run.parent_manifests.items()}
     return PassSettings(
         state=run.folder.state / name,
-        fingerprint={"key": run.key, "parents": digests, **facts},
-        batch=run.raw.get("batch", 1),
+        fingerprint={"key": run.key, "parents": run.parent_digests, **facts},
+        batch=getattr(run.parameters, "batch", 1),
         parts=run.settings.parts,
         stop=run.stop,
         progress=Progress(run, name),
@@ -157,7 +190,7 @@ def pass_settings(run: StageRun, name: str, **facts: Any) -> PassSettings:
 class Progress:
     """Logs a pass's progress at most every 30 seconds."""
 
-    def __init__(self, run: StageRun, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, run: StageRun[Any], name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.run, self.name, self.clock = run, name, clock
         self.last = clock()
 

@@ -20,19 +20,20 @@ from pipeline.inference.accumulation import accumulate
 from pipeline.inference.parts import PartStore
 from pipeline.numerics.priors import count_label, shrink_prior, spatial_prior
 from pipeline.stages.base import StageRun
-from pipeline.stages.inputs import Progress, cache_of, pass_settings, taxonomy_of
+from pipeline.stages.inputs import Progress, cache_of, pass_settings, taxonomy_for
+from pipeline.stages.parameters import PriorParameters
 
 TENSORS, SETTINGS = "prior.safetensors", "prior.json"
 SAVED_EVERY = 2000
 """Labels between saves: a label takes a millisecond, the table up to 160 MB."""
 
 
-def target_size(run: StageRun) -> Size:
+def target_size(run: StageRun[PriorParameters]) -> Size:
     """Width and height of the prior: as the stage says, else the one size of the target's images."""
     if run.parameters.size is not None:
         width, height = run.parameters.size
         return width, height
-    sizes = cache_of(run.parent("target")).statistics["sizes"]
+    sizes = cache_of(run.caches("target")[0]).statistics["sizes"]
     if len(sizes) != 1:
         raise DataError(
             f"{run.key}: the target's images have {len(sizes)} sizes ({', '.join(sorted(sizes)[:4])}, ...); a "
@@ -42,12 +43,12 @@ def target_size(run: StageRun) -> Size:
     return int(width), int(height)
 
 
-def compute(run: StageRun) -> dict[str, Any]:
+def compute(run: StageRun[PriorParameters]) -> dict[str, Any]:
     """Write the prior as float16 (K, h, w) and how it was made."""
-    caches = [cache_of(run.parent(role)) for role in run.parent_roles("source")]
+    caches = [cache_of(folder) for folder in run.caches("source")]
     size = target_size(run)
     images = sum(len(cache) for cache in caches)
-    counts = _counts(run, caches, taxonomy_of(run.parent("source")).num_classes, size)
+    counts = _counts(run, caches, taxonomy_for(run, "source").num_classes, size)
     parameters = run.parameters
     prior = spatial_prior(counts, images, parameters.sigma, parameters.truncate, parameters.norm)
     write_bytes(run.out / TENSORS, safetensors.torch.save({"prior": shrink_prior(prior)}))
@@ -57,7 +58,9 @@ def compute(run: StageRun) -> dict[str, Any]:
     return facts
 
 
-def _counts(run: StageRun, caches: list[Cache], num_classes: int, size: Size) -> NDArray[np.int32]:
+def _counts(
+    run: StageRun[PriorParameters], caches: list[Cache], num_classes: int, size: Size
+) -> NDArray[np.int32]:
     """How many source labels have each class at each pixel, int32 (K, H, W)."""
     places = [(cache, place) for cache in caches for place in range(len(cache))]
     counts = torch.zeros((num_classes, size[1], size[0]), dtype=torch.int32)

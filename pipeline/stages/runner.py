@@ -17,10 +17,12 @@ from pipeline.artifacts.files import digest_of, read_json, write_json
 from pipeline.artifacts.lock import STALE, FolderLock
 from pipeline.stages.base import StageFile, StageRun
 from pipeline.stages.kinds import KINDS
+from pipeline.stages.results import Results
 from pipeline.training.interruption import Interruption
 from pipeline.training.leases import DeviceError
-from pipeline.training.parameters import RunSettings
 from pipeline.training.progress import TerminalFilter
+
+AnyRun = StageRun[Any]
 
 SOFTWARE = ("python", "torch", "torchvision", "numpy", "pillow", "safetensors", "scipy")
 
@@ -51,16 +53,16 @@ def make_logger(key: str, log_path: Path | None) -> logging.Logger:
     return logger.getChild("job")
 
 
-def _cause(run: StageRun) -> str:
+def _cause(run: AnyRun) -> str:
     """Digest of what a repeated failure depends on besides the key: software, parents, the data's files."""
     facts: dict[str, Any] = {"software": software(), "settings": run.settings.model_dump(mode="json")}
-    facts["parents"] = {role: manifest["digest"] for role, manifest in run.parent_manifests.items()}
-    if run.file.record["kind"] == "prepare":
+    facts["parents"] = run.parent_digests
+    if run.record.data is not None:
         facts["files"] = import_module("pipeline.stages.prepare").file_times(run)
     return digest_of(facts)
 
 
-def _refuse_repeated_failure(run: StageRun) -> None:
+def _refuse_repeated_failure(run: AnyRun) -> None:
     path = run.folder.run / "failed.json"
     if not path.is_file():
         return
@@ -73,31 +75,31 @@ def _refuse_repeated_failure(run: StageRun) -> None:
     path.unlink()
 
 
-def _header(run: StageRun, summary: dict[str, Any]) -> dict[str, Any]:
-    record = run.file.record
+def _header(run: AnyRun, summary: dict[str, Any]) -> dict[str, Any]:
+    record = run.record
     return {
-        "key": run.key,
-        "kind": record["kind"],
-        "version": KINDS[record["kind"]].version,
-        "label": record["label"],
-        "seed": record["seed"],
+        "key": record.key,
+        "kind": record.kind,
+        "version": KINDS[record.kind].version,
+        "label": record.label,
+        "seed": record.seed,
         "parents": {
             role: {"key": manifest["key"], "digest": manifest["digest"]}
             for role, manifest in sorted(run.parent_manifests.items())
         },
-        "parameters": dict(record["parameters"]),
-        "hashed": dict(record["hashed"]),
+        "parameters": record.parameters.model_dump(mode="json", by_alias=True),
+        "hashed": record.hashed,
         "summary": summary,
     }
 
 
-def _alone(results: Path) -> bool:
+def _alone(results: Results) -> bool:
     """Whether no other stage holds a lock right now: then the terminal may show a progress bar."""
     now = time.time()
-    return not any(now - path.stat().st_mtime < STALE for path in results.glob("*/*/run/lock-*.json"))
+    return not any(now - path.stat().st_mtime < STALE for path in results.locks())
 
 
-def _record_run(run: StageRun, started: float, outcome: str) -> None:
+def _record_run(run: AnyRun, started: float, outcome: str) -> None:
     """Append to `run/history.json`: times, memory, machine, software of each attempt."""
     path = run.folder.run / "history.json"
     history = read_json(path) if path.is_file() else []
@@ -117,15 +119,15 @@ def _record_run(run: StageRun, started: float, outcome: str) -> None:
     write_json(path, history)
 
 
-def _compute(run: StageRun) -> None:
+def _compute(run: AnyRun) -> None:
     """Check the parents, compute, publish; a failure that would repeat is kept in `run/failed.json`."""
     started = time.time()
     _refuse_repeated_failure(run)
     outcome = "error"
     try:
         _ = run.parent_manifests
-        module = import_module(f"pipeline.stages.{run.file.record['kind']}")
-        compute: Callable[[StageRun], dict[str, Any]] = module.compute
+        module = import_module(f"pipeline.stages.{run.record.kind}")
+        compute: Callable[[AnyRun], dict[str, Any]] = module.compute
         summary = compute(run)
         run.folder.publish(_header(run, summary))
         outcome = "finished"
@@ -151,15 +153,15 @@ def run_stage(path: Path, log_path: Path | None, runtime_minutes: float | None =
 
     `runtime_minutes`: the scheduler's limit, over the configuration's.
     """
-    return run_logged(path, log_path, lambda file, logger: _run_keyed(file, logger, runtime_minutes))
-
-
-def run_logged(path: Path, log_path: Path | None, work: Callable[[StageFile, logging.Logger], int]) -> int:
-    """Do `work` with a file of `results/stages/` and a logger; errors are logged and become exit codes."""
     file = StageFile.read(path)
-    logger = make_logger(str(file.record["key"]), log_path)
+    return run_logged(file.record.key, log_path, lambda logger: _run_keyed(file, logger, runtime_minutes))
+
+
+def run_logged(key: str, log_path: Path | None, work: Callable[[logging.Logger], int]) -> int:
+    """Do `work` with a logger for the job `key`; errors are logged and become exit codes."""
+    logger = make_logger(key, log_path)
     try:
-        return work(file, logger)
+        return work(logger)
     except Interrupted as stop:
         logger.warning("stopped (%s); the state is saved, the same command goes on from it", stop)
         return Interrupted.EXIT_CODE
@@ -173,7 +175,7 @@ def run_logged(path: Path, log_path: Path | None, work: Callable[[StageFile, log
 
 def _run_keyed(file: StageFile, logger: logging.Logger, runtime_minutes: float | None) -> int:
     folder = file.folder
-    settings = RunSettings.model_validate(file.record["run"])
+    settings = file.record.run
     if runtime_minutes is not None:
         settings = settings.model_copy(update={"runtime_minutes": runtime_minutes})
     alone = _alone(file.results)
@@ -186,7 +188,7 @@ def _run_keyed(file: StageFile, logger: logging.Logger, runtime_minutes: float |
             folder.restore_manifest()
             logger.info("already finished; the manifest is written again")
             return 0
-        run = StageRun(
+        run: AnyRun = StageRun(
             file,
             settings,
             logger,
@@ -197,7 +199,7 @@ def _run_keyed(file: StageFile, logger: logging.Logger, runtime_minutes: float |
             alone,
             lambda margin: setattr(interruption, "margin", margin),
         )
-        logger.info("start: %s", file.record["kind"])
+        logger.info("start: %s", file.record.kind)
         _compute(run)
         logger.info("finished: %s", folder.path)
     return 0

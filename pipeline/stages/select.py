@@ -18,6 +18,7 @@ from pipeline.stages.inputs import (
     snapshot_path,
     snapshot_steps,
 )
+from pipeline.stages.parameters import SelectParameters
 
 
 def evenly_spaced(names: list[str], count: int) -> list[str]:
@@ -27,9 +28,9 @@ def evenly_spaced(names: list[str], count: int) -> list[str]:
     return [names[i * len(names) // count] for i in range(count)]
 
 
-def compute(run: StageRun) -> dict[str, Any]:
+def compute(run: StageRun[SelectParameters]) -> dict[str, Any]:
     """Write `selection.csv`: step, mean entropy and information maximisation of every snapshot."""
-    cache = cache_of(run.parent("target"))
+    cache = cache_of(run.caches("target")[0])
     names = evenly_spaced(list(cache.names), run.parameters.images)
     images = Chosen(cache.images, names)
     steps = snapshot_steps(run.parent("model"))

@@ -8,6 +8,7 @@ from pipeline.artifacts.files import write_text
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.numerics.ranking import rank, ranking_scores, split_by_entropy
 from pipeline.stages.base import StageRun
+from pipeline.stages.parameters import SplitParameters
 
 
 def split_table(scores: pd.DataFrame, taxonomy: Taxonomy, variant: Any, easy_share: float) -> pd.DataFrame:
@@ -35,11 +36,11 @@ def split_table(scores: pd.DataFrame, taxonomy: Taxonomy, variant: Any, easy_sha
     )
 
 
-def compute(run: StageRun) -> dict[str, Any]:
+def compute(run: StageRun[SplitParameters]) -> dict[str, Any]:
     """Write `split.csv`; the model that made the entropies is named in the manifest's parents."""
     ranking = run.parent("ranking")
     scores = pd.read_csv(ranking.path / "scores.csv", dtype={"image": str}, keep_default_na=False)
-    taxonomy = Taxonomy.model_validate(run.parent_manifests["ranking"]["summary"]["taxonomy"])
+    taxonomy = Taxonomy.model_validate(run.summary("ranking")["taxonomy"])
     table = split_table(scores, taxonomy, run.parameters.ranking, run.parameters.easy_share)
     write_text(run.out / "split.csv", table.to_csv(index=False))
     easy = int((table["split"] == "easy").sum())
@@ -47,5 +48,5 @@ def compute(run: StageRun) -> dict[str, Any]:
     return {
         "easy": easy,
         "hard": len(table) - easy,
-        "network": run.parent_manifests["ranking"]["summary"]["network"],
+        "network": run.summary("ranking")["network"],
     }

@@ -29,11 +29,13 @@ from pipeline.stages.inputs import (
     Chosen,
     cache_of,
     load_on_device,
+    network_used,
     pass_settings,
     pseudo_labels_of,
     snapshot_path,
-    taxonomy_of,
+    taxonomy_for,
 )
+from pipeline.stages.parameters import SuggestParameters
 
 LIST, TABLE, SHEET = "suggested.txt", "suggested.csv", "suggested.png"
 TILE = (180, 240)
@@ -100,13 +102,13 @@ def _captioned(image: np.ndarray, text: str) -> np.ndarray:
 
 
 def contact_sheet_of(
-    run: StageRun, network: SegmentationNetwork, names: list[str], predicted: Records
+    run: StageRun[SuggestParameters], network: SegmentationNetwork, names: list[str], predicted: Records
 ) -> bytes:
     """PNG of the images in the order of choice: the image, the predicted classes over it, its entropy."""
-    images = Chosen(cache_of(run.parent("images")).images, names)
+    images = Chosen(cache_of(run.caches("images")[0]).images, names)
     measure = EntropyMaps(one_pixel if network.single_pixel else working_size)
     entropy = run_pass(measure, network, Plain(), images, pass_settings(run, "sheet"))
-    palette = taxonomy_of(run.parent("images")).palette()
+    palette = taxonomy_for(run, "images").palette()
     tiles = []
     for place, name in enumerate(names):
         image, ids = np.asarray(images[place]), np.asarray(predicted[predicted.index_of(name)])
@@ -121,16 +123,16 @@ def contact_sheet_of(
     return stream.getvalue()
 
 
-def compute(run: StageRun) -> dict[str, Any]:
+def compute(run: StageRun[SuggestParameters]) -> dict[str, Any]:
     """Write `suggested.txt` (one name per line), `suggested.csv` and `suggested.png`."""
     ranking, count = run.parent("ranking"), run.parameters.count
-    facts = run.parent_manifests["ranking"]["summary"]["network"]
+    used = network_used(run, "ranking")
     scores = pd.read_csv(ranking.path / "scores.csv", dtype={"image": str}, keep_default_na=False)
-    caches = [cache_of(run.parent(role)) for role in run.parent_roles("labelled")]
+    caches = [cache_of(folder) for folder in run.caches("labelled")]
     labelled = sorted({name for cache in caches for name in cache.names})
     candidates = candidates_of(scores, labelled, run.parameters.candidates, count)
-    network = load_on_device(run, snapshot_path(run.parent("model"), int(facts["step"])))
-    images = Chosen(cache_of(run.parent("images")).images, [*candidates.names, *candidates.labelled])
+    network = load_on_device(run, snapshot_path(run.parent("model"), used.step))
+    images = Chosen(cache_of(run.caches("images")[0]).images, [*candidates.names, *candidates.labelled])
     vectors = run_pass(VectorMeasure(), network, PooledFeatures(), images, pass_settings(run, "vectors"))
     table = suggestion_table(candidates, vectors, count)
     names = [str(name) for name in table["name"]]
@@ -141,5 +143,5 @@ def compute(run: StageRun) -> dict[str, Any]:
         "count": count,
         "candidates": len(candidates.names),
         "labelled": len(candidates.labelled),
-        "network": facts,
+        "network": used.model_dump(),
     }

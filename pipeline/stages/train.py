@@ -9,7 +9,7 @@ import torch
 
 from pipeline.artifacts.errors import DataError
 from pipeline.artifacts.files import digest_of
-from pipeline.data.domain import Domain
+from pipeline.data.domain import Domain, list_facts
 from pipeline.data.loading import StepBatch, StepDataset, lost_workers_named, step_loader
 from pipeline.data.parameters import Augmentation
 from pipeline.data.placement import Size
@@ -18,19 +18,18 @@ from pipeline.methods.registry import build_method
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.build import build_network
 from pipeline.networks.files import build_from, load_network, save_network
-from pipeline.networks.parameters import NetworkParameters
 from pipeline.numerics.randomness import derived_seed, seeded
 from pipeline.stages.base import StageFile, StageRun
-from pipeline.stages.image_lists import domain_lists, list_facts
 from pipeline.stages.inputs import (
     SNAPSHOTS,
     chosen_step,
     domain_of,
+    network_used,
     snapshot_path,
     snapshot_steps,
-    taxonomy_of,
+    source_of_round,
+    taxonomy_for,
 )
-from pipeline.stages.rounds import source_of_round, with_learning_rate_of_round
 from pipeline.training.devices import choose_device, choose_devices, configure_determinism, device_kind
 from pipeline.training.distributed import SINGLE, Processes, run_processes
 from pipeline.training.fingerprint import Fingerprint, software_versions
@@ -46,7 +45,7 @@ def compute(run: StageRun) -> dict[str, Any]:
     if _nothing_to_learn_from(run):
         return _result_of_previous(run)
     domains = _domains(run)
-    lists = domain_lists(domains)
+    lists = {role: domain.list_facts() for role, domain in domains.items()}
     if run.settings.gpus > 1:
         devices = [str(device) for device in choose_devices(run.settings.device, run.settings.gpus)]
         run.notes["device"] = devices[0]
@@ -74,7 +73,7 @@ def _train_process(
     logger.addHandler(logging.StreamHandler() if processes.is_main else logging.NullHandler())
     logger.setLevel(logging.INFO)
     with Interruption(runtime_minutes=None) as interruption:
-        run = StageRun(
+        run: StageRun[TrainParameters] = StageRun(
             StageFile.read(Path(path)), RunSettings.model_validate(settings), logger, interruption.reason
         )
         configure_determinism(run.exact, run.settings.threads)
@@ -83,8 +82,10 @@ def _train_process(
 
 def build_start(run: StageRun) -> SegmentationNetwork:
     """The network a training starts from: a parent's snapshot, or a new one with its initial weights."""
-    num_classes = int(run.raw["num_classes"])
-    parameters = NetworkParameters.model_validate(run.raw["network"])
+    planned = run.record.network
+    assert planned is not None
+    num_classes = planned.num_classes
+    parameters = planned.parameters
     if not run.has_parent("init"):
         return build_network(parameters, num_classes, _network_seed(run))
     step = chosen_step(run, "init", run.parameters.init_snapshot)
@@ -97,8 +98,8 @@ def build_start(run: StageRun) -> SegmentationNetwork:
 
 
 def _network_seed(run: StageRun) -> int:
-    seed = run.file.record["seed"]
-    assert isinstance(seed, int)
+    seed = run.record.seed
+    assert seed is not None
     return seed
 
 
@@ -106,7 +107,7 @@ def _trained_before(run: StageRun) -> int:
     """How many trainings the model that this one starts from has behind it."""
     if not run.has_parent("init"):
         return 0
-    before: int = run.parent_manifests["init"]["summary"]["trained_before"]
+    before: int = run.summary("init")["trained_before"]
     return before + 1
 
 
@@ -130,7 +131,7 @@ def _train(
 ) -> TrainingResult:
     parameters = with_learning_rate_of_round(run.parameters)
     seed = _network_seed(run)
-    taxonomy = taxonomy_of(run.parent(run.parent_roles("source")[0]))
+    taxonomy = taxonomy_for(run, "source")
     network = build_start(run)
     method = build_method(parameters.method, parameters.objective)
     # Auxiliary modules have a seed of their own, so that the network's start does not depend on the method.
@@ -171,6 +172,16 @@ def _train(
         return run_training(job)
 
 
+def with_learning_rate_of_round(parameters: TrainParameters) -> TrainParameters:
+    """Multiply the learning rate by what the objective's round says."""
+    factor = parameters.objective.turn().learning_rate
+    if factor == 1.0:
+        return parameters
+    optimiser = parameters.optimiser
+    scaled = optimiser.model_copy(update={"lr": optimiser.lr * factor})
+    return parameters.model_copy(update={"optimiser": scaled})
+
+
 def _loader(
     run: StageRun, domains: Mapping[str, Domain], processes: Processes, device: torch.device
 ) -> Callable[[int, int], Iterable[Mapping[str, StepBatch]]]:
@@ -189,7 +200,7 @@ def _loader(
 
 
 def _fingerprint(run: StageRun, device: torch.device) -> Fingerprint:
-    data = digest_of({role: manifest["digest"] for role, manifest in run.parent_manifests.items()})
+    data = digest_of(run.parent_digests)
     return Fingerprint(
         run.key, data, software_versions(), device_kind(device), run.settings.gpus, run.settings.threads
     )
@@ -229,29 +240,27 @@ def _check_domains(run: StageRun, domains: Mapping[str, Domain]) -> None:
 
 def _nothing_to_learn_from(run: StageRun) -> bool:
     """An empty easy part (lambda 0): there are no pseudo-labels at all (`docs/methods/intrada.md`)."""
-    return run.has_parent("source_labels") and not len(domain_of(run, "source"))
+    return run.domain("source").labels is not None and not len(domain_of(run, "source"))
 
 
 def _result_of_previous(run: StageRun) -> dict[str, Any]:
     """Publish the network that should have made the pseudo-labels as this stage's result."""
-    labels = run.parent_manifests["source_labels"]["summary"]
-    model = run.file.results / labels["network"]["rule"] / labels["network"]["key"]
-    step = int(labels["network"]["step"])
-    from pipeline.artifacts.folder import ArtifactFolder
-
-    network, meta = load_network(snapshot_path(ArtifactFolder(model), step))
+    labels = run.domain("source").labels
+    assert labels is not None
+    used = network_used(run, labels)
+    network, meta = load_network(snapshot_path(run.file.results.folder(used), used.step))
     (run.out / SNAPSHOTS).mkdir(parents=True, exist_ok=True)
     save_network(
         snapshot_path(run.folder, run.parameters.steps),
         network,
-        {**meta, "copied_from": labels["network"]["key"]},
+        {**meta, "copied_from": used.key},
     )
     (run.out / "metrics.csv").write_text("step,lr\n", encoding="utf-8")
-    run.log.warning("the easy part is empty: the result is that of %s, unchanged", labels["network"]["key"])
+    run.log.warning("the easy part is empty: the result is that of %s, unchanged", used.key)
     return {
         "steps": 0,
         "snapshots": [run.parameters.steps],
-        "copied_from": labels["network"]["key"],
+        "copied_from": used.key,
         "trained_before": _trained_before(run),
         "lists": {str(role): list_facts([]) for role in method_domains(run.parameters)},
     }

@@ -132,7 +132,7 @@ class TrainParameters(_Parameters):
                 )
             # An unknown method has one complaint, about itself; its keys cannot be judged.
             values["objective"] = (
-                {**own, "method": method} if method in OBJECTIVES else {"method": "supervised"}
+                {**own, "method": method} if method in OBJECTIVES else {"method": next(iter(OBJECTIVES))}
             )
         return values
 

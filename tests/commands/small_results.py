@@ -5,6 +5,9 @@ from typing import Any
 
 from pipeline.artifacts.files import read_json, write_json, write_text
 from pipeline.artifacts.folder import ArtifactFolder
+from pipeline.stages.parameters import RankParameters
+from pipeline.stages.record import Parent, StageRecord
+from pipeline.training.parameters import RunSettings
 
 STAGES = {
     "source-0123456789ab": ("prepare", {}),
@@ -19,11 +22,29 @@ def folder_of(results: Path, key: str) -> ArtifactFolder:
     return ArtifactFolder(results / STAGES[key][0] / key)
 
 
+def record_of(key: str) -> StageRecord:
+    """A planned stage of that key; of what it would do only its parents matter here."""
+    rule, parents = STAGES[key]
+    return StageRecord(
+        kind="rank",
+        rule=rule,
+        key=key,
+        digest="",
+        label="",
+        seed=None,
+        determinism="exact",
+        parameters=RankParameters(),
+        parents=tuple(Parent(role=role, rule=STAGES[one][0], key=one) for role, one in parents.items()),
+        domains={},
+        hashed={},
+        run=RunSettings(),
+    )
+
+
 def publish(results: Path, key: str, content: str = "") -> dict[str, Any]:
     """Write the stage file of `key` and its artifact: two files that tell its name."""
-    rule, parents = STAGES[key]
-    written = {role: {"key": parent, "rule": STAGES[parent][0]} for role, parent in parents.items()}
-    write_json(results / "stages" / f"{key}.json", {"key": key, "rule": rule, "parents": written})
+    _, parents = STAGES[key]
+    write_text(results / "stages" / f"{key}.json", record_of(key).text())
     folder = folder_of(results, key)
     write_text(folder.path / "table.csv", f"{key}{content}\n")
     write_text(folder.path / "snapshots" / "step-1.bin", "weights")

@@ -12,6 +12,7 @@ from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.artifacts.lock import FolderLock
 from pipeline.commands import clean
 from pipeline.commands.clean import with_dependants
+from pipeline.stages.results import Results
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def present(results):
     ],
 )
 def test_a_stage_takes_along_what_was_made_from_it(results, key, expected):
-    assert set(with_dependants([key], results)) == expected
+    assert set(with_dependants([key], Results(results))) == expected
     assert main(["clean", key, "--yes"]) == 0
     assert present(results) == set(STAGES) - expected
 
@@ -65,6 +66,18 @@ def test_the_state_of_an_unfinished_stage_and_its_failure_go_too(results):
     (folder.run / "failed.json").write_text("{}")
     main(["clean", RANK, "--yes"])
     assert not folder.path.exists()
+
+
+def test_an_unfinished_stage_goes_with_what_it_is_planned_to_read(results):
+    (folder_of(results, RANK).path / "files.json").unlink()
+    assert set(with_dependants([MODEL], Results(results))) == {MODEL, RANK}
+    assert set(with_dependants([SOURCE], Results(results))) == {SOURCE, MODEL, RANK}
+
+
+def test_a_finished_stage_is_known_by_its_manifest_whatever_version_planned_it(results):
+    for path in (results / "stages").iterdir():
+        path.write_text("{}")
+    assert set(with_dependants([MODEL], Results(results))) == {MODEL, RANK}
 
 
 def test_a_stage_whose_stage_file_is_gone_can_still_be_removed(results):

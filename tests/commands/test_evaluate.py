@@ -10,8 +10,7 @@ import yaml
 from PIL import Image
 
 from pipeline.__main__ import main
-from pipeline.inference.class_maps import MappedConfusionMeasure
-from pipeline.inference.measures import ConfusionMeasure
+from pipeline.inference.measures import ConfusionMeasure, MappedConfusionMeasure
 from pipeline.inference.prediction import load_model
 from pipeline.inference.test_modes import Plain, logits_at
 

@@ -7,7 +7,8 @@ import pytest
 from small_results import MODEL, RANK, SOURCE, STAGES, TARGET, folder_of, publish, publish_all
 
 from pipeline.__main__ import main
-from pipeline.commands.verify import artifact_folders, findings
+from pipeline.commands.verify import findings
+from pipeline.stages.results import Results
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def test_whole_results_have_no_findings(results, capsys):
 
 
 def test_without_results_there_is_nothing_to_find(tmp_path):
-    assert findings(tmp_path / "results", []) == []
+    assert findings(Results(tmp_path / "results"), []) == []
 
 
 def flip(path):
@@ -42,7 +43,7 @@ def flip(path):
 )
 def test_a_damaged_file_is_named(results, capsys, harm, complaint):
     harm(folder_of(results, RANK).path / "table.csv")
-    (line,) = findings(results, [])
+    (line,) = findings(Results(results), [])
     assert line.startswith(f"results/rank/{RANK}: {complaint}")
     assert main(["verify"]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "1 problems"
@@ -63,26 +64,26 @@ def test_damage_that_keeps_size_time_and_inode_is_seen_too(results, monkeypatch)
 
     os.utime(path, ns=times)
     assert folder.problems() == []
-    (line,) = findings(results, [])
+    (line,) = findings(Results(results), [])
     assert "table.csv was altered" in line
 
 
 def test_a_damaged_list_of_files_is_named(results):
     flip(folder_of(results, SOURCE).path / "files.json")
-    lines = findings(results, [SOURCE])
+    lines = findings(Results(results), [SOURCE])
     assert len(lines) == 1
     assert "files.json is damaged" in lines[0]
 
 
 def test_a_missing_parent_is_named(results):
     shutil.rmtree(folder_of(results, TARGET).path)
-    assert findings(results, []) == [f"results/rank/{RANK}: parent images ({TARGET}) is missing"]
+    assert findings(Results(results), []) == [f"results/rank/{RANK}: parent images ({TARGET}) is missing"]
 
 
 def test_a_parent_made_anew_with_other_content_is_named_with_both_digests(results):
     before = folder_of(results, TARGET).load()["digest"]
     after = publish(results, TARGET, "other")["digest"]
-    (line,) = findings(results, [])
+    (line,) = findings(Results(results), [])
     assert line.startswith(f"results/rank/{RANK}: parent images ({TARGET}) was made anew with other content")
     assert f"({after[:12]} instead of {before[:12]})" in line
 
@@ -90,13 +91,13 @@ def test_a_parent_made_anew_with_other_content_is_named_with_both_digests(result
 def test_a_parent_made_anew_with_the_same_content_is_fine(results):
     shutil.rmtree(folder_of(results, TARGET).path)
     publish(results, TARGET)
-    assert findings(results, []) == []
+    assert findings(Results(results), []) == []
 
 
 def test_an_unfinished_stage_is_no_damage_but_told(results):
     folder = folder_of(results, RANK)
     (folder.path / "files.json").unlink()
-    (line,) = findings(results, [])
+    (line,) = findings(Results(results), [])
     assert (
         line
         == f"results/rank/{RANK}: unfinished; run it again to go on, or `python -m pipeline clean {RANK}`"
@@ -105,14 +106,14 @@ def test_an_unfinished_stage_is_no_damage_but_told(results):
 
 def test_an_artifact_that_nothing_planned_here_is_orphaned(results):
     (results / "stages" / f"{RANK}.json").unlink()
-    (line,) = findings(results, [])
+    (line,) = findings(Results(results), [])
     assert line.startswith(f"results/rank/{RANK}: orphaned")
 
 
 def test_a_broken_link_is_named(results):
     link = results / "experiments" / "demo" / "seed0" / "2-inter"
     link.symlink_to("../../../adapt/gone")
-    assert findings(results, []) == [f"{link}: broken link"]
+    assert findings(Results(results), []) == [f"{link}: broken link"]
 
 
 def test_only_the_keys_asked_for_are_looked_at(results, capsys):
@@ -125,4 +126,4 @@ def test_only_the_keys_asked_for_are_looked_at(results, capsys):
 
 def test_every_stage_folder_is_found_and_nothing_else(results):
     (results / "README.md").write_text("what this is")
-    assert set(artifact_folders(results)) == set(STAGES)
+    assert set(Results(results).artifacts()) == set(STAGES)

@@ -56,11 +56,11 @@ def test_a_suite_plans(data, suite, metric, experiments):
 
 def test_digits_rank_four_fifths_as_easy_and_keep_the_scored_images_out(data):
     for run in runs("digits"):
-        assert run.stages["split"].parameters["lambda"] == 0.8
+        assert run.stages["split"].parameters.easy_share == 0.8
         assert run.final == "intra"
         target = run.stages["inter"].parents["target"]
         scored = run.evaluates["intra"].parents["data"]
-        splits = (target.data["dataset_name"], target.data["split"], scored.data["split"])
+        splits = (target.record.data.dataset.name, target.record.data.split, scored.record.data.split)
         assert splits in {("usps", "train", "report"), ("mnist", "train", "test")}
 
 

@@ -60,8 +60,8 @@ def test_several_suites_keep_their_own_shared_blocks(root, tmp_path):
     first = suite(tmp_path / "first.yaml", experiments={"a": {}})
     second = suite(tmp_path / "second.yaml", set={"train": {"steps": 7}}, seeds=[3], experiments={"b": {}})
     a, b = Planner(load_config([first, second], root=root)).plan()
-    assert (a.seed, a.stages["source"].parameters["steps"]) == (0, 5)
-    assert (b.seed, b.stages["source"].parameters["steps"]) == (3, 7)
+    assert (a.seed, a.stages["source"].parameters.steps) == (0, 5)
+    assert (b.seed, b.stages["source"].parameters.steps) == (3, 7)
 
 
 def test_two_suites_may_not_share_a_name_or_an_experiment(root, tmp_path):
@@ -205,7 +205,7 @@ def test_a_switch_given_as_text_means_what_it_says(root, text, value):
     edit_demo(root, recipe="cbst", set={"pseudolabel": {"legacy_zero": text}})
     edit(root / "demo.yaml", set={"train": {"steps": 5}})
     (run,) = Planner(load_config(root=root)).plan()
-    assert run.stages["labels1"].parameters["legacy_zero"] is value
+    assert run.stages["labels1"].parameters.legacy_zero is value
 
 
 def test_a_switch_that_is_neither_on_nor_off_is_refused(root):

@@ -41,7 +41,7 @@ def test_every_paper_plans_on_the_real_layout(plan, paper):
     assert {run.seed for run in runs} == {0, 1, 2}
     for run in runs:
         prepared = {
-            (stage.data["dataset_name"], stage.data["split"], stage.parameters["labels"])
+            (stage.record.data.dataset.name, stage.record.data.split, stage.parameters.labels)
             for stage in in_order(run.all_stages())
             if stage.kind == "prepare"
         }
@@ -68,14 +68,16 @@ def test_ass_and_its_baselines_learn_from_the_same_labels(plan_ass, source):
     runs = {run.experiment: run for run in plan_ass(*names) if run.seed == 0}
     full, without, alone = (runs[f"paper-{name}"] for name in names)
     subset = full.stages["inter"].parents["labelled"]
-    assert len(subset.parameters["names"]) == 2
+    assert len(subset.parameters.names) == 2
     assert without.stages["inter"].parents["labelled"].key == subset.key
     assert alone.stages["few"].parents["source"].key == subset.key
 
 
 def published(plan, paper, stage):
-    """Parameters of one training stage of a paper."""
-    return plan(paper)[0].stages[stage].parameters
+    """Parameters of one training stage of a paper, and its network, as plain data."""
+    planned = plan(paper)[0].stages[stage]
+    network = planned.record.network.parameters.model_dump(mode="json")
+    return planned.parameters.model_dump(mode="json") | {"network": network}
 
 
 @pytest.mark.parametrize(
@@ -96,11 +98,11 @@ def published(plan, paper, stage):
 def test_published_schedules_and_sizes(plan, paper, stage, steps, horizon, size):
     run = plan(paper)[0]
     parameters = run.stages[stage].parameters
-    assert (parameters["steps"], parameters["horizon"]) == (steps, horizon)
+    assert (parameters.steps, parameters.horizon) == (steps, horizon)
     (prepared,) = {
-        tuple(one.parameters["size"] or ()) or None
+        tuple(one.parameters.size or ()) or None
         for one in in_order(run.all_stages())
-        if one.kind == "prepare" and one.data["dataset_name"] == paper.rpartition("-")[2]
+        if one.kind == "prepare" and one.record.data.dataset.name == paper.rpartition("-")[2]
     }
     assert prepared == size
 
@@ -121,10 +123,10 @@ def test_intrada_as_published(plan):
     assert (inter["batch"], inter["power"], inter["augmentation"]) == (1, 0.9, {})
     assert inter["network"]["levels"] == "multi"
     (run, *_) = plan("intrada-gta5")
-    assert run.stages["split"].parameters["lambda"] == 0.67
+    assert run.stages["split"].parameters.easy_share == 0.67
     # The second stage starts from ImageNet too, not from the first.
     assert set(run.stages["intra"].parents) == {"source", "source_labels", "target", "target_part"}
-    assert run.stages["intra"].parameters["network"]["weights"] is not None
+    assert run.stages["intra"].record.network.parameters.weights is not None
 
 
 def test_advent_shares_the_first_stage_of_intrada(plan):
@@ -168,8 +170,8 @@ def test_plca_as_published(plan, source):
     assert inter["objective"]["lovasz_weight"] == 3.0
     assert inter["optimiser"]["head_lr_mult"] == 1.0
     evaluate = plan(f"plca-{source}")[0].evaluates["inter"]
-    assert evaluate.parameters["test_mode"] == "aggregation"
-    assert tuple(evaluate.parents["data"].parameters["size"]) == (1460, 730)
+    assert evaluate.parameters.test_mode == "aggregation"
+    assert tuple(evaluate.parents["data"].parameters.size) == (1460, 730)
 
 
 @pytest.mark.parametrize("source", ["gta5", "synthia"])
@@ -177,20 +179,20 @@ def test_plca_is_tested_in_both_modes_on_the_same_networks(plan, source):
     runs = {run.experiment: run for run in plan(f"plca-{source}*") if run.seed == 0}
     mixed, plain = runs[f"paper-plca-{source}"], runs[f"paper-plca-{source}-plain"]
     assert plain.stages["inter"].key == mixed.stages["inter"].key
-    assert plain.evaluates["inter"].parameters["test_mode"] == "plain"
+    assert plain.evaluates["inter"].parameters.test_mode == "plain"
 
 
 def test_crst_as_published(plan):
     runs = {run.experiment: run for run in plan("mrkld-gta5", "lrent-gta5") if run.seed == 0}
-    mrkld = runs["paper-mrkld-gta5"].stages["round2"].parameters["objective"]
-    assert (mrkld["regulariser"], mrkld["alpha"], mrkld["source_portion"]) == ("mrkld", 0.1, 0.03)
+    mrkld = runs["paper-mrkld-gta5"].stages["round2"].parameters.objective
+    assert (mrkld.regulariser, mrkld.alpha, mrkld.source_portion) == ("mrkld", 0.1, 0.03)
     lrent = runs["paper-lrent-gta5"].stages
-    assert lrent["labels3"].parameters["soft_alpha"] == 0.25
+    assert lrent["labels3"].parameters.soft_alpha == 0.25
     # Soft labels average logits, and the code's pass averages softmax maps.
-    assert lrent["labels3"].parameters["test_mode"] == "plain"
+    assert lrent["labels3"].parameters.test_mode == "plain"
     labels = runs["paper-mrkld-gta5"].stages["labels1"].parameters
-    assert (labels["test_mode"], labels["stride"]) == ("reduced_flip", 4)
-    assert runs["paper-mrkld-gta5"].evaluates["round3"].parameters["test_mode"] == "multiscale_flip"
+    assert (labels.test_mode, labels.stride) == ("reduced_flip", 4)
+    assert runs["paper-mrkld-gta5"].evaluates["round3"].parameters.test_mode == "multiscale_flip"
     assert "round3" in lrent and "round4" not in lrent
     last = published(plan, "mrkld-synthia", "round5")
     assert last["objective"]["source_portion"] == 0.02

@@ -21,6 +21,7 @@ from pipeline.commands.verify import findings
 from pipeline.data.loading import StepDataset, step_loader
 from pipeline.report.publishing import run_file
 from pipeline.stages import train
+from pipeline.stages.results import Results
 from pipeline.training import step as step_module
 from pipeline.training.step import StepRunner
 
@@ -91,7 +92,7 @@ def test_pseudo_labels_harmed_after_their_stage_ended(world, finished_world, mon
     complaint = "labels-00000.bin " + {"deleted": "is missing", "altered": "was altered"}[how]
     assert complaint in log and f"python -m pipeline clean {world.key('labels')}" in log
     assert not (world.artifact("intra").run / "failed.json").exists(), "the parent may be mended by then"
-    found = findings(world.results, [])
+    found = findings(Results(world.results), [])
     assert any(world.key("labels") in line and complaint in line for line in found)
 
     assert main(["clean", world.key("labels"), "--yes"]) == 0

@@ -46,7 +46,7 @@ def test_a_stop_saves_and_the_next_run_goes_on(tmp_path):
             result = work.run(stop=lambda: "told to")
             break
         except Interrupted as error:
-            assert str(error) == f"told to: {attempt + 1} of 10 images are done"
+            assert str(error) == f"told to: {attempt + 1} of 10 are done"
         finally:
             seen += work.seen
     assert result == 55 and seen == list(range(TOTAL))

@@ -8,11 +8,11 @@ import torch
 from pipeline.numerics.portions import (
     class_balanced_score,
     class_confidence,
-    portion,
     select_class_balanced,
     source_subset,
     subset_size,
 )
+from pipeline.numerics.schedules import portion
 
 NAMES = [f"image{i:03d}" for i in range(200)]
 

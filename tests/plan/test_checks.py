@@ -11,7 +11,7 @@ from pipeline.stages.parameters import SuggestParameters
 @pytest.mark.parametrize("written", [5, "5"])
 def test_a_step_that_keeps_a_snapshot_may_be_named_by_number_or_text(shop, written):
     shop.experiment("main", set={"train": {"snapshots": 2}, "ranking": {"snapshot": written}})
-    assert shop.run().stages["ranking"].parameters["snapshot"] == "5"
+    assert shop.run().stages["ranking"].parameters.snapshot == "5"
     text = keys_by_name(shop.run())["ranking"]
     shop.experiment("main", set={"train": {"snapshots": 2}, "ranking": {"snapshot": "5"}})
     assert keys_by_name(shop.run())["ranking"] == text
@@ -33,7 +33,7 @@ def test_a_step_without_snapshot_is_refused_with_those_there_are(shop, changes, 
 def test_a_rare_class_ranking_needs_rare_classes(shop):
     shop.experiment("main", set={"split": {"ranking": "rare_code"}})
     shop.edit("taxonomies", "camvid11", rare=["pole"])
-    assert shop.run().stages["split"].parameters["ranking"] == "rare_code"
+    assert shop.run().stages["split"].parameters.ranking == "rare_code"
     shop.edit("taxonomies", "camvid11", rare=[])
     message = shop.fails()
     assert "stages.split.ranking" in message and "taxonomy camvid11 names none" in message
@@ -67,7 +67,7 @@ def test_images_whose_labels_an_ancestor_had_are_not_suggested_again(shop, recip
     )
     shop.experiment("main", recipe, labelled={"count": 2})
     _, stage = Planner(shop.config()).suggestion("main", SuggestParameters(count=2))
-    assert len(stage.parents["labelled"].parameters["names"]) == 2
+    assert len(stage.parents["labelled"].parameters.names) == 2
 
 
 def test_more_suggestions_than_images_without_labels_are_refused_at_once(shop):

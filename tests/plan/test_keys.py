@@ -86,7 +86,7 @@ def test_the_seed_changes_trainings_and_their_children_but_no_data(shop):
 
 
 def test_the_seed_itself_is_hashed_only_where_numbers_are_drawn(shop):
-    hashed = {stage.kind: "seed" in stage.hashed for stage in by_key(shop.runs()).values()}
+    hashed = {stage.kind: "seed" in stage.record.hashed for stage in by_key(shop.runs()).values()}
     assert {kind for kind, has in hashed.items() if has} == {"train"}
     assert {"prepare", "rank", "split", "pseudolabel", "select", "evaluate"} <= set(hashed)
 
@@ -189,8 +189,8 @@ def test_a_value_equal_to_its_default_is_not_hashed(shop):
     shop.experiment("main", set=spelt_out)
     after = shop.run()
     # An optimiser that is spelt out differs as a whole only where a value differs.
-    assert after.stages["ranking"].hashed["parameters"] == {}
-    assert "power" not in after.stages["source"].hashed["parameters"]
+    assert after.stages["ranking"].record.hashed["parameters"] == {}
+    assert "power" not in after.stages["source"].record.hashed["parameters"]
     assert changed(before, after) == set()
 
 
@@ -202,7 +202,7 @@ def test_a_value_other_than_its_default_is_hashed(shop):
 
 def test_every_parameter_lies_in_the_stage_whether_hashed_or_not(shop):
     stage = shop.run().stages["ranking"]
-    assert stage.parameters["batch"] == 1 and stage.parameters["snapshot"] == "last"
+    assert stage.parameters.batch == 1 and stage.parameters.snapshot == "last"
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_where_checked_weights_lie_is_not_hashed(shop):
     networks(shop, source="elsewhere/weights.pth")
     after = shop.run()
     assert changed(before, after) == set()
-    assert after.stages["source"].parameters["network"]["weights"]["source"] == "elsewhere/weights.pth"
+    assert after.stages["source"].record.network.parameters.weights.source == "elsewhere/weights.pth"
 
 
 def test_the_checksum_of_weights_is_hashed(shop):
@@ -268,8 +268,8 @@ def test_the_checksum_of_weights_is_hashed(shop):
 def test_a_stage_that_starts_from_another_does_not_name_initial_weights(shop):
     networks(shop)
     run = shop.run()
-    assert run.stages["inter"].parameters["network"]["weights"] is None
-    assert "weights" not in run.stages["inter"].hashed["parameters"]["network"]
+    assert run.stages["inter"].record.network.parameters.weights is None
+    assert "weights" not in run.stages["inter"].record.hashed["parameters"]["network"]
 
 
 def test_parents_are_hashed_by_role(shop):

@@ -101,7 +101,7 @@ def test_the_watch_sees_a_whole_labelled_split(drive, monkeypatch):
 def test_the_choice_lies_in_the_artifact_and_its_sizes_in_the_key(drive):
     shop, folder = drive
     stage = shop.run().stages["inter"].parents["labelled"]
-    assert stage.parameters["names"] == ["3", "1"]
+    assert stage.parameters.names == ("3", "1")
     assert stage.label == "prepare-drive-train-2-labelled"
     (folder / "labels" / "0.png").write_bytes(b"changed")
     assert shop.run().stages["inter"].parents["labelled"].key == stage.key
@@ -121,7 +121,7 @@ def test_other_ids_change_the_labelled_images_alone(drive):
 def test_a_list_may_begin_with_a_byte_order_mark(drive):
     shop, _ = drive
     (shop.root / "lists" / "mine.txt").write_text("3\n1\n", encoding="utf-8-sig")
-    assert shop.run().stages["inter"].parents["labelled"].parameters["names"] == ["3", "1"]
+    assert shop.run().stages["inter"].parents["labelled"].parameters.names == ("3", "1")
 
 
 def test_each_seed_may_have_images_of_its_own(shop):
@@ -129,7 +129,7 @@ def test_each_seed_may_have_images_of_its_own(shop):
     for count in (2, 3):
         shop.experiment("main", "ass", labelled={"count": count, "seed": "run"}, seeds=[0, 5])
         for run in shop.runs():
-            chosen[run.seed, count] = run.stages["inter"].parents["labelled"].parameters["names"]
+            chosen[run.seed, count] = list(run.stages["inter"].parents["labelled"].parameters.names)
     assert chosen[0, 2] == nested_choice(NAMES, 2, 0) != chosen[5, 2]
     assert chosen[5, 3] == nested_choice(NAMES, 3, 5) and chosen[5, 3][:2] == chosen[5, 2]
 
@@ -218,7 +218,7 @@ def test_the_shipped_list_is_of_images_of_the_target():
         [SHIPPED / "streets.yaml"], {"only": "streets-ass-suggested-20", "seeds": 0}, SHIPPED
     )
     (run,) = Planner(config).plan()
-    names = run.stages["inter"].parents["labelled"].parameters["names"]
+    names = run.stages["inter"].parents["labelled"].parameters.names
     assert len(names) == 20 and set(names) <= set(
         nested_choice([f"train_{n:05d}" for n in range(400)], 400, 0)
     )

@@ -4,8 +4,8 @@ import pytest
 
 from pipeline.__main__ import main
 from pipeline.artifacts.files import write_json
-from pipeline.plan.files import stage_folder
 from pipeline.plan.table import failures, plan_rows, plan_table
+from pipeline.stages.results import Results
 
 
 def rows(shop, runs):
@@ -14,7 +14,7 @@ def rows(shop, runs):
 
 
 def folder(shop, stage):
-    return stage_folder(shop.results, stage)
+    return Results(shop.results).folder(stage).path
 
 
 def put(shop, stage, file="artifact.json", value=None):

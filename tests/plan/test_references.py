@@ -33,13 +33,13 @@ def test_the_target_of_unsupervised_recipes_is_prepared_without_labels(shop, nam
     target = [
         stage for stage in by_key(shop.runs()).values() if stage.label == "prepare-streets-camera-train"
     ]
-    assert [stage.parameters["labels"] for stage in target] == ["none"]
+    assert [stage.parameters.labels for stage in target] == ["none"]
 
 
 def test_the_oracle_reads_the_targets_labels_and_says_so(shop):
     shop.experiment("main", "oracle")
     source = shop.run().stages["source"].parents["source"]
-    assert (source.label, source.parameters["labels"]) == ("prepare-streets-camera-train", "working")
+    assert (source.label, source.parameters.labels) == ("prepare-streets-camera-train", "working")
 
 
 def test_intra_trains_on_easy_with_labels_and_on_hard_without(shop):
@@ -52,8 +52,8 @@ def test_intra_trains_on_easy_with_labels_and_on_hard_without(shop):
         "target": stages["ranking"].parents["images"].key,
         "target_part": stages["split"].key,
     }
-    assert intra.parameters["target_part"] == "hard"
-    assert stages["labels"].parameters["images_part"] == "easy"
+    assert intra.record.domains["target"].part == "hard"
+    assert stages["labels"].record.domains["images"].part == "easy"
 
 
 def test_several_sources_are_numbered_roles(shop):
@@ -74,7 +74,7 @@ def test_label_free_adds_the_configured_selection_as_a_parent(shop):
     run = shop.run()
     select = run.stages["intra"].parents["init_select"]
     assert select.parents["model"] is run.stages["inter"]
-    assert select.parameters["criterion"] == "entropy"
+    assert select.parameters.criterion == "entropy"
     assert select is run.selects["inter"]
     assert "init_select" not in run.stages["inter"].parents
 
@@ -240,8 +240,8 @@ def test_a_setting_that_is_laid_over_nothing_is_refused(shop, values, message):
 def test_a_setting_for_all_may_meet_only_some_experiments(shop):
     shop.experiment("plain", "advent")
     main, plain = shop.runs(only="main,plain", set={"split": {"lambda": 0.5}, "intra": {"steps": 20}})
-    assert main.stages["split"].parameters["lambda"] == 0.5
-    assert plain.stages["inter"].parameters["steps"] == 10
+    assert main.stages["split"].parameters.easy_share == 0.5
+    assert plain.stages["inter"].parameters.steps == 10
 
 
 def test_settings_go_from_the_general_to_the_special(shop):
@@ -255,4 +255,4 @@ def test_settings_go_from_the_general_to_the_special(shop):
         set={"train": {"steps": 3, "batch": 3, "power": 0.3}, "inter": {"steps": 4, "batch": 4}},
     )
     values = shop.run(set={"train": {"steps": 5}}).stages["inter"].parameters
-    assert (values["steps"], values["batch"], values["power"], values["snapshots"]) == (5, 4, 0.3, 2)
+    assert (values.steps, values.batch, values.power, values.snapshots) == (5, 4, 0.3, 2)

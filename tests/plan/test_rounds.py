@@ -47,8 +47,8 @@ def test_rounds_are_numbered_from_one_and_linked_by_previous(rounds):
 
 def test_each_round_is_told_its_number_counted_from_zero(rounds):
     stages = rounds.run().stages
-    assert [stages[f"labels{n}"].parameters["round"] for n in (1, 2)] == [0, 1]
-    assert [stages[f"round{n}"].parameters["objective"]["round"] for n in (1, 2)] == [0, 1]
+    assert [stages[f"labels{n}"].parameters.round for n in (1, 2)] == [0, 1]
+    assert [stages[f"round{n}"].parameters.objective.round for n in (1, 2)] == [0, 1]
 
 
 def test_more_rounds_keep_the_finished_ones(rounds):
@@ -75,9 +75,9 @@ def test_set_reaches_all_rounds_by_block_and_one_by_number(rounds):
     values = {"labels": {"portion": 0.3}, "labels2": {"portion": 0.4}, "round": {"steps": 7}}
     rounds.experiment("main", "toy", set=values)
     stages = rounds.run().stages
-    assert [stages[f"labels{n}"].parameters["portion"] for n in (1, 2)] == [0.3, 0.4]
-    assert [stages[f"round{n}"].parameters["steps"] for n in (1, 2)] == [7, 7]
-    assert stages["source"].parameters["steps"] == 10
+    assert [stages[f"labels{n}"].parameters.portion for n in (1, 2)] == [0.3, 0.4]
+    assert [stages[f"round{n}"].parameters.steps for n in (1, 2)] == [7, 7]
+    assert stages["source"].parameters.steps == 10
 
 
 def test_previous_is_the_last_training_stage_of_the_round_before(rounds):

@@ -9,9 +9,11 @@ from types import SimpleNamespace
 import pytest
 from shop import by_key
 
+from pipeline.artifacts.errors import ArtifactError
 from pipeline.config.load import load_config
 from pipeline.plan import workflow
-from pipeline.plan.files import run_folder, stage_folder, stage_record
+from pipeline.stages.record import DomainRef, StageRecord
+from pipeline.stages.results import Results
 
 
 @pytest.fixture
@@ -58,10 +60,19 @@ def test_a_stage_file_holds_all_that_a_job_needs(shop):
         "rule": "split",
         "label": "split-tiny-s0",
         "seed": None,
-        "parents": {"ranking": {"key": run.stages["ranking"].key, "rule": "rank"}},
-        "parameters": {"lambda": 0.67, "ranking": "plain", "determinism": "exact"},
-        "data": {},
-        "hashed": dict(split.hashed),
+        "determinism": "exact",
+        "parents": [{"role": "ranking", "key": run.stages["ranking"].key, "rule": "rank"}],
+        "domains": {},
+        "selection": None,
+        "parameters": {"lambda": 0.67, "ranking": "plain"},
+        "network": None,
+        "data": None,
+        "hashed": {
+            "kind": "split",
+            "version": 1,
+            "parameters": {},
+            "parents": {"ranking": run.stages["ranking"].digest},
+        },
         "run": load_config(root=shop.root, overrides={"run": {"threads": 3}}).settings.run.model_dump(
             mode="json"
         ),
@@ -73,7 +84,8 @@ def test_a_prepare_stage_file_names_dataset_and_taxonomy(shop):
     stages = by_key(shop.publish())
     key = next(key for key in stages if key.startswith("prepare-streets-rendered"))
     data = record(shop, key)["data"]
-    assert (data["dataset_name"], data["split"]) == ("streets-rendered", "train")
+    assert (data["dataset"]["name"], data["split"]) == ("streets-rendered", "train")
+    assert data["identity"] == stages[key].record.hashed["data"]
     assert data["dataset"]["splits"]["train"] == {"count": 4}
     assert data["taxonomy"]["name"] == "camvid11"
 
@@ -148,7 +160,43 @@ def test_records_are_plain_json_with_sorted_keys(shop):
     (run,) = shop.publish()
     path = shop.results / "stages" / f"{run.stages['intra'].key}.json"
     assert path.read_text() == json.dumps(json.loads(path.read_text()), indent=1, sort_keys=True) + "\n"
-    assert stage_record(run.stages["intra"], {})["parameters"]["method"] == "advent"
+
+
+def test_what_is_written_is_read_as_it_was_planned(shop):
+    shop.experiment("main", set={"intra": {"init_snapshot": "label_free"}})
+    stages = by_key(shop.publish())
+    assert {stage.kind for stage in stages.values()} >= {"prepare", "train", "split", "pseudolabel"}
+    for key, stage in stages.items():
+        assert Results(shop.results).record(key) == stage.record
+
+
+def test_a_domain_names_caches_part_and_labels(shop):
+    (run,) = shop.publish()
+    domains = Results(shop.results).record(run.stages["intra"].key).domains
+    assert domains == {
+        "source": DomainRef(caches=("source",), labels="source_labels"),
+        "target": DomainRef(caches=("target",), split="target_part", part="hard"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"parents": {"ranking": {"key": "x", "rule": "rank"}}}, "parents: Input should be a valid tuple"),
+        ({"kind": "slice"}, "found kind 'slice'"),
+        ({"parameters": {"lambda": 2.0}}, "less than or equal to 1"),
+        ({"more": 1}, "more: Extra inputs are not permitted"),
+        ({"selection": "model_select"}, "no parent has the role model_select"),
+    ],
+)
+def test_a_file_of_another_version_is_refused_by_name(shop, changes, message):
+    (run,) = shop.publish()
+    path = Results(shop.results).planned(run.stages["split"].key)
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(ArtifactError) as error:
+        StageRecord.read(path)
+    assert str(path) in str(error.value) and message in str(error.value)
+    assert "start the run again" in str(error.value)
 
 
 def test_snakemake_is_told_parents_and_figures_by_key(here):
@@ -184,8 +232,8 @@ def test_the_report_covers_the_selected_experiments_and_seeds(here):
 
 def finish(run, results):
     """Leave what a finished run leaves, as far as the plan looks at it."""
-    stages = [stage_folder(results, stage) / "artifact.json" for stage in by_key([run]).values()]
-    for path in (*stages, run_folder(results, run.experiment, run.seed) / "metrics.json"):
+    stages = [Results(results).manifest(stage) for stage in by_key([run]).values()]
+    for path in (*stages, Results(results).metrics(run.experiment, run.seed)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 

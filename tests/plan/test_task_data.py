@@ -44,8 +44,8 @@ def test_a_choice_stays_as_it_was():
 
 def test_the_labelled_images_alone_are_prepared_with_labels(labelled):
     stage = labelled_stage(labelled)
-    assert stage.parameters["labels"] == "working"
-    assert stage.parameters["names"] == nested_choice([f"train_{n:05d}" for n in range(4)], 2, 0)
+    assert stage.parameters.labels == "working"
+    assert stage.parameters.names == tuple(nested_choice([f"train_{n:05d}" for n in range(4)], 2, 0))
 
 
 def test_another_seed_or_count_of_the_choice_is_another_stage(labelled):
@@ -65,7 +65,7 @@ def test_the_seed_of_the_experiment_does_not_change_the_choice(labelled):
 def test_a_list_of_names_may_choose(labelled):
     (labelled.root / "mine.txt").write_text("# mine\ntrain_00003\n\ntrain_00001\n")
     labelled.experiment("main", "labelled", labelled={"names": "mine.txt"})
-    assert labelled_stage(labelled).parameters["names"] == ["train_00003", "train_00001"]
+    assert labelled_stage(labelled).parameters.names == ("train_00003", "train_00001")
 
 
 @pytest.mark.parametrize(
@@ -182,4 +182,4 @@ def test_an_unknown_split_names_the_nearest(shop):
 
 def test_the_evaluation_keeps_labels_at_their_own_size(shop):
     stage = shop.run().evaluates["source"].parents["data"]
-    assert stage.parameters["labels"] == "native"
+    assert stage.parameters.labels == "native"

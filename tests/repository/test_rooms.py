@@ -140,7 +140,8 @@ TORCH_FREE = [
     for name in MODULES
     if room_of(name) in ("plan", "config", "onboarding", "artifacts", "commands", "__main__")
     or name.endswith(".parameters")
-    or name in ("pipeline.stages.kinds", "pipeline.datasets.listing", "pipeline.datasets.taxonomy")
+    or name in ("pipeline.datasets.listing", "pipeline.datasets.taxonomy")
+    or name in [f"pipeline.stages.{one}" for one in ("kinds", "requirements", "record", "results")]
     or MODULES[name].name == "__init__.py"
 ]
 

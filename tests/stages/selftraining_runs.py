@@ -90,8 +90,7 @@ def make_run(
 def finish(run: StageRun) -> dict[str, Any]:
     """Compute and publish a stage that is not finished; returns its manifest."""
     if not run.folder.is_whole():
-        kind = run.file.record["kind"]
-        summary = import_module(f"pipeline.stages.{kind}").compute(run)
+        summary = import_module(f"pipeline.stages.{run.record.kind}").compute(run)
         run.folder.publish(_header(run, summary))
     return run.folder.load()
 

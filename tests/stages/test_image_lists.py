@@ -4,15 +4,16 @@ import re
 
 import pandas as pd
 import pytest
-from selftraining_runs import finish, make_run, plan, run_until, write_config
+from selftraining_runs import finish, make_run, plan, write_config
 
-from pipeline.artifacts.files import digest_of, read_json
+from pipeline.artifacts.files import digest_of
 from pipeline.data.domain import Domain
+from pipeline.plan.records import RunRecord
 from pipeline.plan.stage import in_order
 from pipeline.report.publishing import run_file
-from pipeline.stages.image_lists import domain_lists
-from pipeline.stages.inputs import pseudo_labels_of
-from pipeline.stages.rounds import source_names_of_round
+from pipeline.stages.inputs import pseudo_labels_of, source_names_of_round
+from pipeline.stages.record import read_record
+from pipeline.stages.results import Results
 from pipeline.stages.runner import _header
 
 CAMERA = [str(number) for number in range(6)]
@@ -42,13 +43,6 @@ def report_of(results, planned, seeds=(0,)):
     return rows(results / "report" / "tiny" / "index.html")
 
 
-def without_lists(run):
-    """Publish a finished stage again with the summary that it had before lists were noted."""
-    summary = dict(run.folder.load()["summary"])
-    assert summary.keys() & {"lists", "names_sha256"}
-    run.folder.publish(_header(run, {k: v for k, v in summary.items() if k not in ("lists", "names_sha256")}))
-
-
 class Names:
     """A cache of which only the names are asked for."""
 
@@ -60,11 +54,9 @@ class Names:
 
 def test_a_list_is_hashed_in_the_order_of_its_caches_whatever_its_own():
     caches = [Names("c", "a"), Names("b")]
-    lists = domain_lists({"source": Domain(caches), "target": Domain(caches, names=["b", "a"])})
-    assert lists == {
-        "source": {"images": 3, "names_sha256": digest_of(["c", "a", "b"])},
-        "target": {"images": 2, "names_sha256": digest_of(["a", "b"])},
-    }
+    whole, part = Domain(caches), Domain(caches, names=["b", "a"])
+    assert whole.list_facts() == {"images": 3, "names_sha256": digest_of(["c", "a", "b"])}
+    assert part.list_facts() == {"images": 2, "names_sha256": digest_of(["a", "b"])}
 
 
 def test_the_parts_of_a_split_are_told_for_the_stages_that_used_them(chain):
@@ -143,9 +135,9 @@ def test_seeds_that_drew_differently_have_a_row_each(tmp_path):
     root, results = write_config(tmp_path, source_images=12), tmp_path / "results"
     settings = {"round": {"objective": {"source_portion": 0.5, "drawing": "random"}}}
     planned = plan(root, "cbst", settings, results, rounds=2, seeds=[0, 1])
-    second = read_json(results / "stages" / "experiment-tiny-seed1.json")
-    for stage in (*second["stages"], *second["selects"].values(), *second["evaluates"].values()):
-        run_with_parents(results, stage["key"])
+    second = read_record(results / "stages" / "experiment-tiny-seed1.json", RunRecord)
+    for stage in second.artifacts():
+        run_with_parents(Results(results), stage.key)
     found = report_of(results, planned, seeds=(0, 1))
     assert [row[:5] for row in found if row[0] == "source"] == [
         ["source", "", "streets-rendered train", "12", "0, 1"],
@@ -157,41 +149,24 @@ def test_seeds_that_drew_differently_have_a_row_each(tmp_path):
 
 
 def run_with_parents(results, key):
-    path = results / "stages" / f"{key}.json"
-    for parent in read_json(path)["parents"].values():
-        run_with_parents(results, parent["key"])
-    assert run_file(path, None) == 0
+    for parent in results.record(key).parents:
+        run_with_parents(results, parent.key)
+    assert run_file(results.planned(key), None) == 0
 
 
-def test_stages_that_noted_no_lists_are_not_recorded_where_they_may_have_used_a_part(world):
-    root, results = world
-    settings = {"labels": {"select_share": 0.4}, "round": {"objective": {"source_portion": 0.5}}}
-    planned = plan(root, "cbst", settings, results, rounds=1)
-    run_until(results, planned, "round1")
-    for name in ("source", "labels1", "round1"):
-        without_lists(make_run(results, planned.stages[name]))
-    assert [row for row in report_of(results, planned) if row[1]] == [
-        ["pseudo-labels", "labels1", "streets-camera train", "2 of 5", "0", "not recorded"],
-        ["target", "round1", "streets-camera train", "2 of 5", "0", "not recorded"],
-        ["source", "round1", "streets-rendered train", "not recorded of 4", "0", "not recorded"],
-    ]
-
-
-def test_older_stages_that_used_everything_or_a_part_of_a_split(chain):
+def test_a_training_that_noted_no_lists_is_refused_by_name(chain):
     run = chain.plan()
-    for name in ("source", "inter", "intra", "labels"):
-        stage = run.stages[name]
-        without_lists(make_run(chain.results, stage))
     chain.publish(run)
-    assert [row[:4] + row[5:] for row in rows_of_stages(chain)] == [
-        ["pseudo-labels", "labels", "camera train", "4 of 6", "not recorded"],
-        ["source", "intra", "camera train", "4 of 6", "not recorded"],
-        ["target", "intra", "camera train", "not recorded of 6", "not recorded"],
-    ]
+    intra = make_run(chain.results, run.stages["intra"])
+    summary = {key: value for key, value in intra.folder.load()["summary"].items() if key != "lists"}
+    intra.folder.publish(_header(intra, summary))
+    assert chain.report() == 1
 
 
 def test_noting_the_lists_changes_no_digest(chain):
     run = make_run(chain.results, chain.plan().stages["intra"])
     before = run.folder.load()["digest"]
-    without_lists(run)
+    summary = run.folder.load()["summary"]
+    assert summary["lists"].keys() == {"source", "target"}
+    run.folder.publish(_header(run, {key: value for key, value in summary.items() if key != "lists"}))
     assert run.folder.load()["digest"] == before

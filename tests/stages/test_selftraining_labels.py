@@ -165,7 +165,7 @@ def test_stopped_or_killed_in_every_pass_the_digest_is_the_same(
     allowed: int,
     error: bool,
 ) -> None:
-    monkeypatch.setattr("pipeline.stages.thresholded.PER_SHARD", 2)
+    monkeypatch.setattr("pipeline.inference.thresholded.PER_FILE", 2)
     whole = labelled(world, tmp_path / "whole", recipe, select_share=0.8).folder.load()["digest"]
     results = tmp_path / "broken" / "results"
     shutil.copytree(world[1], results)
@@ -185,9 +185,9 @@ def test_stopped_or_killed_in_every_pass_the_digest_is_the_same(
 def test_killed_within_a_shard_of_the_label_pass(
     world: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import pipeline.stages.thresholded as module
+    import pipeline.inference.thresholded as module
 
-    monkeypatch.setattr(module, "PER_SHARD", 2)
+    monkeypatch.setattr(module, "PER_FILE", 2)
     whole = labelled(world, tmp_path / "whole", portion=0.3).folder.load()["digest"]
     results = tmp_path / "broken" / "results"
     shutil.copytree(world[1], results)
@@ -215,7 +215,7 @@ def test_what_another_device_counted_is_counted_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A last bit that differs moves scores to other bins, so the passes must not mix two arithmetics."""
-    import pipeline.stages.thresholded as module
+    import pipeline.inference.thresholded as module
 
     whole = labelled(world, tmp_path / "whole", portion=0.3).folder.load()["digest"]
     results = tmp_path / "moved" / "results"
@@ -240,8 +240,8 @@ def test_what_another_device_counted_is_counted_again(
 def test_many_images_make_few_parts(
     world: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.stages.thresholded.PER_SHARD", 1)
-    monkeypatch.setattr("pipeline.stages.thresholded.MOST_PARTS", 2)
+    monkeypatch.setattr("pipeline.inference.thresholded.PER_FILE", 1)
+    monkeypatch.setattr("pipeline.inference.thresholded.MOST_PARTS", 2)
     folder = labelled(world, tmp_path / "few", portion=0.23).folder.path
     assert len(list(folder.glob("labels-*.bin"))) == 2, "five images in two files, not in five"
 
@@ -256,19 +256,19 @@ def test_nothing_of_full_resolution_is_written(
     world: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the end of the label pass the state holds float16 maps of the grid and a few tables."""
-    import pipeline.stages.thresholded as module
+    import pipeline.stages.pseudolabel as module
 
     sizes = {}
 
-    def measured(run: StageRun, *rest: object) -> object:
-        counts = write(run, *rest)
-        files = [path for path in run.folder.state.rglob("*") if path.is_file()]
+    def measured(folder: Path, *rest: object) -> object:
+        counts = write(folder, *rest)
+        files = [path for path in (folder / "state").rglob("*") if path.is_file()]
         sizes["maps"] = sum(path.stat().st_size for path in files if "maps-" in path.name)
         sizes["tables"] = sum(path.stat().st_size for path in files if path.suffix == ".safetensors")
         return counts
 
-    write = module._write_labels
-    monkeypatch.setattr(module, "_write_labels", measured)
+    write = module.write_labels
+    monkeypatch.setattr(module, "write_labels", measured)
     run = labelled(world, tmp_path, "cbst-sp")
     network, _ = network_of(run, "model", "last")
     grid = network(torch.zeros(1, 3, SIZE[1], SIZE[0])).main[0].numel()

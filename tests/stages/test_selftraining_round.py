@@ -24,9 +24,16 @@ from pipeline.numerics.priors import count_label, shrink_prior, spatial_prior
 from pipeline.plan.stage import in_order
 from pipeline.report.collect import prior_pictures
 from pipeline.report.publishing import run_file
-from pipeline.stages.inputs import cache_of, domain_of, network_of, pseudo_labels_of
+from pipeline.stages.inputs import (
+    cache_of,
+    domain_of,
+    network_of,
+    pseudo_labels_of,
+    source_names_of_round,
+    source_of_round,
+)
 from pipeline.stages.prior import stored_prior
-from pipeline.stages.rounds import source_names_of_round, source_of_round, with_learning_rate_of_round
+from pipeline.stages.train import with_learning_rate_of_round
 from pipeline.training.parameters import TrainParameters
 
 
@@ -83,8 +90,8 @@ def test_more_rounds_plan_only_the_new_ones(world: tuple[Path, Path]) -> None:
         name: stage.key for name, stage in five.items()
     }.items()
     assert sorted(set(five) - set(three)) == ["labels4", "labels5", "round4", "round5"]
-    assert [five[f"labels{n}"].parameters["round"] for n in (1, 5)] == [0, 4]
-    assert [five[f"round{n}"].parameters["objective"]["round"] for n in (1, 5)] == [0, 4]
+    assert [five[f"labels{n}"].parameters.round for n in (1, 5)] == [0, 4]
+    assert [five[f"round{n}"].parameters.objective.round for n in (1, 5)] == [0, 4]
 
 
 def test_recipes_share_the_source_model_and_start_where_they_say(world: tuple[Path, Path]) -> None:

@@ -40,7 +40,7 @@ def planned(
     (root / "config.yaml").write_text(json.dumps(settings))
     config = load_config(root=root)
     run, stage = Planner(config).suggestion("tiny", SuggestParameters(count=count, candidates=0.6))
-    write_stages(config, [*run.all_stages(), stage], results)
+    write_stages([*run.all_stages(), stage], results)
     return run, stage
 
 
@@ -191,7 +191,7 @@ def test_labels_that_were_used_are_not_suggested_again(labelled_world: tuple[Pat
         finish(make_run(results, one))
     made = make_run(results, stage)
     names = (made.out / "suggested.txt").read_text().split()
-    known = run.stages["inter"].parents["labelled"].parameters["names"]
+    known = run.stages["inter"].parents["labelled"].parameters.names
     assert len(names) == 3 and not set(names) & set(known)
     assert made.folder.load()["summary"]["labelled"] == 2
     assert pd.read_csv(made.out / "suggested.csv")["distance"].notna().all()

@@ -1,0 +1,133 @@
+"""From the words of a recipe to images: the task's own data, a part of a split, pseudo-labelled images."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast, get_args
+
+from pipeline.artifacts.errors import ConfigError
+from pipeline.config.models import LabelledSubset, Task
+from pipeline.plan.datasets import DataPlanner, TaskData
+from pipeline.plan.recipes import DOMAIN_WORDS
+from pipeline.plan.references import Asked, stage_named
+from pipeline.plan.stage import PlannedDomain, Stage, in_order
+from pipeline.stages.kinds import KINDS, DomainKey
+from pipeline.stages.record import Part
+
+PARTS = get_args(Part)
+OWN_LABELS = ("task.source", "task.labelled", "task.target_labels")
+"""Words for images whose labels are a dataset's own."""
+
+
+@dataclass
+class TaskDomains:
+    """The domains of one experiment with one seed; `labelled_is_read`: whether one was its labelled images."""
+
+    planner: DataPlanner
+    task: Task
+    data: TaskData
+    subset: LabelledSubset | None
+    seed: int
+    origin: str
+    labelled_is_read: bool = False
+
+    def read_by(self, asked: Asked, references: Mapping[str, Stage]) -> dict[str, PlannedDomain]:
+        """The domains that a stage reads, by name; `references`: its other parents by role.
+
+        ConfigError for a word that names no images, or a domain that is not read.
+        """
+        _check_read(asked)
+        found = {}
+        for key in asked.kind.domains_of(asked.parameters):
+            domain = (
+                self._named(key, asked)
+                if key.through is None and key.seen_by is None
+                else self._from_reference(key, references)
+            )
+            if domain is not None:
+                found[key.name] = domain
+        return found
+
+    def _from_reference(self, key: DomainKey, references: Mapping[str, Stage]) -> PlannedDomain | None:
+        if key.seen_by is not None:
+            return self._seen_by(references[key.seen_by])
+        other = references[str(key.through)]
+        return PlannedDomain(tuple(other.parents[role] for role in other.record.domains[key.name].caches))
+
+    def _named(self, key: DomainKey, asked: Asked) -> PlannedDomain:
+        where, word = f"{asked.where}.{key.name}", asked.words.get(key.name, key.word)
+        if key.own_labels and word not in OWN_LABELS:
+            raise ConfigError(
+                f"{where}: found {word!r}; a {asked.kind.name} counts a dataset's own labels: "
+                f"{', '.join(OWN_LABELS[:-1])} or {OWN_LABELS[-1]}"
+            )
+        if word == key.word or word in DOMAIN_WORDS:
+            return self._own(word, where)
+        head, _, part = word.partition(".")
+        return self._of_stage(stage_named(head, asked.stages, where), part, word, where)
+
+    def _own(self, word: str, where: str) -> PlannedDomain:
+        """The task's data of that word."""
+        if word == "task.source":
+            return PlannedDomain(tuple(self.data.source))
+        if word == "task.target":
+            return PlannedDomain((self.data.target,))
+        if word == "task.target_labels":
+            labelled = self.planner.prepare(self.task.target, self.data.taxonomy, "working", self.origin)
+            return PlannedDomain((labelled,))
+        if word == "task.labelled":
+            return PlannedDomain((self._labelled(where),))
+        assert word == "task.evaluate" and self.data.evaluate is not None, word
+        return PlannedDomain((self.data.evaluate,))
+
+    def _labelled(self, where: str) -> Stage:
+        if self.subset is None:
+            raise ConfigError(
+                f"{where}: this stage uses labelled target images; give `labelled: {{count: 20}}` or "
+                f"`labelled: {{names: FILE}}` in {self.origin} or in the task"
+            )
+        self.labelled_is_read = True
+        return self.planner.labelled(self.task, self.subset, self.data.taxonomy, self.seed, self.origin)
+
+    def _of_stage(self, stage: Stage, part: str, word: str, where: str) -> PlannedDomain:
+        """The target's images that an earlier stage chose or labelled; `word` is `stage` or `stage.part`."""
+        gives = KINDS[stage.kind].gives
+        if gives == "parts" and part in PARTS:
+            return PlannedDomain((self.data.target,), split=stage, part=cast(Part, part))
+        if gives == "parts":
+            needed = " or ".join(f"{word.partition('.')[0]}.{known}" for known in PARTS)
+            raise ConfigError(f"{where}: found {word!r}; needs {needed}")
+        if gives == "labels" and not part:
+            return PlannedDomain((self.data.target,), labels=stage)
+        raise ConfigError(
+            f"{where}: found {word!r} (a stage of kind {stage.kind}); needs a split's part, a pseudolabel stage, "
+            f"or one of {', '.join(DOMAIN_WORDS)}"
+        )
+
+    def _seen_by(self, model: Stage) -> PlannedDomain | None:
+        """The target's images whose labels the model, or one that it came from, had; None if there are none."""
+        target = self.data.target.record.data
+        assert target is not None
+        found = {}
+        for stage in in_order([model]):
+            data = stage.record.data
+            if data is None or stage.parameters.labels == "none":
+                continue
+            if (data.dataset.name, data.split) == (target.dataset.name, target.split):
+                found[stage.key] = stage
+        return PlannedDomain(tuple(found[key] for key in sorted(found))) if found else None
+
+    def names(self, domains: Mapping[str, PlannedDomain], name: str) -> set[str]:
+        """Names of the images in the caches of a domain; none where it is not there."""
+        caches = domains[name].caches if name in domains else ()
+        return {image for cache in caches for image in self.planner.names_of(cache, self.origin)}
+
+
+def _check_read(asked: Asked) -> None:
+    """Raise ConfigError where an entry names a domain that is not read with these parameters."""
+    read = [key.name for key in asked.kind.domains_of(asked.parameters)]
+    for key in asked.kind.domains:
+        if key.name in asked.words and key.name not in read:
+            raise ConfigError(
+                f"{asked.where}.{key.name}: method {asked.kind.word_of(asked.parameters)} does not read this domain; "
+                f"it reads {', '.join(read)}"
+            )

@@ -1,0 +1,189 @@
+"""One experiment with one seed: its recipe's entries become stages, and each training gets its figures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from pipeline.artifacts.errors import ConfigError
+from pipeline.config.load import Library
+from pipeline.config.models import Recipe
+from pipeline.config.suites import Experiment, SetLayer
+from pipeline.config.validation import validated
+from pipeline.config.yaml_files import merge
+from pipeline.networks.parameters import NetworkParameters
+from pipeline.plan.domains import TaskDomains
+from pipeline.plan.recipes import expand_recipe, place_of
+from pipeline.plan.references import Asked, references_of, selection_of, stage_named
+from pipeline.plan.stage import Inputs, Stage, StageSettings, make_stage
+from pipeline.stages.kinds import KINDS, Kind
+from pipeline.stages.parameters import EvaluateParameters, RankParameters, SelectParameters, SuggestParameters
+from pipeline.stages.record import PlannedNetwork
+from pipeline.stages.requirements import Facts
+
+
+@dataclass
+class PlannedRun:
+    """One experiment with one seed: its named stages in order, and the stages that give figures."""
+
+    experiment: str
+    seed: int
+    title: str
+    metric: Literal["miou", "dice", "accuracy"]
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Names of task, recipe and network."""
+    stages: dict[str, Stage] = field(default_factory=dict)
+    selects: dict[str, Stage] = field(default_factory=dict)
+    evaluates: dict[str, Stage] = field(default_factory=dict)
+
+    @property
+    def trained(self) -> dict[str, Stage]:
+        """The stages that train a model."""
+        return {name: stage for name, stage in self.stages.items() if KINDS[stage.kind].gives == "model"}
+
+    @property
+    def final(self) -> str:
+        """Name of the last training stage: the model to take away."""
+        return list(self.trained)[-1]
+
+    def method_of(self, name: str) -> str | None:
+        """The method of a training stage; None for another one."""
+        stage = self.trained.get(name)
+        return KINDS[stage.kind].word_of(stage.parameters) if stage else None
+
+    def all_stages(self) -> list[Stage]:
+        """Every stage that the run needs directly; ancestors follow from these."""
+        return [*self.stages.values(), *self.selects.values(), *self.evaluates.values()]
+
+
+@dataclass
+class RunPlanner:
+    """Plans one experiment with one seed. `made`: every stage of the plan by digest; equal ones are one object."""
+
+    experiment: Experiment
+    library: Library
+    extra: SetLayer
+    domains: TaskDomains
+    settings: StageSettings
+    made: dict[str, Stage]
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The experiment's recipe."""
+        return self.library.recipe(self.experiment.recipe, self.experiment.place("recipe"))
+
+    @property
+    def recipe_origin(self) -> str:
+        """The recipe's file."""
+        return str(self.library.root / "recipes" / f"{self.experiment.recipe}.yaml")
+
+    @cached_property
+    def network(self) -> NetworkParameters:
+        """The experiment's network."""
+        return self.library.network(self.experiment.network, self.experiment.place("network"))
+
+    def plan(self) -> PlannedRun:
+        """Plan every stage of the run; raises ConfigError or DataError naming file and key."""
+        names = {key: getattr(self.experiment, key) for key in ("task", "recipe", "network")}
+        run = PlannedRun(
+            self.experiment.name, self.domains.seed, self.recipe.title, self.domains.task.metric, names
+        )
+        for entry in expand_recipe(self.recipe, self.experiment, self.extra, self.recipe_origin):
+            kind, where = KINDS[entry.kind], f"{self.recipe_origin}: stages.{entry.name}"
+            asked = Asked(kind, entry.parameters, entry.references, run.stages, where)
+            run.stages[entry.name] = self._stage(asked)
+        if "labelled" in self.experiment.given and not self.domains.labelled_is_read:
+            raise ConfigError(
+                f"{self.experiment.place('labelled')}: no stage of recipe {self.experiment.recipe} reads labelled "
+                "target images; remove it"
+            )
+        if not run.trained:
+            raise ConfigError(f"{self.recipe_origin}: no stage of kind train; nothing would be learnt")
+        self._add_figures(run)
+        return run
+
+    def suggestion(self, run: PlannedRun, parameters: SuggestParameters) -> Stage:
+        """A `suggest` stage on the run's last ranking, or on one of its last model where it has none."""
+        rankings = [stage for stage in run.stages.values() if isinstance(stage.parameters, RankParameters)]
+        ranking = rankings[-1] if rankings else self._ranking_of(run.stages[run.final])
+        return self._added("suggest", parameters, {"ranking": ranking}, self.experiment.origin)
+
+    def _ranking_of(self, model: Stage) -> Stage:
+        parameters = self._parameters_of("rank")
+        return self._added("rank", parameters, {"model": model}, f"{self.experiment.origin}.set.rank")
+
+    def _add_figures(self, run: PlannedRun) -> None:
+        """Add selection and evaluation of the training stages that the recipe wants evaluated."""
+        parameters: EvaluateParameters = self._parameters_of("evaluate")
+        for name in self._evaluated(run):
+            model = stage_named(name, run.stages, f"{self.recipe_origin}: evaluate", "train")
+            references = {"model": model}
+            if parameters.snapshots == "all":
+                references["select"] = run.selects[name] = self._select(model)
+            if self.domains.data.evaluate is not None:
+                run.evaluates[name] = self._added("evaluate", parameters, references, self.experiment.origin)
+
+    def _evaluated(self, run: PlannedRun) -> list[str]:
+        """Names of the stages to evaluate; the name of a stage of a round stands for all its rounds."""
+        found: list[str] = []
+        for name in run.trained if self.recipe.evaluate is None else self.recipe.evaluate:
+            found += [one for one in run.trained if name in (one, one.rstrip("0123456789"))] or [name]
+        return found
+
+    def _select(self, model: Stage) -> Stage:
+        return self._added("select", self._selection, {"model": model}, self.experiment.origin)
+
+    @cached_property
+    def _selection(self) -> SelectParameters:
+        parameters: SelectParameters = self._parameters_of("select")
+        return parameters
+
+    def _parameters_of(self, kind: str) -> Any:
+        """Parameters of a kind that no entry of the recipe has."""
+        values = dict(self.recipe.defaults.get(kind, {}))
+        layers = (*self.experiment.layers, self.extra)
+        for layer in layers:
+            values = merge(values, dict(layer.values.get(kind, {})))
+        place = place_of([kind], layers, f"{self.recipe_origin}: defaults.{kind}")
+        return validated(KINDS[kind].parameters, values, place)
+
+    def _added(self, kind: str, parameters: BaseModel, references: Mapping[str, Stage], where: str) -> Stage:
+        """Make a stage that no entry of the recipe asks for."""
+        words = {role: role for role in references}
+        return self._stage(Asked(KINDS[kind], parameters, words, references, where))
+
+    def _stage(self, asked: Asked) -> Stage:
+        """Make a stage; of those with one digest there is one, under the label of the first."""
+        kind, parameters = asked.kind, asked.parameters
+        references = references_of(asked)
+        domains = self.domains.read_by(asked, references)
+        inputs = Inputs(references, domains, selection_of(asked, references, self._select))
+        if kind.check is not None:
+            kind.check(parameters, self._facts(inputs, asked.where))
+        label = self._label(kind, parameters, inputs)
+        stage = make_stage(kind, label, parameters, inputs, self.settings, self._network(kind, inputs))
+        return self.made.setdefault(stage.digest, stage)
+
+    def _network(self, kind: Kind, inputs: Inputs) -> PlannedNetwork | None:
+        """The network that a stage of this kind builds; where it starts from another stage, without initial weights."""
+        if kind.network is None:
+            return None
+        continued = kind.network in inputs.references
+        network = self.network.model_copy(update={"weights": None}) if continued else self.network
+        return PlannedNetwork(parameters=network, num_classes=self.domains.data.taxonomy.num_classes)
+
+    def _label(self, kind: Kind, parameters: BaseModel, inputs: Inputs) -> str:
+        """Word, task and seed; what no seed has a part in is made once for all seeds."""
+        label = f"{kind.word_of(parameters).replace('_', '-')}-{self.experiment.task}"
+        return f"{label}-s{self.domains.seed}" if kind.seeded or inputs.are_drawn() else label
+
+    def _facts(self, inputs: Inputs, where: str) -> Facts:
+        labels = {
+            name: (domain.labels.label, domain.labels.parameters)
+            for name, domain in inputs.domains.items()
+            if domain.labels is not None
+        }
+        names = partial(self.domains.names, inputs.domains)
+        return Facts(where, self.domains.data.taxonomy, self.network, names, labels)

@@ -1,0 +1,68 @@
+"""What stages need of the plan around them: refused when planned, not after hours of their parents' work.
+
+Free of torch. Each function raises ConfigError, naming the place in the configuration.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from pipeline.artifacts.errors import ConfigError
+from pipeline.datasets.taxonomy import Taxonomy
+from pipeline.networks.parameters import CLASSIFIERS, NetworkParameters
+from pipeline.stages.parameters import PseudolabelParameters, SplitParameters, SuggestParameters
+from pipeline.training.parameters import TrainParameters
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a stage's surroundings when it is planned.
+
+    `where`: the place in the configuration. `labels`: by domain, the label and the parameters of the
+    `pseudolabel` stage that its labels come from. `names(domain)`: names of the domain's images.
+    """
+
+    where: str
+    taxonomy: Taxonomy
+    network: NetworkParameters
+    names: Callable[[str], Collection[str]]
+    labels: Mapping[str, tuple[str, PseudolabelParameters]] = field(default_factory=dict)
+
+
+def objective_fits(parameters: TrainParameters, facts: Facts) -> None:
+    """Check that a training has the network and the labels that its objective declares to need."""
+    objective, backbone = parameters.objective, facts.network.backbone
+    if objective.needs_grid and backbone in CLASSIFIERS:
+        raise ConfigError(
+            f"{facts.where}: method {objective.method} needs the positions of a feature grid, and backbone "
+            f"{backbone} has a single one; use a segmentation network, or another method"
+        )
+    for domain in objective.pseudo_labelled:
+        if domain not in facts.labels:
+            raise ConfigError(
+                f"{facts.where}.{domain}: method {objective.method} needs a stage of kind pseudolabel here"
+            )
+        stage, labelling = facts.labels[domain]
+        wanted = objective.soft_labels
+        if wanted is not None and wanted.holds(objective) != (labelling.soft_alpha is not None):
+            raise ConfigError(
+                f"{facts.where}: `{wanted}` and `soft_alpha` of stage {stage} belong together; set both or none"
+            )
+
+
+def rare_classes_are_named(parameters: SplitParameters, facts: Facts) -> None:
+    """Check that a rare-class ranking has a taxonomy that names rare classes."""
+    if parameters.ranking != "plain" and not facts.taxonomy.rare:
+        raise ConfigError(
+            f"{facts.where}.ranking: found {parameters.ranking}, which counts rare classes, and taxonomy "
+            f"{facts.taxonomy.name} names none; add `rare: [...]` to it, or rank `plain`"
+        )
+
+
+def enough_images_to_label(parameters: SuggestParameters, facts: Facts) -> None:
+    """Check that no more images are asked for than are without labels."""
+    images, labelled = len(facts.names("images")), len(facts.names("labelled"))
+    if parameters.count > images - labelled:
+        raise ConfigError(
+            f"{facts.where}: count: found {parameters.count}, but of the {images} target images {labelled} have "
+            f"labels; ask for {images - labelled} at most"
+        )

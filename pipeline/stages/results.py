@@ -1,0 +1,88 @@
+"""Where everything lies below `results/`: the one place that puts its paths together."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.artifacts.folder import MANIFEST, ArtifactFolder
+from pipeline.stages.record import StageRecord
+
+RESULTS = Path("results")
+
+STAGES, EXPERIMENTS, REPORT = "stages", "experiments", "report"
+"""What is no rule's folder."""
+
+PAGE, SUMMARY = "index.html", "summary.txt"
+"""Of a report: the page, and its main table as plain text."""
+
+
+class Located(Protocol):
+    """Whatever says where a stage's artifact lies."""
+
+    @property
+    def rule(self) -> str:
+        """Workflow rule that makes it, and name of the folder above it."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """The stage's key, and name of its folder."""
+        ...
+
+
+@dataclass(frozen=True)
+class Results:
+    """One results folder."""
+
+    root: Path = RESULTS
+
+    @classmethod
+    def around(cls, file: Path) -> "Results":
+        """The results that a file of `stages/` belongs to."""
+        return cls(file.resolve().parent.parent)
+
+    def folder(self, stage: Located) -> ArtifactFolder:
+        """`<rule>/<key>`, a stage's artifact."""
+        return ArtifactFolder(self.root / stage.rule / stage.key)
+
+    def manifest(self, stage: Located) -> Path:
+        """The file that says that a stage has finished."""
+        return self.folder(stage).path / MANIFEST
+
+    def planned(self, key: str) -> Path:
+        """`stages/<key>.json`: what the plan wrote of a stage, of an experiment's run, or of the report."""
+        return self.root / STAGES / f"{key}.json"
+
+    def record(self, key: str) -> StageRecord:
+        """The planned stage of that key; ArtifactError as `StageRecord.read`."""
+        return StageRecord.read(self.planned(key))
+
+    def run_folder(self, experiment: str, seed: int) -> Path:
+        """`experiments/<name>/seed<k>`, the folder for people."""
+        return self.root / EXPERIMENTS / experiment / f"seed{seed}"
+
+    def metrics(self, experiment: str, seed: int) -> Path:
+        """The figures in the folder for people, which mark it as finished."""
+        return self.run_folder(experiment, seed) / "metrics.json"
+
+    def report(self, suite: str = "") -> Path:
+        """`report/<suite>`, the folder of a suite's page; without a name, of the page that links to all."""
+        return self.root / REPORT / suite
+
+    def run_lock(self) -> Path:
+        """What `start` locks, so that one run works here."""
+        return self.root / ".run-lock"
+
+    def links(self) -> list[Path]:
+        """All links in the folders for people."""
+        return [path for path in sorted((self.root / EXPERIMENTS).glob("*/*/*")) if path.is_symlink()]
+
+    def locks(self) -> list[Path]:
+        """The locks of all stages that run, or were killed."""
+        return list(self.root.glob("*/*/run/lock-*.json"))
+
+    def artifacts(self) -> dict[str, ArtifactFolder]:
+        """Every stage's folder by key, finished or not."""
+        others = (STAGES, EXPERIMENTS, REPORT)
+        folders = [path for path in sorted(self.root.glob("*/*")) if path.is_dir()]
+        return {path.name: ArtifactFolder(path) for path in folders if path.parent.name not in others}
