@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline.data.batch import Batch
 from pipeline.methods.registry import build_method
 from pipeline.networks.base import Output, SegmentationNetwork
 from pipeline.networks.batch_norm import install_mode
@@ -62,17 +63,7 @@ class ToyNetwork(SegmentationNetwork):
         return Output(self.main(feature), aux, feature)
 
 
-@dataclass
-class ToyBatch:
-    """What the loop reads of a step's batch of one domain."""
-
-    images: Tensor
-    labels: Tensor | None
-    names: tuple[str, ...]
-    extras: dict[str, Tensor] = field(default_factory=dict)
-
-
-def toy_batch(domain: str, step: int, slots: range, labelled: bool) -> ToyBatch:
+def toy_batch(domain: str, step: int, slots: range, labelled: bool) -> Batch:
     """Images and labels as a function of domain, step and slot."""
     images, labels = [], []
     for slot in slots:
@@ -85,7 +76,7 @@ def toy_batch(domain: str, step: int, slots: range, labelled: bool) -> ToyBatch:
         images.append(torch.from_numpy(shade))
         labels.append(torch.from_numpy(label))
     names = tuple(f"{domain}-{step}-{slot}" for slot in slots)
-    return ToyBatch(torch.stack(images), torch.stack(labels) if labelled else None, names)
+    return Batch(torch.stack(images), torch.stack(labels) if labelled else None, names)
 
 
 def toy_loader(domains: tuple[str, ...], slots: range) -> Callable[[int, int], Iterator[dict[str, Any]]]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 
+from pipeline.data.batch import Batch
+
 if TYPE_CHECKING:
     from pipeline.networks.base import SegmentationNetwork
 
@@ -31,21 +33,6 @@ class Term:
     updates: tuple[str, ...] = ("network",)
     parts: Mapping[str, Tensor] = field(default_factory=dict)
     target_logits: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class DeviceBatch:
-    """A micro-batch of one domain on the device.
-
-    `images`: float32 (B, 3, H, W), normalised by the network's input profile. `labels`: int64 (B, h, w),
-    ignore index 255, or None where the domain has no labels. `names`: the B image names.
-    `extras`: further per-image tensors that a domain carries, by name (first dimension B).
-    """
-
-    images: Tensor
-    labels: Tensor | None
-    names: tuple[str, ...]
-    extras: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -81,7 +68,7 @@ class Method(Protocol):
         ...
 
     def terms(
-        self, modules: Mapping[str, nn.Module], batch: Mapping[str, DeviceBatch], context: Context
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Batch], context: Context
     ) -> Iterator[Term]:
         """Yield the objective term by term; the loop runs each backward pass before asking for the next.
 

@@ -5,7 +5,8 @@ from typing import cast
 
 from torch import nn
 
-from pipeline.methods.base import Context, DeviceBatch, Term
+from pipeline.data.batch import Batch
+from pipeline.methods.base import Context, Term
 from pipeline.methods.losses import (
     image_size,
     labels_of,
@@ -32,7 +33,7 @@ class Minent:
         return {}
 
     def terms(
-        self, modules: Mapping[str, nn.Module], batch: Mapping[str, DeviceBatch], context: Context
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Batch], context: Context
     ) -> Iterator[Term]:
         """Yield the supervised term, then the entropy term."""
         network = cast(SegmentationNetwork, modules["network"])
@@ -43,7 +44,7 @@ class Minent:
         if "target" in batch:
             yield self._entropy_term(network, batch["target"], context)
 
-    def _entropy_term(self, network: SegmentationNetwork, target: DeviceBatch, context: Context) -> Term:
+    def _entropy_term(self, network: SegmentationNetwork, target: Batch, context: Context) -> Term:
         logits = upsampled(network, predict(network, target, "target"), image_size(target))
         share = context.image_share["target"]
         entropies = {level: entropy_map(value).mean() * share for level, value in logits.items()}

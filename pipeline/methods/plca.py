@@ -11,7 +11,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from pipeline.methods.base import Context, DeviceBatch, Term
+from pipeline.data.batch import Batch
+from pipeline.methods.base import Context, Term
 from pipeline.methods.losses import labels_of, map_size, predict, segmentation_term, upsampled, weighted
 from pipeline.methods.parameters import PlcaParameters
 from pipeline.networks.base import Output, SegmentationNetwork
@@ -41,7 +42,7 @@ class Plca:
         return {}
 
     def terms(
-        self, modules: Mapping[str, nn.Module], batch: Mapping[str, DeviceBatch], context: Context
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Batch], context: Context
     ) -> Iterator[Term]:
         """Yield the whole objective as one term: the associations tie both domains' graphs together.
 
@@ -80,7 +81,7 @@ class Plca:
         }
 
     def _supervised(
-        self, network: SegmentationNetwork, output: Output, batch: DeviceBatch, context: Context
+        self, network: SegmentationNetwork, output: Output, batch: Batch, context: Context
     ) -> dict[str, Tensor]:
         labels = labels_of(batch, "source")
         logits = upsampled(network, output, map_size(labels))
@@ -99,7 +100,7 @@ class Plca:
         return {f"lsr_{domain}": lsr(output.main, self.parameters.lsr_g) * context.image_share[domain]}
 
     def _associations(
-        self, source: Output, target: Output, batch: Mapping[str, DeviceBatch], context: Context
+        self, source: Output, target: Output, batch: Mapping[str, Batch], context: Context
     ) -> dict[str, Tensor]:
         values = {}
         if self.parameters.feature_association_weight > 0:
@@ -121,7 +122,7 @@ class Plca:
         source: Tensor,
         target: Tensor,
         metric: Metric,
-        batch: Mapping[str, DeviceBatch],
+        batch: Mapping[str, Batch],
         context: Context,
     ) -> Tensor:
         """Mean cost of the closed cycles of maps (B, C, h, w): source image k with target image k."""

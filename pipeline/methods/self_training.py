@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.artifacts.errors import DataError
-from pipeline.methods.base import Context, DeviceBatch, Term
+from pipeline.data.batch import Batch
+from pipeline.methods.base import Context, Term
 from pipeline.methods.losses import Maps, labels_of, map_size, predict, upsampled, weighted
 from pipeline.methods.parameters import SelfTrainingParameters
 from pipeline.networks.base import SegmentationNetwork
@@ -37,7 +38,7 @@ class SelfTraining:
         return {}
 
     def terms(
-        self, modules: Mapping[str, nn.Module], batch: Mapping[str, DeviceBatch], context: Context
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Batch], context: Context
     ) -> Iterator[Term]:
         """Yield the source's summand, then the target's with its regulariser."""
         network = cast(SegmentationNetwork, modules["network"])
@@ -46,7 +47,7 @@ class SelfTraining:
         if "target" in batch:
             yield self._target_term(network, batch["target"], context)
 
-    def _source_term(self, network: SegmentationNetwork, batch: DeviceBatch, context: Context) -> Term:
+    def _source_term(self, network: SegmentationNetwork, batch: Batch, context: Context) -> Term:
         labels = labels_of(batch, "source")
         logits = upsampled(network, predict(network, batch, "source"), map_size(labels))
         losses = {
@@ -54,7 +55,7 @@ class SelfTraining:
         }
         return Term("segmentation", weighted(losses, self._weights()), 1.0)
 
-    def _target_term(self, network: SegmentationNetwork, batch: DeviceBatch, context: Context) -> Term:
+    def _target_term(self, network: SegmentationNetwork, batch: Batch, context: Context) -> Term:
         labels = labels_of(batch, "target")
         logits = upsampled(network, predict(network, batch, "target"), map_size(labels))
         sums = self._target_sums(logits, labels, batch)
@@ -68,7 +69,7 @@ class SelfTraining:
             value = value + self.parameters.regulariser_weight() * penalty
         return Term("target", value, 1.0, parts=parts, target_logits=logits["main"].detach())
 
-    def _target_sums(self, logits: Maps, labels: Tensor, batch: DeviceBatch) -> dict[str, Tensor]:
+    def _target_sums(self, logits: Maps, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Sum the cross-entropy over the pixels that have a pseudo-label, by level."""
         if self.parameters.regulariser != "lrent":
             return {level: cross_entropy_sum(value, labels)[0] for level, value in logits.items()}

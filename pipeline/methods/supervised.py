@@ -8,7 +8,8 @@ from typing import cast
 
 from torch import nn
 
-from pipeline.methods.base import Context, DeviceBatch, Term
+from pipeline.data.batch import Batch
+from pipeline.methods.base import Context, Term
 from pipeline.methods.losses import labels_of, map_size, predict, segmentation_term, upsampled
 from pipeline.methods.parameters import SupervisedParameters
 from pipeline.networks.base import SegmentationNetwork
@@ -26,7 +27,7 @@ class Supervised:
         return {}
 
     def terms(
-        self, modules: Mapping[str, nn.Module], batch: Mapping[str, DeviceBatch], context: Context
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Batch], context: Context
     ) -> Iterator[Term]:
         """Yield one term per labelled domain."""
         network = cast(SegmentationNetwork, modules["network"])

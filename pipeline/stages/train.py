@@ -9,8 +9,9 @@ import torch
 
 from pipeline.artifacts.errors import DataError
 from pipeline.artifacts.files import digest_of
+from pipeline.data.batch import Batch
 from pipeline.data.domain import Domain
-from pipeline.data.loading import StepBatch, StepDataset, lost_workers_named, step_loader
+from pipeline.data.loading import StepDataset, lost_workers_named, step_loader
 from pipeline.data.parameters import Augmentation
 from pipeline.data.placement import Size
 from pipeline.methods.parameters import method_domains
@@ -173,7 +174,7 @@ def _train(
 
 def _loader(
     run: StageRun, domains: Mapping[str, Domain], processes: Processes, device: torch.device
-) -> Callable[[int, int], Iterable[Mapping[str, StepBatch]]]:
+) -> Callable[[int, int], Iterable[Mapping[str, Batch]]]:
     parameters: TrainParameters = run.parameters
     dataset = StepDataset(
         domains,

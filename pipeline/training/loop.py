@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.artifacts.errors import ConfigError, Interrupted, SegadaptError
+from pipeline.data.batch import Batch
 from pipeline.methods.base import Method
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.batch_norm import synchronise
@@ -32,13 +33,12 @@ from pipeline.training.schedules import learning_rate_factor, snapshot_steps
 from pipeline.training.step import StepOutcome, StepRunner
 
 if TYPE_CHECKING:
-    from pipeline.data.loading import StepBatch
     from pipeline.training.state import StateStore
 
 COLLAPSE_SHARE = 0.95
 """Above this share of the target's pixels in one class the log warns of a collapse (valeoai/ADVENT#5)."""
 
-StepLoader = Callable[[int, int], "Iterable[Mapping[str, StepBatch]]"]
+StepLoader = Callable[[int, int], Iterable[Mapping[str, Batch]]]
 """`(start, stop)` -> the batches of steps start .. stop-1 in order, this process's slots only."""
 
 
@@ -180,7 +180,7 @@ class _Training:
         self.job.log.info("resumed at step %d of %d", state.step, self.parameters.steps)
         return int(state.step)
 
-    def _step(self, step: int, batch: "Mapping[str, StepBatch]", progress: Progress, waited: float) -> None:
+    def _step(self, step: int, batch: Mapping[str, Batch], progress: Progress, waited: float) -> None:
         done = step + 1
         log_due = done % self.job.settings.log_every == 0 or done == self.parameters.steps
         factor = learning_rate_factor(self.parameters, step)
@@ -207,7 +207,7 @@ class _Training:
             raise Interrupted(stop or "another process was asked to stop")
 
     def _update(
-        self, step: int, batch: "Mapping[str, StepBatch]", factor: float, count_classes: bool
+        self, step: int, batch: Mapping[str, Batch], factor: float, count_classes: bool
     ) -> StepOutcome:
         """Make one optimiser step."""
         set_learning_rates(self.optimisers, factor)
@@ -284,5 +284,5 @@ class _Training:
         return "target " + " ".join(f"{name} {100 * share:.1f}%" for share, name in shares if share >= 0.0005)
 
 
-def _samples(batch: "Mapping[str, StepBatch]") -> dict[str, tuple[str, ...]]:
+def _samples(batch: Mapping[str, Batch]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(part.names) for name, part in batch.items()}

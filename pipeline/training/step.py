@@ -1,22 +1,19 @@
 """One optimiser step's gradient: micro-batches, a method's terms in order, sums over processes."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.methods.base import Context, DeviceBatch, Method, Term
+from pipeline.data.batch import Batch
+from pipeline.methods.base import Context, Method, Term
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.normalise import normalise
 from pipeline.numerics.randomness import derived_seed
 from pipeline.training.distributed import SINGLE, Processes
 from pipeline.training.optimisers import trained_tensors
 from pipeline.training.parameters import TrainParameters
-
-if TYPE_CHECKING:
-    from pipeline.data.loading import StepBatch
 
 IGNORE = 255
 
@@ -59,23 +56,18 @@ class StepRunner:
         self.trained = {name: list(trained_tensors(module).values()) for name, module in self.modules.items()}
         self.device, self.seed, self.processes = device, seed, processes
 
-    def run(self, step: int, batch: Mapping[str, "StepBatch"], count_classes: bool = False) -> StepOutcome:
+    def run(self, step: int, batch: Mapping[str, Batch], count_classes: bool = False) -> StepOutcome:
         """Leave the gradient of step `step` in every trained tensor, and return the values of its terms."""
         for tensors in self.trained.values():
             for tensor in tensors:
                 tensor.grad = None
-        images = {name: part.images.to(self.device, non_blocking=True) for name, part in batch.items()}
-        labels = {
-            name: part.labels.to(self.device, non_blocking=True)
-            for name, part in batch.items()
-            if part.labels is not None
-        }
-        valid = self._valid_pixels(labels)
+        parts = {name: part.to(self.device) for name, part in batch.items()}
+        valid = self._valid_pixels(parts)
         outcome = StepOutcome()
-        for part in range(self.parameters.accumulation):
-            micro = self._micro_batch(part, batch, images, labels)
+        for number in range(self.parameters.accumulation):
+            micro = {name: self._micro_batch(part, number) for name, part in parts.items()}
             context = self._context(step, valid, micro, batch)
-            self._seed(step, part)
+            self._seed(step, number)
             self._backward_terms(micro, context, outcome, count_classes)
         for tensors in self.trained.values():
             self.processes.sum_([tensor.grad for tensor in tensors if tensor.grad is not None])
@@ -85,60 +77,47 @@ class StepRunner:
         """Seed dropout for one micro-batch, so that a resumed training draws the same numbers."""
         torch.manual_seed(derived_seed(self.seed, "forward", step, self.processes.rank, part))
 
-    def context_after(self, step: int, batch: Mapping[str, "StepBatch"]) -> Context:
+    def context_after(self, step: int, batch: Mapping[str, Batch]) -> Context:
         """Return the context that `after_step` gets: no micro-batch, no counts."""
         return self._context(step, {}, {}, batch)
 
-    def _valid_pixels(self, labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _valid_pixels(self, parts: Mapping[str, Batch]) -> dict[str, Tensor]:
         """Count each domain's labelled pixels over the whole step, over all processes."""
+        labels = {name: part.labels for name, part in parts.items() if part.labels is not None}
         if not labels:
             return {}
         counts = torch.stack([(value != IGNORE).sum() for value in labels.values()])
         self.processes.sum_([counts])
         return dict(zip(labels, counts.float().unbind(), strict=True))
 
-    def _micro_batch(
-        self,
-        part: int,
-        batch: Mapping[str, "StepBatch"],
-        images: Mapping[str, Tensor],
-        labels: Mapping[str, Tensor],
-    ) -> dict[str, DeviceBatch]:
-        micro = {}
-        for name, step_batch in batch.items():
-            size = len(step_batch.names) // self.parameters.accumulation
-            cut = slice(part * size, (part + 1) * size)
-            pixels = normalise(images[name][cut], self.network.profile)
-            if self.device.type == "cuda":
-                pixels = pixels.contiguous(memory_format=torch.channels_last)
-            extras = {
-                key: value[cut].to(self.device, non_blocking=True) for key, value in step_batch.extras.items()
-            }
-            own_labels = labels[name][cut].long() if name in labels else None
-            micro[name] = DeviceBatch(pixels, own_labels, tuple(step_batch.names[cut]), extras)
-        return micro
+    def _micro_batch(self, batch: Batch, number: int) -> Batch:
+        """Cut one micro-batch out of a domain's step, and make of it what a method gets."""
+        size = len(batch) // self.parameters.accumulation
+        micro = batch[number * size : (number + 1) * size]
+        images = normalise(micro.images, self.network.profile)
+        if self.device.type == "cuda":
+            images = images.contiguous(memory_format=torch.channels_last)
+        return replace(micro, images=images, labels=None if micro.labels is None else micro.labels.long())
 
     def _context(
         self,
         step: int,
         valid: Mapping[str, Tensor],
-        micro: Mapping[str, DeviceBatch],
-        batch: Mapping[str, "StepBatch"],
+        micro: Mapping[str, Batch],
+        batch: Mapping[str, Batch],
     ) -> Context:
         world = self.processes.world
         return Context(
             step=step,
             steps=self.parameters.steps,
             valid_pixels=valid,
-            image_share={
-                name: len(part.names) / (len(batch[name].names) * world) for name, part in micro.items()
-            },
+            image_share={name: len(part) / (len(batch[name]) * world) for name, part in micro.items()},
             pool_images=self.parameters.pool_images,
             num_classes=self.network.num_classes,
         )
 
     def _backward_terms(
-        self, micro: Mapping[str, DeviceBatch], context: Context, outcome: StepOutcome, count_classes: bool
+        self, micro: Mapping[str, Batch], context: Context, outcome: StepOutcome, count_classes: bool
     ) -> None:
         for term in self._terms(micro, context):
             inputs = [tensor for name in term.updates for tensor in self.trained[name]]
@@ -148,7 +127,7 @@ class StepRunner:
             if count_classes and term.target_logits is not None:
                 self._count_classes(term.target_logits, outcome)
 
-    def _terms(self, micro: Mapping[str, DeviceBatch], context: Context) -> Iterator[Term]:
+    def _terms(self, micro: Mapping[str, Batch], context: Context) -> Iterator[Term]:
         """Yield the method's terms; its code runs under autocast, the backward passes outside."""
         terms = self.method.terms(self.modules, micro, context)
         low = self.parameters.precision == "bfloat16"

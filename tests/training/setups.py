@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from toys import ToyNetwork, toy_job, toy_parameters
 
-from pipeline.methods.base import Context, DeviceBatch, Term
+from pipeline.data.batch import Batch
+from pipeline.methods.base import Context, Term
 from pipeline.training.loop import TrainingJob, run_training
 
 
@@ -23,7 +24,7 @@ class Teacher:
         return {"teacher": teacher}
 
     def terms(
-        self, modules: Mapping[str, nn.Module], batch: Mapping[str, DeviceBatch], context: Context
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Batch], context: Context
     ) -> Iterator[Term]:
         images = batch["source"].images
         with torch.no_grad():

@@ -9,10 +9,11 @@ import pytest
 import torch
 from setups import SETUPS, finished
 from torch import Tensor, nn
-from toys import ToyBatch, tensors_of, toy_job, toy_parameters
+from toys import tensors_of, toy_job, toy_parameters
 
 from pipeline.artifacts.errors import ConfigError, Interrupted, SegadaptError
-from pipeline.methods.base import Context, DeviceBatch, Term
+from pipeline.data.batch import Batch
+from pipeline.methods.base import Context, Term
 from pipeline.training.finite import refuse_non_finite
 from pipeline.training.loop import run_training
 from pipeline.training.metrics import MetricsTable
@@ -70,7 +71,7 @@ class Broken:
         return {}
 
     def terms(
-        self, modules: Mapping[str, nn.Module], batch: Mapping[str, DeviceBatch], context: Context
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Batch], context: Context
     ) -> Iterator[Term]:
         logits: Tensor = modules["network"](batch["source"].images).main
         value = (logits**2).mean()
@@ -89,7 +90,7 @@ def broken_job(folder: Path, how: str, settings: RunSettings) -> Any:
     toy = toy_job(folder, toy_parameters(snapshots=6), method=Broken(how), settings=settings)
     load = toy.job.loader
 
-    def with_depth(start: int, stop: int) -> Iterator[dict[str, ToyBatch]]:
+    def with_depth(start: int, stop: int) -> Iterator[dict[str, Batch]]:
         for step, batch in enumerate(load(start, stop), start):
             depth = torch.zeros(2, 1)
             if step == 3 and how == "input":
