@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.data.batch import Batch
-from pipeline.methods.base import Context, Term
+from pipeline.methods.base import Context, Method, Term
 from pipeline.methods.losses import (
     Maps,
     adversarial_term,
@@ -29,14 +29,13 @@ MapOf = Callable[[Tensor], Tensor]
 """Logits (B, K, H, W) -> the map (B, K, H, W) that a discriminator sees."""
 
 
-class Adversarial:
+class Adversarial(Method[AdventParameters | AdaptsegParameters]):
     """Source cross-entropy, target maps that should pass for source, one discriminator per level."""
 
     def __init__(
         self, parameters: AdventParameters | AdaptsegParameters, map_of: MapOf, gan: GanKind
     ) -> None:
-        self.parameters = parameters
-        self.domains: tuple[str, ...] = parameters.domains()
+        super().__init__(parameters)
         self.map_of = map_of
         self.gan: GanKind = gan
 
@@ -93,6 +92,3 @@ class Adversarial:
             "main": self.parameters.adversarial_weight,
             "aux": self.parameters.adversarial_aux_weight,
         }
-
-    def after_step(self, modules: Mapping[str, nn.Module], context: Context) -> None:
-        """Do nothing."""

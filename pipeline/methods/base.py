@@ -5,12 +5,13 @@ A method is one module in this folder, a parameters class in `parameters.py`, an
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.data.batch import Batch
+from pipeline.methods.parameters import ObjectiveParameters
 
 if TYPE_CHECKING:
     from pipeline.networks.base import SegmentationNetwork
@@ -57,15 +58,22 @@ class Context:
         return total / torch.clamp(self.valid_pixels[domain], min=1.0)
 
 
-class Method(Protocol):
-    """The objective of a training stage."""
+Parameters = TypeVar("Parameters", bound=ObjectiveParameters)
+
+
+class Method(Generic[Parameters]):
+    """The objective of a training stage; a method without modules of its own writes `terms` alone."""
 
     domains: tuple[str, ...]
     """Domains that the method reads each step, in the order of the forward passes."""
 
+    def __init__(self, parameters: Parameters) -> None:
+        self.parameters = parameters
+        self.domains = parameters.domains()
+
     def build_modules(self, network: "SegmentationNetwork", num_classes: int) -> dict[str, nn.Module]:
-        """Make the auxiliary trainable modules (discriminators) by name; {} where there are none."""
-        ...
+        """Make the auxiliary modules (discriminators, teachers) by name; none unless a method has some."""
+        return {}
 
     def terms(
         self, modules: Mapping[str, nn.Module], batch: Mapping[str, Batch], context: Context
@@ -75,8 +83,7 @@ class Method(Protocol):
         `modules` holds `network` and the auxiliary modules. A domain that is empty (an empty split) is absent
         from `batch`; its terms are then not yielded.
         """
-        ...
+        raise NotImplementedError
 
     def after_step(self, modules: Mapping[str, nn.Module], context: Context) -> None:
-        """Called once after the optimisers stepped (a mean teacher updates here)."""
-        ...
+        """Called once after the optimisers stepped: a mean teacher updates here."""

@@ -6,7 +6,7 @@ from typing import cast
 from torch import nn
 
 from pipeline.data.batch import Batch
-from pipeline.methods.base import Context, Term
+from pipeline.methods.base import Context, Method, Term
 from pipeline.methods.losses import (
     image_size,
     labels_of,
@@ -21,16 +21,8 @@ from pipeline.networks.base import SegmentationNetwork
 from pipeline.numerics.entropy import entropy_map
 
 
-class Minent:
+class Minent(Method[MinentParameters]):
     """Source cross-entropy plus the mean normalised entropy of the target's prediction."""
-
-    def __init__(self, parameters: MinentParameters) -> None:
-        self.parameters = parameters
-        self.domains: tuple[str, ...] = parameters.domains()
-
-    def build_modules(self, network: SegmentationNetwork, num_classes: int) -> dict[str, nn.Module]:
-        """Return no auxiliary modules."""
-        return {}
 
     def terms(
         self, modules: Mapping[str, nn.Module], batch: Mapping[str, Batch], context: Context
@@ -52,6 +44,3 @@ class Minent:
         parts = {f"entropy_{level}": value.detach() for level, value in entropies.items()}
         main = logits["main"].detach()
         return Term("entropy", weighted(entropies, weights), 1.0, parts=parts, target_logits=main)
-
-    def after_step(self, modules: Mapping[str, nn.Module], context: Context) -> None:
-        """Do nothing."""

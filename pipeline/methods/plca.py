@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.data.batch import Batch
-from pipeline.methods.base import Context, Term
+from pipeline.methods.base import Context, Method, Term
 from pipeline.methods.losses import labels_of, map_size, predict, segmentation_term, upsampled, weighted
 from pipeline.methods.parameters import PlcaParameters
 from pipeline.networks.base import Output, SegmentationNetwork
@@ -30,16 +30,12 @@ from pipeline.numerics.lsr import lsr
 from pipeline.numerics.streaming import widen
 
 
-class Plca:
+class Plca(Method[PlcaParameters]):
     """Cross-entropy, Lovasz-softmax, association of features and of predictions, LSR on both domains."""
 
     def __init__(self, parameters: PlcaParameters) -> None:
-        self.parameters = parameters
-        self.domains: tuple[str, ...] = tuple(reversed(parameters.domains()))
-
-    def build_modules(self, network: SegmentationNetwork, num_classes: int) -> dict[str, nn.Module]:
-        """Return no auxiliary modules."""
-        return {}
+        super().__init__(parameters)
+        self.domains = tuple(reversed(self.domains))
 
     def terms(
         self, modules: Mapping[str, nn.Module], batch: Mapping[str, Batch], context: Context
@@ -160,9 +156,6 @@ class Plca:
             return rows
         chosen = grid_subset(maps.shape[1], maps.shape[2], self.parameters.grid_share, key)
         return rows[torch.from_numpy(chosen).to(maps.device)]
-
-    def after_step(self, modules: Mapping[str, nn.Module], context: Context) -> None:
-        """Do nothing."""
 
 
 def pooled(images: int, context: Context, value_of: Callable[[slice], Tensor]) -> Tensor:

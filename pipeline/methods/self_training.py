@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.artifacts.errors import DataError
 from pipeline.data.batch import Batch
-from pipeline.methods.base import Context, Term
+from pipeline.methods.base import Context, Method, Term
 from pipeline.methods.losses import Maps, labels_of, map_size, predict, upsampled, weighted
 from pipeline.methods.parameters import SelfTrainingParameters
 from pipeline.networks.base import SegmentationNetwork
@@ -25,17 +25,8 @@ SOFT = "soft"
 """Name of the target's extra map that holds LRENT's soft labels, (B, K, h, w)."""
 
 
-class SelfTraining:
+class SelfTraining(Method[SelfTrainingParameters]):
     """Cross-entropy over both domains' labelled pixels, plus `alpha` times a regulariser on the target."""
-
-    domains: tuple[str, ...] = ("source", "target")
-
-    def __init__(self, parameters: SelfTrainingParameters) -> None:
-        self.parameters = parameters
-
-    def build_modules(self, network: SegmentationNetwork, num_classes: int) -> dict[str, nn.Module]:
-        """Return no auxiliary modules."""
-        return {}
 
     def terms(
         self, modules: Mapping[str, nn.Module], batch: Mapping[str, Batch], context: Context
@@ -83,9 +74,6 @@ class SelfTraining:
 
     def _weights(self) -> dict[str, float]:
         return {"main": 1.0, "aux": self.parameters.aux_weight}
-
-    def after_step(self, modules: Mapping[str, nn.Module], context: Context) -> None:
-        """Do nothing."""
 
 
 def joint_mean(total: Tensor, context: Context) -> Tensor:

@@ -9,14 +9,13 @@ from torch import nn
 from toys import ToyNetwork, toy_job, toy_parameters
 
 from pipeline.data.batch import Batch
-from pipeline.methods.base import Context, Term
+from pipeline.methods.base import Context, Method, Term
+from pipeline.methods.parameters import SupervisedParameters
 from pipeline.training.loop import TrainingJob, run_training
 
 
-class Teacher:
-    """Supervised, with a mean teacher whose prediction the network follows."""
-
-    domains = ("source",)
+class Teacher(Method[SupervisedParameters]):
+    """A mean teacher whose prediction the network follows."""
 
     def build_modules(self, network: ToyNetwork, num_classes: int) -> dict[str, nn.Module]:
         teacher = ToyNetwork(batch_norm="train")
@@ -44,7 +43,10 @@ SETUPS: dict[str, dict[str, Any]] = {
         "levels": "multi",
     },
     "advent": {"parameters": toy_parameters("advent", objective={"adversarial_weight": 0.5})},
-    "teacher": {"parameters": toy_parameters("supervised"), "method": Teacher()},
+    "teacher": {
+        "parameters": toy_parameters("supervised"),
+        "method": Teacher(SupervisedParameters(method="supervised")),
+    },
 }
 
 

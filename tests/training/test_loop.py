@@ -13,7 +13,8 @@ from toys import tensors_of, toy_job, toy_parameters
 
 from pipeline.artifacts.errors import ConfigError, Interrupted, SegadaptError
 from pipeline.data.batch import Batch
-from pipeline.methods.base import Context, Term
+from pipeline.methods.base import Context, Method, Term
+from pipeline.methods.parameters import SupervisedParameters
 from pipeline.training.finite import refuse_non_finite
 from pipeline.training.loop import run_training
 from pipeline.training.metrics import MetricsTable
@@ -59,16 +60,12 @@ def test_accumulation_does_not_change_the_step(tmp_path: Path, method: str) -> N
         )
 
 
-class Broken:
+class Broken(Method[SupervisedParameters]):
     """One source term that goes wrong at step 3 in the way that `how` names."""
 
-    domains = ("source",)
-
     def __init__(self, how: str) -> None:
+        super().__init__(SupervisedParameters(method="supervised"))
         self.how = how
-
-    def build_modules(self, network: nn.Module, num_classes: int) -> dict[str, nn.Module]:
-        return {}
 
     def terms(
         self, modules: Mapping[str, nn.Module], batch: Mapping[str, Batch], context: Context
