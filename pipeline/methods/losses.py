@@ -34,10 +34,7 @@ def upsampled(network: SegmentationNetwork, output: Output, size: tuple[int, int
     A classifier's logits stay one cell: it is a segmenter with one pixel.
     """
     logits = {"main": output.main} if output.aux is None else {"main": output.main, "aux": output.aux}
-    return {
-        name: value.float() if network.single_pixel else network.upsample(value, size)
-        for name, value in logits.items()
-    }
+    return {name: network.upsample(value, network.label_size(size)) for name, value in logits.items()}
 
 
 def labels_of(batch: Batch, domain: str) -> Tensor:
