@@ -17,10 +17,10 @@ from pipeline.methods.base import Context, Method, Term
 from pipeline.methods.losses import Maps, labels_of, map_size, predict, upsampled, weighted
 from pipeline.methods.parameters import SelfTrainingParameters
 from pipeline.networks.base import SegmentationNetwork
+from pipeline.numerics import IGNORE
 from pipeline.numerics.confidence_regularisers import regulariser_sum, soft_cross_entropy_sum
 from pipeline.numerics.losses import cross_entropy_sum
 
-IGNORE = 255
 SOFT = "soft"
 """Name of the target's extra map that holds LRENT's soft labels, (B, K, h, w)."""
 

@@ -10,12 +10,11 @@ from pipeline.data.batch import Batch
 from pipeline.methods.base import Context, Method, Term
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.normalise import normalise
+from pipeline.numerics import IGNORE
 from pipeline.numerics.randomness import derived_seed
 from pipeline.training.distributed import SINGLE, Processes
 from pipeline.training.optimisers import trained_tensors
 from pipeline.training.parameters import TrainParameters
-
-IGNORE = 255
 
 
 @dataclass
