@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from toys import CLASSES, SIDE, ToyNetwork, fill_, toy_batch, toy_parameters
+from toys import CLASSES, SIDE, ToyNetwork, toy_batch, toy_learner, toy_parameters
 
 from pipeline.artifacts.errors import DataError
 from pipeline.data.batch import Batch
@@ -18,6 +18,7 @@ from pipeline.methods.registry import build_method
 from pipeline.networks.build import build_network
 from pipeline.networks.normalise import normalise
 from pipeline.networks.parameters import NetworkParameters
+from pipeline.training.learner import Learner
 from pipeline.training.step import StepRunner
 
 CPU = torch.device("cpu")
@@ -33,15 +34,13 @@ class Setting:
         self.parameters = toy_parameters(method, objective=objective)
         self.network = ToyNetwork(levels, batch_norm)
         self.network.train()
-        self.method = build_method(method, self.parameters.objective)
-        self.modules = self.method.build_modules(self.network, CLASSES)
-        for index, module in enumerate(self.modules.values()):
-            fill_(module, phase=float(index))
+        learner = toy_learner(self.parameters, self.network, seed=0)
+        self.method, self.modules = learner.method, learner.auxiliary
         self.batch: dict[str, Batch] = {
             name: toy_batch(name, 0, range(2), labelled=name != "target")
             for name in ("source", "target", "labelled")
         }
-        self.runner = StepRunner(self.network, self.modules, self.method, self.parameters, CPU, seed=0)
+        self.runner = StepRunner(learner, CPU)
 
     def run(self, *domains: str) -> dict[str, float]:
         """The values of all terms and parts of one step."""
@@ -289,14 +288,15 @@ def test_batch_norm_per_domain_works(method: str) -> None:
 @pytest.mark.parametrize("method", ["minent", "advent", "adaptseg"])
 def test_a_classifier_is_a_segmenter_with_one_pixel(method: str) -> None:
     network = build_network(NetworkParameters(backbone="lenet", profile="unit"), 10, seed=0)
-    chosen = build_method(method, toy_parameters(method).objective)
-    modules = chosen.build_modules(network, 10)
+    parameters = toy_parameters(method)
+    chosen = build_method(method, parameters.objective)
+    learner = Learner(network, chosen.build_modules(network, 10), chosen, parameters, seed=0)
     images = torch.arange(2 * 3 * 28 * 28).remainder(251).to(torch.uint8).reshape(2, 3, 28, 28)
     batch: Any = {
         "source": Batch(images, torch.tensor([[[3]], [[7]]], dtype=torch.uint8), ("a", "b")),
         "target": Batch(images.flip(0), None, ("c", "d")),
     }
-    outcome = StepRunner(network, modules, chosen, toy_parameters(method), CPU, seed=0).run(0, batch, True)
+    outcome = StepRunner(learner, CPU).run(0, batch, count_classes=True)
     assert outcome.values["segmentation"].item() > 0
     assert outcome.class_counts is not None and outcome.class_counts.sum().item() == 2
 

@@ -11,7 +11,7 @@ from toys import ToyNetwork, toy_job, toy_parameters
 from pipeline.data.batch import Batch
 from pipeline.methods.base import Context, Method, Term
 from pipeline.methods.parameters import SupervisedParameters
-from pipeline.training.loop import TrainingJob, run_training
+from pipeline.training.loop import Training, TrainingJob
 
 
 class Teacher(Method[SupervisedParameters]):
@@ -52,5 +52,5 @@ SETUPS: dict[str, dict[str, Any]] = {
 
 def finished(folder: Path, setup: dict[str, Any], **more: Any) -> tuple[TrainingJob, dict[int, Any]]:
     toy = toy_job(folder, **setup, **more)
-    run_training(toy.job)
+    Training(toy.job).run()
     return toy.job, toy.snapshots
