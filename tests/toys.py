@@ -1,8 +1,9 @@
 """A tiny network, tiny batches and a training job for tests; every number follows from a formula."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline.data.batch import Batch
 from pipeline.methods.registry import build_method
 from pipeline.networks.base import Output, SegmentationNetwork
 from pipeline.networks.batch_norm import install_mode
 from pipeline.networks.parameters import NetworkParameters
+from pipeline.training.distributed import SINGLE
 from pipeline.training.fingerprint import Fingerprint
+from pipeline.training.learner import Learner
 from pipeline.training.loop import TrainingJob
+from pipeline.training.metrics import MetricsTable
 from pipeline.training.parameters import RunSettings, TrainParameters
+from pipeline.training.progress import Progress
 from pipeline.training.state import StateStore
 
 CLASSES = 4
+CLASS_NAMES = ("road", "sky", "car", "tree")
 SIDE = 32
 
 
@@ -62,17 +69,7 @@ class ToyNetwork(SegmentationNetwork):
         return Output(self.main(feature), aux, feature)
 
 
-@dataclass
-class ToyBatch:
-    """What the loop reads of a step's batch of one domain."""
-
-    images: Tensor
-    labels: Tensor | None
-    names: tuple[str, ...]
-    extras: dict[str, Tensor] = field(default_factory=dict)
-
-
-def toy_batch(domain: str, step: int, slots: range, labelled: bool) -> ToyBatch:
+def toy_batch(domain: str, step: int, slots: range, labelled: bool) -> Batch:
     """Images and labels as a function of domain, step and slot."""
     images, labels = [], []
     for slot in slots:
@@ -85,7 +82,7 @@ def toy_batch(domain: str, step: int, slots: range, labelled: bool) -> ToyBatch:
         images.append(torch.from_numpy(shade))
         labels.append(torch.from_numpy(label))
     names = tuple(f"{domain}-{step}-{slot}" for slot in slots)
-    return ToyBatch(torch.stack(images), torch.stack(labels) if labelled else None, names)
+    return Batch(torch.stack(images), torch.stack(labels) if labelled else None, names)
 
 
 def toy_loader(domains: tuple[str, ...], slots: range) -> Callable[[int, int], Iterator[dict[str, Any]]]:
@@ -109,6 +106,17 @@ def toy_store(folder: Path) -> StateStore:
     return StateStore(folder, Fingerprint("toy", "data", {"torch": "2"}, "cpu", 1, 1))
 
 
+def toy_learner(
+    parameters: TrainParameters, network: SegmentationNetwork, method: Any = None, seed: int = 7
+) -> Learner:
+    """A learner whose auxiliary modules have weights by a formula; `method`: that of the parameters, unless given."""
+    method = method or build_method(parameters.method, parameters.objective)
+    auxiliary = method.build_modules(network, CLASSES)
+    for index, module in enumerate(auxiliary.values()):
+        fill_(module, phase=float(index))
+    return Learner(network, auxiliary, method, parameters, seed, CLASS_NAMES)
+
+
 @dataclass
 class Toy:
     """A job and what its callbacks left."""
@@ -125,15 +133,14 @@ def toy_job(
     batch_norm: str = "train",
     dropout: float = 0.5,
     method: Any = None,
+    seed: int = 7,
     stop_after: int | None = None,
+    clock: Callable[[], float] = time.monotonic,
     **more: Any,
 ) -> Toy:
     """A job on toys; `stop_after`: the number of steps after which it is asked to stop."""
-    network = ToyNetwork(levels, batch_norm, dropout)
-    method = method or build_method(parameters.method, parameters.objective)
-    modules = method.build_modules(network, CLASSES)
-    for index, module in enumerate(modules.values()):
-        fill_(module, phase=float(index))
+    learner = toy_learner(parameters, ToyNetwork(levels, batch_norm, dropout), method, seed)
+    network = learner.network
     snapshots: dict[int, dict[str, Tensor]] = {}
 
     def snapshot(step: int) -> None:
@@ -146,28 +153,28 @@ def toy_job(
         asked += 1
         return "told to" if stop_after is not None and asked >= stop_after else None
 
+    is_main = more.get("processes", SINGLE).is_main
+    log = logging.getLogger("toy") if is_main else None
     values: dict[str, Any] = {
-        "label": "toy",
-        "network": network,
-        "method": method,
-        "modules": modules,
-        "parameters": parameters,
-        "loader": toy_loader(method.domains, range(parameters.batch)),
-        "seed": 7,
+        "learner": learner,
+        "loader": toy_loader(learner.method.domains, range(parameters.batch)),
         "store": toy_store(folder / "state"),
         "stop": stop,
         "snapshot": snapshot,
-        "log": logging.getLogger("toy"),
+        "progress": Progress("toy", parameters.steps, log, clock=clock),
+        "metrics": MetricsTable(folder / "metrics.csv" if is_main else None),
         "settings": RunSettings(state_minutes=1e6, log_every=2),
-        "metrics_path": folder / "metrics.csv",
     }
     return Toy(TrainingJob(**values | more), snapshots)
 
 
 def tensors_of(job: TrainingJob) -> dict[str, Tensor]:
     """All weights and buffers of a job's network and modules."""
-    modules = {"network": job.network, **job.modules}
-    return {f"{name}/{key}": t for name, module in modules.items() for key, t in module.state_dict().items()}
+    return {
+        f"{name}/{key}": tensor
+        for name, module in job.learner.modules.items()
+        for key, tensor in module.state_dict().items()
+    }
 
 
 def differing(first: dict[str, Tensor], second: dict[str, Tensor]) -> list[str]:

@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline.artifacts.errors import DataError, SegadaptError, WorkerError
 from pipeline.data.augmentation import Augmented, augment, rare_classes
+from pipeline.data.batch import Batch
 from pipeline.data.domain import Domain, ExtraMap
 from pipeline.data.parameters import Augmentation
 from pipeline.data.sampler import Sampling, sample_index
@@ -40,27 +41,7 @@ class LoaderError(WorkerError):
     """A process that loads images died or hung; the same run may well pass when started again."""
 
 
-@dataclass(frozen=True)
-class StepBatch:
-    """One domain's images of one step (or of one process's slots of it).
-
-    `images`: uint8 (B, 3, H, W), RGB. `labels`: uint8 (B, h, w) of class ids and 255, or None. `names`: the
-    B image names. `extras`: further tensors by name, first dimension B.
-    """
-
-    images: Tensor
-    labels: Tensor | None
-    names: tuple[str, ...]
-    extras: Mapping[str, Tensor] = field(default_factory=dict)
-
-    def pin_memory(self) -> "StepBatch":
-        """The same batch in page-locked memory; called by torch's DataLoader."""
-        labels = None if self.labels is None else self.labels.pin_memory()
-        extras = {name: value.pin_memory() for name, value in self.extras.items()}
-        return StepBatch(self.images.pin_memory(), labels, self.names, extras)
-
-
-class StepDataset(Dataset[dict[str, StepBatch]]):
+class StepDataset(Dataset[dict[str, Batch]]):
     """Steps by number; each is a dictionary of the domains that have images.
 
     `batch`: images per step and domain. `augmentation`: by domain, none where missing. `draws`: images that
@@ -86,7 +67,7 @@ class StepDataset(Dataset[dict[str, StepBatch]]):
         self.augmentation = {name: augmentation.get(name, Augmentation()) for name in self.domains}
         self._rare = {name: self._rare_classes(name) for name in self.domains}
 
-    def __getitem__(self, step: int) -> dict[str, StepBatch]:
+    def __getitem__(self, step: int) -> dict[str, Batch]:
         """Load the images of a step, numbered from 0."""
         return {name: self._domain_batch(name, step) for name in self.domains}
 
@@ -98,7 +79,7 @@ class StepDataset(Dataset[dict[str, StepBatch]]):
             raise DataError(f"augmentation.{name}.rare_crops: the images have no labels here; remove the key")
         return rare_classes(self.domains[name].class_counts(), wanted)
 
-    def _domain_batch(self, name: str, step: int) -> StepBatch:
+    def _domain_batch(self, name: str, step: int) -> Batch:
         domain, count = self.domains[name], len(self.domains[name])
         indices = [
             sample_index(self.seed, name, step, slot, self.batch, count, self.mode, self.draws)
@@ -108,7 +89,7 @@ class StepDataset(Dataset[dict[str, StepBatch]]):
         pairs = zip(self.slots, indices, strict=True)
         samples = [self._sample(name, step, slot, index) for slot, index in pairs]
         labels = [sample.label for sample in samples]
-        return StepBatch(
+        return Batch(
             images=_stack([sample.image.transpose(2, 0, 1) for sample in samples], names, "image"),
             labels=_stack(labels, names, "label") if domain.has_labels else None,
             names=names,
@@ -150,7 +131,7 @@ def _size(array: Any) -> str:
 
 def step_loader(
     dataset: StepDataset, start: int, stop: int, workers: int, pin: bool = False, stall: float = STALL_SECONDS
-) -> Iterator[dict[str, StepBatch]]:
+) -> Iterator[dict[str, Batch]]:
     """Yield the batches of steps start..stop-1 in order, loaded by `workers` processes (0: by this one).
 
     `pin`: page-locked memory, for copies to a GPU. What went wrong in a worker is raised here as it was; a
@@ -235,14 +216,14 @@ class _Reporting(Dataset[Any]):
     def __init__(self, dataset: StepDataset) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, step: int) -> dict[str, StepBatch] | _Failure:
+    def __getitem__(self, step: int) -> dict[str, Batch] | _Failure:
         try:
             return self.dataset[step]
         except SegadaptError as error:
             return _Failure(error)
 
 
-def _checked(result: dict[str, StepBatch] | _Failure) -> dict[str, StepBatch]:
+def _checked(result: dict[str, Batch] | _Failure) -> dict[str, Batch]:
     if isinstance(result, _Failure):
         raise result.error
     return result

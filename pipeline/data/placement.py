@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-IMAGE_PADDING, LABEL_PADDING = 0, 255
+from pipeline.numerics import IGNORE
+
+IMAGE_PADDING = 0
 
 Pixels = NDArray[np.uint8]
 Size = tuple[int, int]
@@ -43,13 +45,13 @@ class Placement:
 
     def label(self, label: Pixels) -> Pixels:
         """Place a label, uint8 (H, W): nearest by Pillow's rule, padded with 255 right and below."""
-        source = _transformed(label, self.affine, Image.Resampling.NEAREST, LABEL_PADDING)
+        source = _transformed(label, self.affine, Image.Resampling.NEAREST, IGNORE)
         if self.resized == self.original:
-            return self._finish(self._cut(source), LABEL_PADDING)
+            return self._finish(self._cut(source), IGNORE)
         width, height = self._covered()
         columns = nearest_indices(self.original[0], self.resized[0])[self.left : self.left + width]
         rows = nearest_indices(self.original[1], self.resized[1])[self.top : self.top + height]
-        return self._finish(source[rows[:, None], columns], LABEL_PADDING)
+        return self._finish(source[rows[:, None], columns], IGNORE)
 
     def source_coordinates(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
         """The point of the original behind every output pixel: x, y float64 (h, w), and whether it is inside.

@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.artifacts.errors import ConfigError
-
-IGNORE = 255
-"""The id of pixels that count nowhere: not in a loss, not in a score."""
+from pipeline.numerics import IGNORE
 
 IGNORE_NAME = "ignore"
-"""The word for those pixels where a dataset file names its raw ids."""
+"""The word for pixels of id `IGNORE` where a dataset file names its raw ids."""
 
 Channel = Annotated[int, Field(ge=0, le=255)]
 Color = tuple[Channel, Channel, Channel]

@@ -3,7 +3,7 @@
 vectors = run_pass(VectorMeasure(), network, PooledFeatures(), images, settings)
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.inference.measures import working_size
+from pipeline.inference.passes import Measure
 from pipeline.inference.test_modes import Size
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.normalise import normalise
@@ -36,7 +36,7 @@ class PooledFeatures:
         return maps[0]
 
 
-class VectorMeasure:
+class VectorMeasure(Measure[np.ndarray]):
     """Keeps each image's vector: float32 (N, C) in the order of the pass, each row of Euclidean length 1.
 
     A row of zeros stays one.
@@ -44,13 +44,6 @@ class VectorMeasure:
 
     def __init__(self) -> None:
         self.vectors: list[Tensor] = []
-
-    def load(self, position: int) -> None:
-        """Need nothing beside the image."""
-
-    def size(self, image_size: Size, loaded: np.ndarray | None) -> Size:
-        """Ask for one value per channel."""
-        return (1, 1)
 
     def begin(self, part_start: int) -> None:
         """Start a part."""
@@ -70,20 +63,11 @@ class VectorMeasure:
         return torch.cat(stacked).numpy() if stacked else np.zeros((0, 0), dtype=np.float32)
 
 
-class EntropyMaps:
+class EntropyMaps(Measure[list[np.ndarray]]):
     """Keeps each image's map of normalised entropy as uint8 (H, W): 0 certain, 255 all classes alike."""
 
-    def __init__(self, size_of: Callable[[Size], Size] = working_size) -> None:
-        """`size_of` says at which size an image is scored."""
-        self.size_of = size_of
+    def __init__(self) -> None:
         self.maps: dict[str, Tensor] = {}
-
-    def load(self, position: int) -> None:
-        """Need nothing beside the image."""
-
-    def size(self, image_size: Size, loaded: np.ndarray | None) -> Size:
-        """Return the size at which the image is scored."""
-        return self.size_of(image_size)
 
     def begin(self, part_start: int) -> None:
         """Start a part."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.inference.passes import Images
+from pipeline.inference.passes import Images, Measure
 from pipeline.inference.test_modes import Size
 from pipeline.numerics.confusion import confusion_matrix
 from pipeline.numerics.entropy import entropy_map
@@ -27,17 +27,7 @@ class MapWriter(Protocol):
         ...
 
 
-def working_size(image_size: Size) -> Size:
-    """Return the image's own size: scores of a segmenter are taken on the working image."""
-    return image_size
-
-
-def one_pixel(image_size: Size) -> Size:
-    """Return 1 x 1: a classifier is a segmenter whose label map has one pixel."""
-    return (1, 1)
-
-
-class ConfusionMeasure:
+class ConfusionMeasure(Measure[Tensor]):
     """Confusion matrix over all images, int64 (K, K), rows = label, columns = prediction.
 
     Logits are up-sampled to each label's own size before the argmax (ties go to the lowest class).
@@ -52,7 +42,7 @@ class ConfusionMeasure:
         """Read the image's label map."""
         return self.labels[position]
 
-    def size(self, image_size: Size, loaded: np.ndarray | None) -> Size:
+    def size(self, label_size: Size, loaded: np.ndarray | None) -> Size:
         """Return the label map's own size."""
         assert loaded is not None
         return (loaded.shape[0], loaded.shape[1])
@@ -112,7 +102,7 @@ class EntropyScores:
     pixels: np.ndarray
 
 
-class EntropyMeasure:
+class EntropyMeasure(Measure[EntropyScores]):
     """Entropy and predicted pixels per image; the argmax maps go to a writer as they are made."""
 
     def __init__(
@@ -120,25 +110,15 @@ class EntropyMeasure:
         names: Sequence[str],
         num_classes: int,
         open_maps: Callable[[int], MapWriter] | None = None,
-        size_of: Callable[[Size], Size] = working_size,
     ) -> None:
         """`open_maps(start)` returns the writer of the part that begins at image `start`.
 
-        It replaces what an unfinished part that began there has left. Without it no maps are kept. `size_of`
-        says at which size an image is scored.
+        It replaces what an unfinished part that began there has left. Without it no maps are kept.
         """
-        self.names, self.num_classes = names, num_classes
-        self.open_maps, self.size_of = open_maps, size_of
+        self.names, self.num_classes, self.open_maps = names, num_classes, open_maps
         self.writer: MapWriter | None = None
         self.entropy: list[Tensor] = []
         self.pixels: list[Tensor] = []
-
-    def load(self, position: int) -> None:
-        """Need nothing beside the image."""
-
-    def size(self, image_size: Size, loaded: np.ndarray | None) -> Size:
-        """Return the size at which the image is scored."""
-        return self.size_of(image_size)
 
     def begin(self, part_start: int) -> None:
         """Start a part and its writer."""
@@ -170,23 +150,15 @@ class EntropyMeasure:
         return EntropyScores(np.concatenate(entropy), np.concatenate(pixels))
 
 
-class SelectionMeasure:
+class SelectionMeasure(Measure[PredictionSums]):
     """Exact sums of entropy and class probabilities, from which snapshots are scored without labels.
 
     The result goes into `numerics.selection.information_maximisation` and `mean_entropy`.
     """
 
-    def __init__(self, num_classes: int, size_of: Callable[[Size], Size] = working_size) -> None:
-        """`size_of` says at which size an image is scored."""
-        self.num_classes, self.size_of = num_classes, size_of
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
         self.rows: list[list[int]] = []
-
-    def load(self, position: int) -> None:
-        """Need nothing beside the image."""
-
-    def size(self, image_size: Size, loaded: np.ndarray | None) -> Size:
-        """Return the size at which the image is scored."""
-        return self.size_of(image_size)
 
     def begin(self, part_start: int) -> None:
         """Start a part."""

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count, groupby
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from pipeline.networks.base import SegmentationNetwork
 MAX_PART = 64
 """Images per part at most: what a part keeps lies in memory until it is saved."""
 
-Result = TypeVar("Result", covariant=True)
+Result = TypeVar("Result")
 
 
 class Images(Protocol):
@@ -39,32 +39,32 @@ class Images(Protocol):
     def __getitem__(self, position: int, /) -> np.ndarray: ...
 
 
-class Measure(Protocol[Result]):
+class Measure(Generic[Result]):
     """What a pass computes from logits. `position` is an image's place in the pass, from 0."""
 
     def load(self, position: int) -> np.ndarray | None:
-        """Read what the measure needs beside the image; called in the background."""
-        ...
+        """Read what the measure needs beside the image; called in the background. Nothing, unless told."""
+        return None
 
-    def size(self, image_size: Size, loaded: np.ndarray | None) -> Size:
-        """Return height and width of the wanted logits."""
-        ...
+    def size(self, label_size: Size, loaded: np.ndarray | None) -> Size:
+        """Return height and width of the wanted logits: those of the network's label map, unless told."""
+        return label_size
 
     def begin(self, part_start: int) -> None:
         """Start a part with empty accumulators."""
-        ...
+        raise NotImplementedError
 
     def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Tensor) -> None:
         """Take the logits, float32 (B, K, h, w) on the network's device, of B images."""
-        ...
+        raise NotImplementedError
 
     def end(self) -> dict[str, Tensor]:
         """Return the part's result as CPU tensors."""
-        ...
+        raise NotImplementedError
 
     def merge(self, parts: Iterable[Mapping[str, Tensor]]) -> Result:
         """Turn the results of all parts, in the order of the images, into the result; read them once."""
-        ...
+        raise NotImplementedError
 
 
 def never() -> str | None:
@@ -228,7 +228,8 @@ class _PartRunner:
         self.finite.append(
             (batch.positions, torch.stack([m.isfinite().flatten(1).all(1) for m in maps]).all(0))
         )
-        sizes = [self.measure.size(image_size, loaded) for loaded in batch.loaded]
+        label_size = self.network.label_size(image_size)
+        sizes = [self.measure.size(label_size, loaded) for loaded in batch.loaded]
         for size in dict.fromkeys(sizes):
             chosen = [row for row, wanted in enumerate(sizes) if wanted == size]
             some = maps if len(chosen) == len(sizes) else [m[chosen] for m in maps]

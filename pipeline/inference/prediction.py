@@ -118,7 +118,7 @@ def predict_image(model: Model, image: Image.Image) -> Prediction:
         if isinstance(mode, Sliding):
             inner = (scaled.height, scaled.width)
             grid = mode.merge(model.network, maps, inner, inner)
-        size = (1, 1) if model.network.single_pixel else (upright.height, upright.width)
+        size = model.network.label_size((upright.height, upright.width))
         return _prediction(model.network, grid, size)
 
 
@@ -139,7 +139,7 @@ def _input_size(model: Model, picture: tuple[int, int]) -> tuple[int, int]:
 
 def _mode(model: Model, scaled: tuple[int, int]) -> Mode:
     window = max(model.working_size)
-    if model.network.single_pixel or max(scaled) <= WIDE * window:
+    if max(scaled) <= WIDE * window:
         return Plain()
     return Sliding(window=window, stride=max(1, window // 2))
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from pipeline.artifacts.files import make_folder, replacing
 from pipeline.data.packed_maps import pack_maps, unpack_maps
-from pipeline.inference.measures import one_pixel, working_size
+from pipeline.inference.passes import Measure
 from pipeline.inference.test_modes import Mode, Size
 from pipeline.networks.base import SegmentationNetwork
 
@@ -66,7 +66,7 @@ class StoredMaps:
         return np.fromfile(path, np.uint8, length, offset=offset)
 
 
-class KeepMaps:
+class KeepMaps(Measure[StoredMaps]):
     """The measure of a pass in mode `MapsOnly`: writes each part's packed maps to a file as they come."""
 
     def __init__(self, folder: Path) -> None:
@@ -75,13 +75,6 @@ class KeepMaps:
         self.ends: list[int] = []
         self._stack = ExitStack()
         self._file: BinaryIO | None = None
-
-    def load(self, position: int) -> None:
-        """Need nothing beside the image."""
-
-    def size(self, image_size: Size, loaded: np.ndarray | None) -> Size:
-        """Ask for nothing but the maps; the size is not used."""
-        return image_size
 
     def begin(self, part_start: int) -> None:
         """Open the part's file; what an unfinished part that began there left is replaced."""
@@ -137,7 +130,6 @@ class Scores:
         """`prior_at(size)` gives the prior at a size, float32 (K, H, W) on any device."""
         self.stored, self.network, self.mode, self.prior_at = stored, network, mode, prior_at
         self.device = next(network.parameters()).device
-        self.size_of = one_pixel if network.single_pixel else working_size
         self._prior: tuple[Size, Tensor] | None = None
 
     def __len__(self) -> int:
@@ -146,7 +138,7 @@ class Scores:
     def __getitem__(self, position: int) -> Tensor:
         """Scores of one image, float32 (K, H, W) on the network's device."""
         image_size, halves = unpack_maps(self.stored.packed(position))
-        size = self.size_of(image_size)
+        size = self.network.label_size(image_size)
         with torch.no_grad():
             maps = [torch.from_numpy(one).to(self.device).float()[None] for one in halves]
             scores = torch.softmax(self.mode.merge(self.network, maps, image_size, size)[0], dim=0)

@@ -6,7 +6,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from pipeline.methods.base import Context, DeviceBatch, Term
+from pipeline.data.batch import Batch
+from pipeline.methods.base import Context, Method, Term
 from pipeline.methods.losses import (
     Maps,
     adversarial_term,
@@ -28,14 +29,13 @@ MapOf = Callable[[Tensor], Tensor]
 """Logits (B, K, H, W) -> the map (B, K, H, W) that a discriminator sees."""
 
 
-class Adversarial:
+class Adversarial(Method[AdventParameters | AdaptsegParameters]):
     """Source cross-entropy, target maps that should pass for source, one discriminator per level."""
 
     def __init__(
         self, parameters: AdventParameters | AdaptsegParameters, map_of: MapOf, gan: GanKind
     ) -> None:
-        self.parameters = parameters
-        self.domains: tuple[str, ...] = parameters.domains()
+        super().__init__(parameters)
         self.map_of = map_of
         self.gan: GanKind = gan
 
@@ -48,7 +48,7 @@ class Adversarial:
         }
 
     def terms(
-        self, modules: Mapping[str, nn.Module], batch: Mapping[str, DeviceBatch], context: Context
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Batch], context: Context
     ) -> Iterator[Term]:
         """Yield the supervised term, the adversarial term, then one term per discriminator.
 
@@ -71,9 +71,7 @@ class Adversarial:
         for level, seen in source_maps.items():
             yield discriminator_term(modules, level, seen, target_maps[level], self.gan, context)
 
-    def _source(
-        self, network: SegmentationNetwork, batch: DeviceBatch, context: Context
-    ) -> tuple[Term, Maps]:
+    def _source(self, network: SegmentationNetwork, batch: Batch, context: Context) -> tuple[Term, Maps]:
         """Make the supervised term, and the detached maps that the discriminators see."""
         labels = labels_of(batch, "source")
         output = predict(network, batch, "source")
@@ -84,7 +82,7 @@ class Adversarial:
             maps = {level: self.map_of(value) for level, value in seen.items()}
         return segmentation_term(logits, labels, self.parameters.aux_weight, context), maps
 
-    def _target(self, network: SegmentationNetwork, batch: DeviceBatch) -> tuple[Maps, Tensor]:
+    def _target(self, network: SegmentationNetwork, batch: Batch) -> tuple[Maps, Tensor]:
         """Make the maps with gradient, and the detached main logits."""
         logits = upsampled(network, predict(network, batch, "target"), image_size(batch))
         return {level: self.map_of(value) for level, value in logits.items()}, logits["main"].detach()
@@ -94,6 +92,3 @@ class Adversarial:
             "main": self.parameters.adversarial_weight,
             "aux": self.parameters.adversarial_aux_weight,
         }
-
-    def after_step(self, modules: Mapping[str, nn.Module], context: Context) -> None:
-        """Do nothing."""

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.data.batch import Batch
 from pipeline.methods.adaptseg import Adaptseg, softmax_map
-from pipeline.methods.base import Context, DeviceBatch, Term
+from pipeline.methods.base import Context, Term
 from pipeline.methods.losses import (
     Maps,
     adversarial_term,
@@ -52,7 +53,7 @@ class Ass(Adaptseg):
         return modules
 
     def terms(
-        self, modules: Mapping[str, nn.Module], batch: Mapping[str, DeviceBatch], context: Context
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Batch], context: Context
     ) -> Iterator[Term]:
         """Yield the network's terms for source, target and labelled images, then the discriminators' terms.
 
@@ -76,7 +77,7 @@ class Ass(Adaptseg):
     def _source_term(
         self,
         network: SegmentationNetwork,
-        batch: DeviceBatch,
+        batch: Batch,
         context: Context,
         seen: dict[str, Maps],
         vectors: dict[str, ClassVectors],
@@ -95,7 +96,7 @@ class Ass(Adaptseg):
     def _target_term(
         self,
         modules: Mapping[str, nn.Module],
-        batch: DeviceBatch,
+        batch: Batch,
         context: Context,
         seen: dict[str, Maps],
     ) -> Term:
@@ -107,7 +108,7 @@ class Ass(Adaptseg):
     def _labelled_term(
         self,
         modules: Mapping[str, nn.Module],
-        batch: DeviceBatch,
+        batch: Batch,
         context: Context,
         vectors: dict[str, ClassVectors],
     ) -> Term:
@@ -136,7 +137,7 @@ class Ass(Adaptseg):
         self,
         modules: Mapping[str, nn.Module],
         vectors: Mapping[str, ClassVectors],
-        batch: Mapping[str, DeviceBatch],
+        batch: Mapping[str, Batch],
         context: Context,
     ) -> Term:
         """Half the loss on the source's class vectors (0) plus half on the labelled target's (1)."""

@@ -5,10 +5,13 @@ A method is one module in this folder, a parameters class in `parameters.py`, an
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from pipeline.data.batch import Batch
+from pipeline.methods.parameters import ObjectiveParameters
 
 if TYPE_CHECKING:
     from pipeline.networks.base import SegmentationNetwork
@@ -34,21 +37,6 @@ class Term:
 
 
 @dataclass(frozen=True)
-class DeviceBatch:
-    """A micro-batch of one domain on the device.
-
-    `images`: float32 (B, 3, H, W), normalised by the network's input profile. `labels`: int64 (B, h, w),
-    ignore index 255, or None where the domain has no labels. `names`: the B image names.
-    `extras`: further per-image tensors that a domain carries, by name (first dimension B).
-    """
-
-    images: Tensor
-    labels: Tensor | None
-    names: tuple[str, ...]
-    extras: Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
 class Context:
     """Where a micro-batch stands inside its optimiser step, and the global counts of that step.
 
@@ -70,26 +58,32 @@ class Context:
         return total / torch.clamp(self.valid_pixels[domain], min=1.0)
 
 
-class Method(Protocol):
-    """The objective of a training stage."""
+Parameters = TypeVar("Parameters", bound=ObjectiveParameters)
+
+
+class Method(Generic[Parameters]):
+    """The objective of a training stage; a method without modules of its own writes `terms` alone."""
 
     domains: tuple[str, ...]
     """Domains that the method reads each step, in the order of the forward passes."""
 
+    def __init__(self, parameters: Parameters) -> None:
+        self.parameters = parameters
+        self.domains = parameters.domains()
+
     def build_modules(self, network: "SegmentationNetwork", num_classes: int) -> dict[str, nn.Module]:
-        """Make the auxiliary trainable modules (discriminators) by name; {} where there are none."""
-        ...
+        """Make the auxiliary modules (discriminators, teachers) by name; none unless a method has some."""
+        return {}
 
     def terms(
-        self, modules: Mapping[str, nn.Module], batch: Mapping[str, DeviceBatch], context: Context
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Batch], context: Context
     ) -> Iterator[Term]:
         """Yield the objective term by term; the loop runs each backward pass before asking for the next.
 
         `modules` holds `network` and the auxiliary modules. A domain that is empty (an empty split) is absent
         from `batch`; its terms are then not yielded.
         """
-        ...
+        raise NotImplementedError
 
     def after_step(self, modules: Mapping[str, nn.Module], context: Context) -> None:
-        """Called once after the optimisers stepped (a mean teacher updates here)."""
-        ...
+        """Called once after the optimisers stepped: a mean teacher updates here."""

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.artifacts.errors import DataError
-from pipeline.methods.base import Context, DeviceBatch, Term
+from pipeline.data.batch import Batch
+from pipeline.methods.base import Context, Term
 from pipeline.methods.parameters import GanKind
 from pipeline.networks.base import Output, SegmentationNetwork
 from pipeline.numerics.losses import SOURCE_DOMAIN, TARGET_DOMAIN, cross_entropy_sum, domain_loss
@@ -15,7 +16,7 @@ Maps = dict[str, Tensor]
 """Maps (B, K, H, W) by level: `main`, and `aux` from a multi-level network."""
 
 
-def predict(network: SegmentationNetwork, batch: DeviceBatch, domain: str) -> Output:
+def predict(network: SegmentationNetwork, batch: Batch, domain: str) -> Output:
     """Run the network over a batch with the BatchNorm statistics of its side (labelled: the target's)."""
     with network.domain("source" if domain == "source" else "target"):
         output: Output = network(batch.images)
@@ -33,13 +34,10 @@ def upsampled(network: SegmentationNetwork, output: Output, size: tuple[int, int
     A classifier's logits stay one cell: it is a segmenter with one pixel.
     """
     logits = {"main": output.main} if output.aux is None else {"main": output.main, "aux": output.aux}
-    return {
-        name: value.float() if network.single_pixel else network.upsample(value, size)
-        for name, value in logits.items()
-    }
+    return {name: network.upsample(value, network.label_size(size)) for name, value in logits.items()}
 
 
-def labels_of(batch: DeviceBatch, domain: str) -> Tensor:
+def labels_of(batch: Batch, domain: str) -> Tensor:
     """Return a domain's labels; DataError where it has none."""
     if batch.labels is None:
         raise DataError(
@@ -54,7 +52,7 @@ def map_size(tensor: Tensor) -> tuple[int, int]:
     return tensor.shape[-2], tensor.shape[-1]
 
 
-def image_size(batch: DeviceBatch) -> tuple[int, int]:
+def image_size(batch: Batch) -> tuple[int, int]:
     """Return height and width of a batch's images in pixels."""
     return map_size(batch.images)
 

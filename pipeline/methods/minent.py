@@ -5,7 +5,8 @@ from typing import cast
 
 from torch import nn
 
-from pipeline.methods.base import Context, DeviceBatch, Term
+from pipeline.data.batch import Batch
+from pipeline.methods.base import Context, Method, Term
 from pipeline.methods.losses import (
     image_size,
     labels_of,
@@ -20,19 +21,11 @@ from pipeline.networks.base import SegmentationNetwork
 from pipeline.numerics.entropy import entropy_map
 
 
-class Minent:
+class Minent(Method[MinentParameters]):
     """Source cross-entropy plus the mean normalised entropy of the target's prediction."""
 
-    def __init__(self, parameters: MinentParameters) -> None:
-        self.parameters = parameters
-        self.domains: tuple[str, ...] = parameters.domains()
-
-    def build_modules(self, network: SegmentationNetwork, num_classes: int) -> dict[str, nn.Module]:
-        """Return no auxiliary modules."""
-        return {}
-
     def terms(
-        self, modules: Mapping[str, nn.Module], batch: Mapping[str, DeviceBatch], context: Context
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Batch], context: Context
     ) -> Iterator[Term]:
         """Yield the supervised term, then the entropy term."""
         network = cast(SegmentationNetwork, modules["network"])
@@ -43,7 +36,7 @@ class Minent:
         if "target" in batch:
             yield self._entropy_term(network, batch["target"], context)
 
-    def _entropy_term(self, network: SegmentationNetwork, target: DeviceBatch, context: Context) -> Term:
+    def _entropy_term(self, network: SegmentationNetwork, target: Batch, context: Context) -> Term:
         logits = upsampled(network, predict(network, target, "target"), image_size(target))
         share = context.image_share["target"]
         entropies = {level: entropy_map(value).mean() * share for level, value in logits.items()}
@@ -51,6 +44,3 @@ class Minent:
         parts = {f"entropy_{level}": value.detach() for level, value in entropies.items()}
         main = logits["main"].detach()
         return Term("entropy", weighted(entropies, weights), 1.0, parts=parts, target_logits=main)
-
-    def after_step(self, modules: Mapping[str, nn.Module], context: Context) -> None:
-        """Do nothing."""

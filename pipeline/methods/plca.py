@@ -11,7 +11,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from pipeline.methods.base import Context, DeviceBatch, Term
+from pipeline.data.batch import Batch
+from pipeline.methods.base import Context, Method, Term
 from pipeline.methods.losses import labels_of, map_size, predict, segmentation_term, upsampled, weighted
 from pipeline.methods.parameters import PlcaParameters
 from pipeline.networks.base import Output, SegmentationNetwork
@@ -29,19 +30,15 @@ from pipeline.numerics.lsr import lsr
 from pipeline.numerics.streaming import widen
 
 
-class Plca:
+class Plca(Method[PlcaParameters]):
     """Cross-entropy, Lovasz-softmax, association of features and of predictions, LSR on both domains."""
 
     def __init__(self, parameters: PlcaParameters) -> None:
-        self.parameters = parameters
-        self.domains: tuple[str, ...] = tuple(reversed(parameters.domains()))
-
-    def build_modules(self, network: SegmentationNetwork, num_classes: int) -> dict[str, nn.Module]:
-        """Return no auxiliary modules."""
-        return {}
+        super().__init__(parameters)
+        self.domains = tuple(reversed(self.domains))
 
     def terms(
-        self, modules: Mapping[str, nn.Module], batch: Mapping[str, DeviceBatch], context: Context
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Batch], context: Context
     ) -> Iterator[Term]:
         """Yield the whole objective as one term: the associations tie both domains' graphs together.
 
@@ -80,7 +77,7 @@ class Plca:
         }
 
     def _supervised(
-        self, network: SegmentationNetwork, output: Output, batch: DeviceBatch, context: Context
+        self, network: SegmentationNetwork, output: Output, batch: Batch, context: Context
     ) -> dict[str, Tensor]:
         labels = labels_of(batch, "source")
         logits = upsampled(network, output, map_size(labels))
@@ -99,7 +96,7 @@ class Plca:
         return {f"lsr_{domain}": lsr(output.main, self.parameters.lsr_g) * context.image_share[domain]}
 
     def _associations(
-        self, source: Output, target: Output, batch: Mapping[str, DeviceBatch], context: Context
+        self, source: Output, target: Output, batch: Mapping[str, Batch], context: Context
     ) -> dict[str, Tensor]:
         values = {}
         if self.parameters.feature_association_weight > 0:
@@ -121,7 +118,7 @@ class Plca:
         source: Tensor,
         target: Tensor,
         metric: Metric,
-        batch: Mapping[str, DeviceBatch],
+        batch: Mapping[str, Batch],
         context: Context,
     ) -> Tensor:
         """Mean cost of the closed cycles of maps (B, C, h, w): source image k with target image k."""
@@ -159,9 +156,6 @@ class Plca:
             return rows
         chosen = grid_subset(maps.shape[1], maps.shape[2], self.parameters.grid_share, key)
         return rows[torch.from_numpy(chosen).to(maps.device)]
-
-    def after_step(self, modules: Mapping[str, nn.Module], context: Context) -> None:
-        """Do nothing."""
 
 
 def pooled(images: int, context: Context, value_of: Callable[[slice], Tensor]) -> Tensor:

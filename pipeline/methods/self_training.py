@@ -12,32 +12,24 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.artifacts.errors import DataError
-from pipeline.methods.base import Context, DeviceBatch, Term
+from pipeline.data.batch import Batch
+from pipeline.methods.base import Context, Method, Term
 from pipeline.methods.losses import Maps, labels_of, map_size, predict, upsampled, weighted
 from pipeline.methods.parameters import SelfTrainingParameters
 from pipeline.networks.base import SegmentationNetwork
+from pipeline.numerics import IGNORE
 from pipeline.numerics.confidence_regularisers import regulariser_sum, soft_cross_entropy_sum
 from pipeline.numerics.losses import cross_entropy_sum
 
-IGNORE = 255
 SOFT = "soft"
 """Name of the target's extra map that holds LRENT's soft labels, (B, K, h, w)."""
 
 
-class SelfTraining:
+class SelfTraining(Method[SelfTrainingParameters]):
     """Cross-entropy over both domains' labelled pixels, plus `alpha` times a regulariser on the target."""
 
-    domains: tuple[str, ...] = ("source", "target")
-
-    def __init__(self, parameters: SelfTrainingParameters) -> None:
-        self.parameters = parameters
-
-    def build_modules(self, network: SegmentationNetwork, num_classes: int) -> dict[str, nn.Module]:
-        """Return no auxiliary modules."""
-        return {}
-
     def terms(
-        self, modules: Mapping[str, nn.Module], batch: Mapping[str, DeviceBatch], context: Context
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Batch], context: Context
     ) -> Iterator[Term]:
         """Yield the source's summand, then the target's with its regulariser."""
         network = cast(SegmentationNetwork, modules["network"])
@@ -46,7 +38,7 @@ class SelfTraining:
         if "target" in batch:
             yield self._target_term(network, batch["target"], context)
 
-    def _source_term(self, network: SegmentationNetwork, batch: DeviceBatch, context: Context) -> Term:
+    def _source_term(self, network: SegmentationNetwork, batch: Batch, context: Context) -> Term:
         labels = labels_of(batch, "source")
         logits = upsampled(network, predict(network, batch, "source"), map_size(labels))
         losses = {
@@ -54,7 +46,7 @@ class SelfTraining:
         }
         return Term("segmentation", weighted(losses, self._weights()), 1.0)
 
-    def _target_term(self, network: SegmentationNetwork, batch: DeviceBatch, context: Context) -> Term:
+    def _target_term(self, network: SegmentationNetwork, batch: Batch, context: Context) -> Term:
         labels = labels_of(batch, "target")
         logits = upsampled(network, predict(network, batch, "target"), map_size(labels))
         sums = self._target_sums(logits, labels, batch)
@@ -68,7 +60,7 @@ class SelfTraining:
             value = value + self.parameters.regulariser_weight() * penalty
         return Term("target", value, 1.0, parts=parts, target_logits=logits["main"].detach())
 
-    def _target_sums(self, logits: Maps, labels: Tensor, batch: DeviceBatch) -> dict[str, Tensor]:
+    def _target_sums(self, logits: Maps, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Sum the cross-entropy over the pixels that have a pseudo-label, by level."""
         if self.parameters.regulariser != "lrent":
             return {level: cross_entropy_sum(value, labels)[0] for level, value in logits.items()}
@@ -82,9 +74,6 @@ class SelfTraining:
 
     def _weights(self) -> dict[str, float]:
         return {"main": 1.0, "aux": self.parameters.aux_weight}
-
-    def after_step(self, modules: Mapping[str, nn.Module], context: Context) -> None:
-        """Do nothing."""
 
 
 def joint_mean(total: Tensor, context: Context) -> Tensor:

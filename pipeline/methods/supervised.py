@@ -8,25 +8,18 @@ from typing import cast
 
 from torch import nn
 
-from pipeline.methods.base import Context, DeviceBatch, Term
+from pipeline.data.batch import Batch
+from pipeline.methods.base import Context, Method, Term
 from pipeline.methods.losses import labels_of, map_size, predict, segmentation_term, upsampled
 from pipeline.methods.parameters import SupervisedParameters
 from pipeline.networks.base import SegmentationNetwork
 
 
-class Supervised:
+class Supervised(Method[SupervisedParameters]):
     """Cross-entropy on the source, and optionally on labelled target images (`docs/methods/intrada.md`)."""
 
-    def __init__(self, parameters: SupervisedParameters) -> None:
-        self.parameters = parameters
-        self.domains: tuple[str, ...] = parameters.domains()
-
-    def build_modules(self, network: SegmentationNetwork, num_classes: int) -> dict[str, nn.Module]:
-        """Return no auxiliary modules."""
-        return {}
-
     def terms(
-        self, modules: Mapping[str, nn.Module], batch: Mapping[str, DeviceBatch], context: Context
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Batch], context: Context
     ) -> Iterator[Term]:
         """Yield one term per labelled domain."""
         network = cast(SegmentationNetwork, modules["network"])
@@ -38,6 +31,3 @@ class Supervised:
                 yield segmentation_term(
                     logits, labels, self.parameters.aux_weight, context, domain, weights[domain]
                 )
-
-    def after_step(self, modules: Mapping[str, nn.Module], context: Context) -> None:
-        """Do nothing."""

@@ -94,6 +94,10 @@ class SegmentationNetwork(nn.Module):
         """
         return active_domain(self, name)
 
+    def label_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the label map of an image of that size; a classifier's has one pixel."""
+        return (1, 1) if self.single_pixel else image_size
+
     def upsample(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Resize logits (B, K, h, w) to `size` (height, width) bilinearly, in float32, as in training."""
         if logits.shape[-2:] == torch.Size(size):

@@ -24,12 +24,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from pipeline.numerics import IGNORE
+
 BINS = 1 << 16
 SPARSE = 8
 """An image of fewer pixels than an eighth of the table is counted by sorting it."""
 _ZERO_BIN = 1 << 15  # the key of +0.0 is 0x80000000: upper half 0x8000, lower half 0
 _FINITE = slice(0x0080, 0xFF80)  # upper key halves of finite values; NaN and infinities lie outside
-IGNORE = 255
 
 
 @dataclass(frozen=True)

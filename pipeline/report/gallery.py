@@ -27,7 +27,7 @@ def _predicted(
     """Class ids and entropy (0 certain, 255 uniform) of one image at `size`, both uint8."""
     with torch.inference_mode():
         pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).unsqueeze(0)
-        logits = logits_at(Plain(), network, pixels, (1, 1) if network.single_pixel else size)
+        logits = logits_at(Plain(), network, pixels, network.label_size(size))
         entropy = (entropy_map(logits)[0] * 255).round().clamp(0, 255)
     return logits.argmax(1)[0].to(torch.uint8).numpy(), entropy.to(torch.uint8).numpy()
 

@@ -13,7 +13,7 @@ import safetensors.numpy
 
 from pipeline.artifacts.files import write_bytes, write_text
 from pipeline.data.records import RecordWriter
-from pipeline.inference.measures import EntropyMeasure, EntropyScores, one_pixel, working_size
+from pipeline.inference.measures import EntropyMeasure, EntropyScores
 from pipeline.inference.passes import run_pass
 from pipeline.inference.test_modes import Plain
 from pipeline.stages.base import StageRun
@@ -91,8 +91,7 @@ def compute(run: StageRun[RankParameters]) -> dict[str, Any]:
     names = names_for(run, "images")
     network, step = network_of(run, "model", run.parameters.snapshot)
     maps = MapStore(run.out, run.folder.state, names)
-    size_of = one_pixel if network.single_pixel else working_size
-    measure = EntropyMeasure(names, taxonomy.num_classes, maps.open_part, size_of)
+    measure = EntropyMeasure(names, taxonomy.num_classes, maps.open_part)
     images = Chosen(cache_of(run.caches("images")[0]).images, names)
     scores = run_pass(measure, network, Plain(), images, pass_settings(run, "entropy"))
     maps.finish()

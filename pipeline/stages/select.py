@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.artifacts.files import write_text
-from pipeline.inference.measures import SelectionMeasure, one_pixel, working_size
+from pipeline.inference.measures import SelectionMeasure
 from pipeline.inference.passes import run_pass
 from pipeline.inference.test_modes import Plain
 from pipeline.numerics.selection import highest, information_maximisation, lowest, mean_entropy
@@ -37,7 +37,7 @@ def compute(run: StageRun[SelectParameters]) -> dict[str, Any]:
     rows = []
     for step in steps:
         network = load_on_device(run, snapshot_path(run.parent("model"), step))
-        measure = SelectionMeasure(network.num_classes, one_pixel if network.single_pixel else working_size)
+        measure = SelectionMeasure(network.num_classes)
         sums = run_pass(measure, network, Plain(), images, pass_settings(run, f"step-{step}", step=step))
         rows.append((step, mean_entropy(sums), information_maximisation(sums)))
     table = pd.DataFrame(rows, columns=["step", "entropy", "information_maximisation"])

@@ -18,7 +18,6 @@ from pipeline.artifacts.errors import DataError
 from pipeline.artifacts.files import write_bytes, write_text
 from pipeline.data.records import Records
 from pipeline.inference.features import EntropyMaps, PooledFeatures, VectorMeasure
-from pipeline.inference.measures import one_pixel, working_size
 from pipeline.inference.overlays import colour_values, contact_sheet, fit, overlay
 from pipeline.inference.passes import run_pass
 from pipeline.inference.test_modes import Plain
@@ -106,7 +105,7 @@ def contact_sheet_of(
 ) -> bytes:
     """PNG of the images in the order of choice: the image, the predicted classes over it, its entropy."""
     images = Chosen(cache_of(run.caches("images")[0]).images, names)
-    measure = EntropyMaps(one_pixel if network.single_pixel else working_size)
+    measure = EntropyMaps()
     entropy = run_pass(measure, network, Plain(), images, pass_settings(run, "sheet"))
     palette = taxonomy_for(run, "images").palette()
     tiles = []

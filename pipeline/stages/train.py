@@ -1,7 +1,7 @@
 """`train`: minimise a method's objective; publishes evenly spaced snapshots and the table of its terms."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,10 @@ import torch
 from pipeline.artifacts.errors import DataError
 from pipeline.artifacts.files import digest_of
 from pipeline.data.domain import Domain, list_facts
-from pipeline.data.loading import StepBatch, StepDataset, lost_workers_named, step_loader
+from pipeline.data.loading import StepDataset, lost_workers_named, step_loader
 from pipeline.data.parameters import Augmentation
 from pipeline.data.placement import Size
+from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.methods.parameters import method_domains
 from pipeline.methods.registry import build_method
 from pipeline.networks.base import SegmentationNetwork
@@ -34,35 +35,40 @@ from pipeline.training.devices import choose_device, choose_devices, configure_d
 from pipeline.training.distributed import SINGLE, Processes, run_processes
 from pipeline.training.fingerprint import Fingerprint, software_versions
 from pipeline.training.interruption import Interruption
-from pipeline.training.loop import TrainingJob, TrainingResult, run_training
+from pipeline.training.learner import Learner
+from pipeline.training.loop import StepLoader, Training, TrainingJob
+from pipeline.training.metrics import MetricsTable
 from pipeline.training.parameters import RunSettings, TrainParameters
+from pipeline.training.progress import Progress
 from pipeline.training.state import StateStore
 
 
 def compute(run: StageRun) -> dict[str, Any]:
     """Train in this process, or in one process per GPU; returns steps, snapshots and the images of each domain."""
-    parameters: TrainParameters = run.parameters
     if _nothing_to_learn_from(run):
         return _result_of_previous(run)
     domains = _domains(run)
     lists = {role: domain.list_facts() for role, domain in domains.items()}
     if run.settings.gpus > 1:
-        devices = [str(device) for device in choose_devices(run.settings.device, run.settings.gpus)]
-        run.notes["device"] = devices[0]
-        run_processes(_train_process, devices, (str(run.file.path), run.settings.model_dump()), run.stop)
-        steps = snapshot_steps(run.folder)
-        before = _trained_before(run)
-        return {"steps": parameters.steps, "snapshots": steps, "trained_before": before, "lists": lists}
-    configure_determinism(run.exact, run.settings.threads)
-    device = choose_device(run.settings.device)
-    run.notes["device"] = str(device)
-    result = _train(run, domains, SINGLE, device)
+        _train_in_processes(run)
+    else:
+        configure_determinism(run.exact, run.settings.threads)
+        device = choose_device(run.settings.device)
+        run.notes["device"] = str(device)
+        with lost_workers_named():
+            Training(_job(run, domains, SINGLE, device)).run()
     return {
-        "steps": result.steps,
-        "snapshots": list(result.snapshots),
+        "steps": run.parameters.steps,
+        "snapshots": snapshot_steps(run.folder),
         "trained_before": _trained_before(run),
         "lists": lists,
     }
+
+
+def _train_in_processes(run: StageRun) -> None:
+    devices = [str(device) for device in choose_devices(run.settings.device, run.settings.gpus)]
+    run.notes["device"] = devices[0]
+    run_processes(_train_process, devices, (str(run.file.path), run.settings.model_dump()), run.stop)
 
 
 def _train_process(
@@ -72,12 +78,15 @@ def _train_process(
     logger = logging.getLogger(f"segadapt.rank{processes.rank}")
     logger.addHandler(logging.StreamHandler() if processes.is_main else logging.NullHandler())
     logger.setLevel(logging.INFO)
-    with Interruption(runtime_minutes=None) as interruption:
+    with Interruption(runtime_minutes=None) as interruption, lost_workers_named():
         run: StageRun[TrainParameters] = StageRun(
-            StageFile.read(Path(path)), RunSettings.model_validate(settings), logger, interruption.reason
+            StageFile.read(Path(path)),
+            RunSettings.model_validate(settings),
+            logger,
+            lambda: interruption.reason() or processes.asked_to_stop(),
         )
         configure_determinism(run.exact, run.settings.threads)
-        _train(run, _domains(run), processes, device)
+        Training(_job(run, _domains(run), processes, device)).run()
 
 
 def build_start(run: StageRun) -> SegmentationNetwork:
@@ -126,17 +135,12 @@ def _domains(run: StageRun) -> dict[str, Domain]:
     return domains
 
 
-def _train(
+def _job(
     run: StageRun, domains: Mapping[str, Domain], processes: Processes, device: torch.device
-) -> TrainingResult:
-    parameters = with_learning_rate_of_round(run.parameters)
-    seed = _network_seed(run)
+) -> TrainingJob:
+    """All that one process trains with."""
     taxonomy = taxonomy_for(run, "source")
-    network = build_start(run)
-    method = build_method(parameters.method, parameters.objective)
-    # Auxiliary modules have a seed of their own, so that the network's start does not depend on the method.
-    with seeded(seed, "modules", device=torch.device("cpu")):
-        modules = method.build_modules(network, taxonomy.num_classes)
+    learner = _learner(run, taxonomy)
     _check_domains(run, domains)
     store = StateStore(
         run.folder.state / "training",
@@ -144,32 +148,35 @@ def _train(
         exact=run.exact,
         allow=frozenset(run.settings.allow_changed),
     )
-    sizes = _sizes(domains, {str(role): value for role, value in parameters.augmentation.items()})
-    meta = {"taxonomy": taxonomy.model_dump(mode="json"), "stage": run.key, "sizes": sizes}
-    job = TrainingJob(
-        label=run.key,
-        network=network,
-        method=method,
-        modules=modules,
-        parameters=parameters,
+    run.set_margin(lambda: max(60.0, 2.0 * store.slowest_save_seconds))
+    meta = {"taxonomy": taxonomy.model_dump(mode="json"), "stage": run.key, "sizes": _sizes(run, domains)}
+    (run.out / SNAPSHOTS).mkdir(parents=True, exist_ok=True)
+    return TrainingJob(
+        learner=learner,
         loader=_loader(run, domains, processes, device),
-        seed=_draws_seed(run),
         store=store,
+        snapshot=lambda step: save_network(
+            snapshot_path(run.folder, step), learner.network, {**meta, "step": step}
+        ),
         stop=run.stop,
-        snapshot=lambda step: save_network(snapshot_path(run.folder, step), network, {**meta, "step": step}),
-        log=run.log,
+        progress=Progress(
+            run.key, learner.parameters.steps, run.log if processes.is_main else None, bar=run.alone
+        ),
+        metrics=MetricsTable(run.out / "metrics.csv" if processes.is_main else None),
         settings=run.settings,
         device=device,
-        determinism="exact" if run.exact else "fast",
-        metrics_path=run.out / "metrics.csv",
-        class_names=tuple(taxonomy.names),
         processes=processes,
-        bar=run.alone,
     )
-    (run.out / SNAPSHOTS).mkdir(parents=True, exist_ok=True)
-    run.set_margin(lambda: max(60.0, 2.0 * store.slowest_save_seconds))
-    with lost_workers_named():
-        return run_training(job)
+
+
+def _learner(run: StageRun, taxonomy: Taxonomy) -> Learner:
+    parameters = with_learning_rate_of_round(run.parameters)
+    network = build_start(run)
+    method = build_method(parameters.method, parameters.objective)
+    # Auxiliary modules have a seed of their own, so that the network's start does not depend on the method.
+    with seeded(_network_seed(run), "modules", device=torch.device("cpu")):
+        auxiliary = method.build_modules(network, taxonomy.num_classes)
+    return Learner(network, auxiliary, method, parameters, _draws_seed(run), tuple(taxonomy.names))
 
 
 def with_learning_rate_of_round(parameters: TrainParameters) -> TrainParameters:
@@ -184,7 +191,7 @@ def with_learning_rate_of_round(parameters: TrainParameters) -> TrainParameters:
 
 def _loader(
     run: StageRun, domains: Mapping[str, Domain], processes: Processes, device: torch.device
-) -> Callable[[int, int], Iterable[Mapping[str, StepBatch]]]:
+) -> StepLoader:
     parameters: TrainParameters = run.parameters
     dataset = StepDataset(
         domains,
@@ -206,8 +213,9 @@ def _fingerprint(run: StageRun, device: torch.device) -> Fingerprint:
     )
 
 
-def _sizes(domains: Mapping[str, Domain], augmentation: Mapping[str, Augmentation]) -> dict[str, list[int]]:
+def _sizes(run: StageRun, domains: Mapping[str, Domain]) -> dict[str, list[int]]:
     """Width and height at which each domain's first image is trained on: what `predict` resizes to."""
+    augmentation = run.parameters.augmentation
     return {
         role: list(trained_size(domain.image_size(0), augmentation.get(role, Augmentation())))
         for role, domain in domains.items()

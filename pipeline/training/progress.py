@@ -38,7 +38,6 @@ class Progress:
     def __init__(
         self,
         label: str,
-        start: int,
         total: int,
         log: logging.Logger | None,
         *,
@@ -46,17 +45,33 @@ class Progress:
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.label, self.start, self.total, self.log, self.clock = label, start, total, log, clock
+        self.label, self.total, self.log, self.bar, self.clock = label, total, log, bar, clock
         self.stream = sys.stderr if stream is None else stream
-        self.done = start
-        self.waited = 0.0
-        self.began = self.last_line = clock()
-        self._window = (start, self.began, 0.0)
         self._bar: Any = None
-        if log is not None and bar and self.stream.isatty():
+        self._count_from(0)
+
+    def begin(self, start: int) -> None:
+        """Show that a training begins of which `start` steps were finished before."""
+        self._count_from(start)
+        if self.log is None:
+            return
+        if start:
+            self.log.info("resumed at step %d of %d", start, self.total)
+        if self.bar and self.stream.isatty():
             self._bar = tqdm(
-                total=total, initial=start, desc=label, unit="step", file=self.stream, leave=False
+                total=self.total,
+                initial=start,
+                desc=self.label,
+                unit="step",
+                file=self.stream,
+                leave=False,
             )
+
+    def _count_from(self, start: int) -> None:
+        self.start = self.done = start
+        self.waited = 0.0
+        self.began = self.last_line = self.clock()
+        self._window = (start, self.began, 0.0)
 
     def advance(self, done: int, waited: float) -> None:
         """Note `done` finished steps; the last one waited `waited` seconds for its images."""
@@ -90,6 +105,11 @@ class Progress:
             *(self.done, self.total, facts, pace, 100 * share, self.eta()),
             extra=FILE_ONLY,
         )
+
+    def warn(self, message: str, *values: object) -> None:
+        """Write a warning to the log."""
+        if self.log is not None:
+            self.log.warning(message, *values)
 
     def close(self) -> None:
         """Remove the bar."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipeline.artifacts.errors import Interrupted, SegadaptError, StateError
-from pipeline.inference.measures import ConfusionMeasure, EntropyMeasure, SelectionMeasure, one_pixel
+from pipeline.inference.measures import ConfusionMeasure, EntropyMeasure, SelectionMeasure
 from pipeline.inference.parts import Part, PartStore, cut, gaps
 from pipeline.inference.passes import MAX_PART, PassSettings, run_pass
 from pipeline.inference.test_modes import Plain, logits_at
@@ -227,10 +227,11 @@ def test_selection_pass_sums_over_all_pixels(network, mixed, settings, tmp_path)
 
 def test_classifier_is_scored_on_one_pixel(network, make_pictures, settings, tmp_path):
     images = make_pictures(3)
-    scores = run_pass(EntropyMeasure(["a", "b", "c"], 4, None, one_pixel), network, Plain(), images, settings)
+    network.single_pixel = True
+    scores = run_pass(EntropyMeasure(["a", "b", "c"], 4), network, Plain(), images, settings)
     assert scores.pixels.sum(axis=1).tolist() == [1, 1, 1]
     other = replace(settings, state=tmp_path / "selection")
-    assert run_pass(SelectionMeasure(4, one_pixel), network, Plain(), images, other).pixels == 3
+    assert run_pass(SelectionMeasure(4), network, Plain(), images, other).pixels == 3
 
 
 def test_training_mode_is_restored_and_not_used(network, mixed, settings):

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from pipeline.data.batch import Batch
 from pipeline.methods.adaptseg import Adaptseg
 from pipeline.methods.ass import SEMANTIC, Ass
-from pipeline.methods.base import Context, DeviceBatch
+from pipeline.methods.base import Context
 from pipeline.methods.parameters import AdaptsegParameters, AssParameters, SupervisedParameters
 from pipeline.methods.supervised import Supervised
 from pipeline.networks.build import build_network
@@ -28,7 +29,7 @@ def batch_of(images, seed, with_labels=True):
         labels = labels.repeat_interleave(8, 1).repeat_interleave(8, 2)
         labels[:, :8] = 255
     names = tuple(f"{seed}-{k}" for k in range(images))
-    return DeviceBatch(torch.randn(images, 3, *SIZE, generator=generator), labels, names, {})
+    return Batch(torch.randn(images, 3, *SIZE, generator=generator), labels, names, {})
 
 
 def three_domains(images=2):
@@ -204,10 +205,7 @@ def test_two_micro_batches_equal_one(network):
     once, _ = run(method, modules, whole)
     halves = []
     for cut in (slice(0, 2), slice(2, 4)):
-        part = {
-            name: DeviceBatch(b.images[cut], None if b.labels is None else b.labels[cut], b.names[cut], {})
-            for name, b in whole.items()
-        }
+        part = {name: batch[cut] for name, batch in whole.items()}
         halves.append(run(method, modules, part, whole)[0])
     assert once == pytest.approx({name: halves[0][name] + halves[1][name] for name in once}, rel=1e-4)
 

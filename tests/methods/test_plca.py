@@ -6,7 +6,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from pipeline.methods.base import Context, DeviceBatch
+from pipeline.data.batch import Batch
+from pipeline.methods.base import Context
 from pipeline.methods.parameters import PlcaParameters
 from pipeline.methods.plca import Plca
 from pipeline.networks.build import build_network
@@ -41,7 +42,7 @@ def batch_of(images, with_labels, seed):
         labels = labels.repeat_interleave(8, 1).repeat_interleave(8, 2)
         labels[:, :8, :8] = 255
     names = tuple(f"{seed}-{k}" for k in range(images))
-    return DeviceBatch(torch.randn(images, 3, 32, 40, generator=generator), labels, names, {})
+    return Batch(torch.randn(images, 3, 32, 40, generator=generator), labels, names, {})
 
 
 def both_domains(images):
@@ -49,12 +50,7 @@ def both_domains(images):
 
 
 def part_of(batch, cut):
-    return {
-        name: DeviceBatch(
-            one.images[cut], None if one.labels is None else one.labels[cut], one.names[cut], {}
-        )
-        for name, one in batch.items()
-    }
+    return {name: one[cut] for name, one in batch.items()}
 
 
 def context_of(batch, whole=None, step=0, pool_images=2):

@@ -6,7 +6,8 @@ from pydantic import ValidationError
 from torch.nn import functional
 
 from pipeline.artifacts.errors import DataError
-from pipeline.methods.base import Context, DeviceBatch
+from pipeline.data.batch import Batch
+from pipeline.methods.base import Context
 from pipeline.methods.parameters import OBJECTIVES, SelfTrainingParameters
 from pipeline.methods.registry import build_method
 from pipeline.networks.build import build_network
@@ -26,7 +27,7 @@ def batch_of(images, seed, ignored=4, extras=None):
     labels = torch.randint(0, CLASSES, (images, 16, 20), generator=generator)
     labels[:, :ignored] = 255
     names = tuple(f"{seed}-{k}" for k in range(images))
-    return DeviceBatch(torch.randn(images, 3, 16, 20, generator=generator), labels, names, extras or {})
+    return Batch(torch.randn(images, 3, 16, 20, generator=generator), labels, names, extras or {})
 
 
 def context_of(whole, batch=None):
@@ -99,13 +100,7 @@ def test_mrkld_is_label_smoothing(network):
 def test_micro_batches_sum_to_the_whole_step(network):
     whole = {"source": batch_of(2, 1), "target": batch_of(2, 2, ignored=9)}
     whole["target"].labels[0, :14] = 255  # unequal counts, so that a mean of means would differ
-    parts = [
-        {
-            name: DeviceBatch(b.images[k : k + 1], b.labels[k : k + 1], b.names[k : k + 1], {})
-            for name, b in whole.items()
-        }
-        for k in range(2)
-    ]
+    parts = [{name: batch[k : k + 1] for name, batch in whole.items()} for k in range(2)]
     wanted = sum(term.value for term in terms_of(network, whole, regulariser="mrl2", alpha=0.2))
     total = sum(
         term.value
@@ -136,7 +131,7 @@ def test_lrent_takes_soft_labels_where_the_label_map_has_a_label(network):
 def test_lrent_with_one_hot_soft_labels_is_cbst(network):
     target = batch_of(1, 2)
     one_hot = functional.one_hot(target.labels.clamp(max=CLASSES - 1), CLASSES).permute(0, 3, 1, 2).half()
-    soft = DeviceBatch(target.images, target.labels, target.names, {"soft": one_hot})
+    soft = Batch(target.images, target.labels, target.names, {"soft": one_hot})
     own = terms_of(network, {"target": soft}, regulariser="lrent")[0].value
     torch.testing.assert_close(own, terms_of(network, {"target": target})[0].value)
 
@@ -145,7 +140,7 @@ def test_missing_labels_are_named(network):
     target = batch_of(1, 2)
     with pytest.raises(DataError, match="soft_alpha"):
         terms_of(network, {"target": target}, regulariser="lrent")
-    bare = DeviceBatch(target.images, None, target.names, {})
+    bare = Batch(target.images, None, target.names, {})
     with pytest.raises(DataError, match="2-0 has no label"):
         terms_of(network, {"target": bare}, Context(0, 1, {}, {"target": 1.0}, 2, CLASSES))
 

@@ -1,21 +1,24 @@
 """MinEnt, AdvEnt, AdaptSegNet and supervised training against the formulas, written out slowly."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from toys import CLASSES, SIDE, ToyBatch, ToyNetwork, fill_, toy_batch, toy_parameters
+from toys import CLASSES, SIDE, ToyNetwork, toy_batch, toy_learner, toy_parameters
 
 from pipeline.artifacts.errors import DataError
+from pipeline.data.batch import Batch
 from pipeline.methods import adversarial
-from pipeline.methods.base import Context, DeviceBatch, Term
+from pipeline.methods.base import Context, Term
 from pipeline.methods.registry import build_method
 from pipeline.networks.build import build_network
 from pipeline.networks.normalise import normalise
 from pipeline.networks.parameters import NetworkParameters
+from pipeline.training.learner import Learner
 from pipeline.training.step import StepRunner
 
 CPU = torch.device("cpu")
@@ -31,15 +34,13 @@ class Setting:
         self.parameters = toy_parameters(method, objective=objective)
         self.network = ToyNetwork(levels, batch_norm)
         self.network.train()
-        self.method = build_method(method, self.parameters.objective)
-        self.modules = self.method.build_modules(self.network, CLASSES)
-        for index, module in enumerate(self.modules.values()):
-            fill_(module, phase=float(index))
-        self.batch: dict[str, ToyBatch] = {
+        learner = toy_learner(self.parameters, self.network, seed=0)
+        self.method, self.modules = learner.method, learner.auxiliary
+        self.batch: dict[str, Batch] = {
             name: toy_batch(name, 0, range(2), labelled=name != "target")
             for name in ("source", "target", "labelled")
         }
-        self.runner = StepRunner(self.network, self.modules, self.method, self.parameters, CPU, seed=0)
+        self.runner = StepRunner(learner, CPU)
 
     def run(self, *domains: str) -> dict[str, float]:
         """The values of all terms and parts of one step."""
@@ -49,11 +50,10 @@ class Setting:
     def terms(self, *domains: str) -> Iterator[Term]:
         """The terms as the method yields them."""
         device = {
-            name: DeviceBatch(
-                normalise(part.images, self.network.profile),
-                None if part.labels is None else part.labels.long(),
-                part.names,
-                {},
+            name: replace(
+                part,
+                images=normalise(part.images, self.network.profile),
+                labels=None if part.labels is None else part.labels.long(),
             )
             for name, part in self.batch.items()
             if name in domains
@@ -214,7 +214,7 @@ def test_a_step_updates_network_and_discriminators_each_by_its_own_terms(method:
 @pytest.mark.parametrize("method", ALL)
 def test_labels_that_are_all_ignored_give_a_differentiable_zero(method: str) -> None:
     setting = Setting(method)
-    setting.batch["source"].labels = torch.full((2, SIDE, SIDE), 255, dtype=torch.uint8)
+    setting.batch["source"].labels.fill_(255)
     values = setting.run()
     assert values["segmentation"] == 0.0
     for module in setting.runner.modules.values():
@@ -255,7 +255,7 @@ def test_labelled_target_images_add_their_weighted_mean() -> None:
 
 def test_a_domain_without_labels_is_named() -> None:
     setting = Setting("advent")
-    setting.batch["source"].labels = None
+    setting.batch["source"] = replace(setting.batch["source"], labels=None)
     with pytest.raises(DataError, match="domain source: source-0-0 has no label"):
         setting.run()
 
@@ -288,14 +288,15 @@ def test_batch_norm_per_domain_works(method: str) -> None:
 @pytest.mark.parametrize("method", ["minent", "advent", "adaptseg"])
 def test_a_classifier_is_a_segmenter_with_one_pixel(method: str) -> None:
     network = build_network(NetworkParameters(backbone="lenet", profile="unit"), 10, seed=0)
-    chosen = build_method(method, toy_parameters(method).objective)
-    modules = chosen.build_modules(network, 10)
+    parameters = toy_parameters(method)
+    chosen = build_method(method, parameters.objective)
+    learner = Learner(network, chosen.build_modules(network, 10), chosen, parameters, seed=0)
     images = torch.arange(2 * 3 * 28 * 28).remainder(251).to(torch.uint8).reshape(2, 3, 28, 28)
     batch: Any = {
-        "source": ToyBatch(images, torch.tensor([[[3]], [[7]]], dtype=torch.uint8), ("a", "b")),
-        "target": ToyBatch(images.flip(0), None, ("c", "d")),
+        "source": Batch(images, torch.tensor([[[3]], [[7]]], dtype=torch.uint8), ("a", "b")),
+        "target": Batch(images.flip(0), None, ("c", "d")),
     }
-    outcome = StepRunner(network, modules, chosen, toy_parameters(method), CPU, seed=0).run(0, batch, True)
+    outcome = StepRunner(learner, CPU).run(0, batch, count_classes=True)
     assert outcome.values["segmentation"].item() > 0
     assert outcome.class_counts is not None and outcome.class_counts.sum().item() == 2
 

@@ -43,7 +43,7 @@ def test_shapes_and_parameter_counts(parameters, side, total):
     output = network(torch.zeros(3, 3, side, side))
     assert output.main.shape == (3, 10, 1, 1)
     assert output.feature.shape == (3, network.feature_channels, 1, 1)
-    assert network.single_pixel
+    assert network.label_size((side, side)) == (1, 1)
 
 
 @pytest.mark.parametrize("parameters", [LENET, DTN])

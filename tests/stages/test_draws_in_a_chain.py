@@ -2,7 +2,7 @@
 
 import pytest
 
-import pipeline.stages.train as module
+from pipeline.training.loop import Training
 
 
 @pytest.fixture
@@ -15,11 +15,12 @@ def drawn(shared, monkeypatch):
     def first_steps(stage):
         found = []
 
-        def look(job):
+        def look(training):
+            job = training.job
             found.extend((step["source"].names, step["source"].images) for step in job.loader(0, 3))
             raise SeenError
 
-        monkeypatch.setattr(module, "run_training", look)
+        monkeypatch.setattr(Training, "run", look)
         folder = shared.artifact(stage).path
         aside = folder.with_name("aside")
         folder.rename(aside)

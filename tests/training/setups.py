@@ -8,14 +8,14 @@ import torch
 from torch import nn
 from toys import ToyNetwork, toy_job, toy_parameters
 
-from pipeline.methods.base import Context, DeviceBatch, Term
-from pipeline.training.loop import TrainingJob, run_training
+from pipeline.data.batch import Batch
+from pipeline.methods.base import Context, Method, Term
+from pipeline.methods.parameters import SupervisedParameters
+from pipeline.training.loop import Training, TrainingJob
 
 
-class Teacher:
-    """Supervised, with a mean teacher whose prediction the network follows."""
-
-    domains = ("source",)
+class Teacher(Method[SupervisedParameters]):
+    """A mean teacher whose prediction the network follows."""
 
     def build_modules(self, network: ToyNetwork, num_classes: int) -> dict[str, nn.Module]:
         teacher = ToyNetwork(batch_norm="train")
@@ -23,7 +23,7 @@ class Teacher:
         return {"teacher": teacher}
 
     def terms(
-        self, modules: Mapping[str, nn.Module], batch: Mapping[str, DeviceBatch], context: Context
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Batch], context: Context
     ) -> Iterator[Term]:
         images = batch["source"].images
         with torch.no_grad():
@@ -43,11 +43,14 @@ SETUPS: dict[str, dict[str, Any]] = {
         "levels": "multi",
     },
     "advent": {"parameters": toy_parameters("advent", objective={"adversarial_weight": 0.5})},
-    "teacher": {"parameters": toy_parameters("supervised"), "method": Teacher()},
+    "teacher": {
+        "parameters": toy_parameters("supervised"),
+        "method": Teacher(SupervisedParameters(method="supervised")),
+    },
 }
 
 
 def finished(folder: Path, setup: dict[str, Any], **more: Any) -> tuple[TrainingJob, dict[int, Any]]:
     toy = toy_job(folder, **setup, **more)
-    run_training(toy.job)
+    Training(toy.job).run()
     return toy.job, toy.snapshots

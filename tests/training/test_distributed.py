@@ -10,7 +10,7 @@ from toys import toy_job, toy_loader, toy_parameters
 
 from pipeline.artifacts.errors import Interrupted, SegadaptError
 from pipeline.training.distributed import SINGLE, Processes, _Outcome, _raise_worst, run_processes
-from pipeline.training.loop import run_training
+from pipeline.training.loop import Training
 from pipeline.training.parameters import RunSettings
 
 STEPS = 4
@@ -33,9 +33,9 @@ def train(
         device=device,
         settings=RunSettings(state_minutes=1e6, state_steps=2, log_every=3),
     )
-    domains = toy.job.method.domains
+    domains = toy.job.learner.method.domains
     toy.job.loader = toy_loader(domains, processes.slots(parameters.batch))
-    run_training(toy.job)
+    Training(toy.job).run()
     assert toy.snapshots.keys() == ({2, 4} if processes.is_main else set())
 
 

@@ -9,14 +9,14 @@ from toys import differing, tensors_of, toy_job, toy_store
 
 from pipeline.artifacts.errors import Interrupted
 from pipeline.training import checkpoint
-from pipeline.training.loop import TrainingJob, run_training
+from pipeline.training.loop import Training, TrainingJob
 from pipeline.training.step import StepRunner
 
 
 def resumed(folder: Path, setup: dict[str, Any], after: int) -> tuple[TrainingJob, dict[int, Any]]:
     first = toy_job(folder, **setup, stop_after=after)
     with pytest.raises(Interrupted, match="told to"):
-        run_training(first.job)
+        Training(first.job).run()
     job, snapshots = finished(folder, setup)
     return job, first.snapshots | snapshots
 
@@ -75,7 +75,7 @@ def test_a_wrong_step_in_the_state_breaks_the_equality(tmp_path: Path) -> None:
     whole, _ = finished(tmp_path / "whole", SETUPS["supervised"])
     toy = toy_job(tmp_path / "resumed", **SETUPS["supervised"], stop_after=3)
     with pytest.raises(Interrupted):
-        run_training(toy.job)
+        Training(toy.job).run()
     state = toy.job.store.load_newest()
     assert state is not None and state.step == 3
     toy_store(tmp_path / "moved").save(4, state.tensors, state.meta)
@@ -94,11 +94,11 @@ def test_two_runs_are_equal_and_the_seed_matters(tmp_path: Path) -> None:
 def test_a_resumed_training_asks_the_loader_for_the_remaining_steps_only(tmp_path: Path) -> None:
     toy = toy_job(tmp_path, **SETUPS["supervised"], stop_after=4)
     with pytest.raises(Interrupted):
-        run_training(toy.job)
+        Training(toy.job).run()
     again = toy_job(tmp_path, **SETUPS["supervised"])
     asked, load = [], again.job.loader
     again.job.loader = lambda start, stop: asked.append((start, stop)) or load(start, stop)  # type: ignore[func-returns-value]
-    run_training(again.job)
+    Training(again.job).run()
     assert asked == [(4, 6)]
     assert set(again.snapshots) == {6}  # 4 was taken before the stop
-    run_training(toy_job(tmp_path, **SETUPS["supervised"], loader=None).job)  # finished: nothing is loaded
+    Training(toy_job(tmp_path, **SETUPS["supervised"], loader=None).job).run()  # finished: nothing is loaded

@@ -81,7 +81,9 @@ def test_weights_are_checked_before_they_are_saved() -> None:
 
 
 def progress(stream: io.StringIO, clock: list[float], start: int = 0) -> Progress:
-    return Progress("toy", start, 100, logging.getLogger("progress"), stream=stream, clock=lambda: clock[0])
+    shown = Progress("toy", 100, logging.getLogger("progress"), stream=stream, clock=lambda: clock[0])
+    shown.begin(start)
+    return shown
 
 
 def test_a_line_per_half_minute_with_label_and_eta() -> None:
@@ -120,7 +122,8 @@ def test_a_bar_only_on_a_terminal() -> None:
             return True
 
     for stream, drawn in ((io.StringIO(), False), (Terminal(), True)):
-        shown = Progress("toy", 0, 4, logging.getLogger("progress"), bar=True, stream=stream)
+        shown = Progress("toy", 4, logging.getLogger("progress"), bar=True, stream=stream)
+        shown.begin(0)
         shown.advance(1, 0.0)
         shown.close()
         assert ("toy" in stream.getvalue()) is drawn
