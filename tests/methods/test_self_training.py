@@ -193,5 +193,7 @@ def test_a_regulariser_has_its_published_weight_unless_told_otherwise(network, n
     assert silent.value != terms_of(network, batch)[0].value
 
 
-def test_only_self_training_reads_target_labels():
-    assert [name for name, model in OBJECTIVES.items() if model.target_labels] == ["self_training"]
+def test_only_self_training_reads_pseudo_labels_of_the_target():
+    assert {name: model.pseudo_labelled for name, model in OBJECTIVES.items() if model.pseudo_labelled} == {
+        "self_training": ("target",)
+    }
