@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from pipeline.schema.strict import Strict
 from pipeline.training.parameters import RunSettings
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
@@ -11,11 +12,7 @@ StageName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=40)]
 Size = tuple[Annotated[int, Field(ge=1, le=16384)], Annotated[int, Field(ge=1, le=16384)]]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class Settings(_Strict):
+class Settings(Strict):
     """`config/config.yaml`, with overlays and `--config` laid over it."""
 
     experiments: Annotated[
@@ -48,7 +45,7 @@ class Settings(_Strict):
         return value
 
 
-class DomainSplit(_Strict):
+class DomainSplit(Strict):
     """One split of a dataset at a working size."""
 
     dataset: Annotated[Name, Field(description="file in config/datasets/")]
@@ -61,7 +58,7 @@ class DomainSplit(_Strict):
     )
 
 
-class LabelledSubset(_Strict):
+class LabelledSubset(Strict):
     """The few target images whose labels may be opened."""
 
     count: Annotated[
@@ -83,7 +80,7 @@ class LabelledSubset(_Strict):
         return self
 
 
-class Task(_Strict):
+class Task(Strict):
     """Source, target, evaluation split, taxonomy and working sizes."""
 
     taxonomy: Annotated[Name, Field(description="file in config/taxonomies/")]
@@ -108,7 +105,7 @@ class Task(_Strict):
         return [value] if isinstance(value, dict) else value
 
 
-class Rounds(_Strict):
+class Rounds(Strict):
     """Stages repeated once per self-training round."""
 
     count: Annotated[
@@ -121,7 +118,7 @@ class Rounds(_Strict):
     ]
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """A chain of stages with named parents."""
 
     title: Annotated[str, Field(description="name shown in reports")]
@@ -134,7 +131,7 @@ class Recipe(_Strict):
     ] = None
 
 
-class Experiment(_Strict):
+class Experiment(Strict):
     """Task x recipe x network, over seeds."""
 
     task: Annotated[Name, Field(description="file in config/tasks/")]

@@ -2,7 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from pipeline.schema.strict import Strict
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Side = Annotated[int, Field(ge=1, le=16384)]
@@ -10,11 +12,7 @@ Zoom = Annotated[float, Field(gt=0.0, le=16.0)]
 UNCHANGED = (1.0, 1.0)
 
 
-class _Parameters(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Affine(_Parameters):
+class Affine(Strict):
     """A small random rotation, shift, zoom and shear about the image's centre, for digits and the like."""
 
     degrees: Annotated[float, Field(ge=0.0, le=180.0, description="rotation, uniform in -d..d")] = 0.0
@@ -38,7 +36,7 @@ class Affine(_Parameters):
         return self
 
 
-class Colour(_Parameters):
+class Colour(Strict):
     """Random changes of colour and sharpness; labels stay as they are."""
 
     probability: Annotated[Share, Field(description="share of images whose colour is changed")] = 1.0
@@ -64,7 +62,7 @@ class Colour(_Parameters):
         return self
 
 
-class RareCrops(_Parameters):
+class RareCrops(Strict):
     """Crops around pixels of rare classes (Zou 2018, rare-class mining)."""
 
     probability: Annotated[Share, Field(gt=0.0, description="share of images cropped so")] = 0.8
@@ -78,7 +76,7 @@ class RareCrops(_Parameters):
     ] = 0.001
 
 
-class Augmentation(_Parameters):
+class Augmentation(Strict):
     """Random changes to the images of one domain; nothing is changed by default.
 
     In this order: affine, resize (`scale` or `shorter_side`), crop, flip, colour. Images are bilinear and

@@ -5,7 +5,9 @@ A new method adds a class here, appends it to `Objective`, and adds one line to 
 
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from pipeline.schema.strict import Strict
 
 Domain = Literal["source", "target", "labelled"]
 """source: labelled images; target: unlabelled ones; labelled: the few target images whose labels are read."""
@@ -14,10 +16,9 @@ Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 GanKind = Literal["vanilla", "ls"]
 
 
-class AdamParameters(BaseModel):
+class AdamParameters(Strict):
     """Adam for a method's auxiliary modules (discriminators); it follows the stage's schedule."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     lr: Annotated[float, Field(gt=0.0, allow_inf_nan=False, description="learning rate at step 0")] = 1e-4
     betas: Annotated[
         tuple[Annotated[float, Field(ge=0.0, lt=1.0)], Annotated[float, Field(ge=0.0, lt=1.0)]],
@@ -25,14 +26,13 @@ class AdamParameters(BaseModel):
     ] = (0.9, 0.99)
 
 
-class ObjectiveParameters(BaseModel):
+class ObjectiveParameters(Strict):
     """Base of all objectives.
 
     `pools_images`: the method has terms that are defined on groups of `pool_images` images. `target_labels`:
     it trains on pseudo-labels of the target.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     pools_images: ClassVar[bool] = False
     target_labels: ClassVar[bool] = False
 

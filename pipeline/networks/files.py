@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from torch import Tensor
 
 from pipeline.artifacts.errors import ArtifactError, ConfigError
@@ -24,14 +24,14 @@ from pipeline.networks.batch_norm import TARGET_BUFFERS, copy_source_statistics
 from pipeline.networks.build import build_network, construct
 from pipeline.networks.parameters import PROFILES, InputProfile, NetworkParameters
 from pipeline.networks.weights import LoadReport, backbone_tensors, copy_tensors, report
+from pipeline.schema.strict import Strict
 
 REPAIR = "remove it with `python -m pipeline clean KEY` and run the stage again, or copy both files anew"
 
 
-class NetworkRecord(BaseModel):
+class NetworkRecord(Strict):
     """The JSON beside a network's tensors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     format: Literal[1] = 1
     network: NetworkParameters
     num_classes: Annotated[int, Field(ge=1)]

@@ -2,17 +2,18 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from pipeline.schema.strict import Strict
 
 InputProfileName = Literal["torch", "caffe", "unit"]
 BatchNormMode = Literal["frozen", "batch_frozen_affine", "train", "per_domain"]
 Dilation = Annotated[int, Field(ge=1, le=64)]
 
 
-class InputProfile(BaseModel):
+class InputProfile(Strict):
     """How uint8 RGB images become network input: `(x / scale - mean) / std`, channels in `order`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: InputProfileName
     order: Literal["rgb", "bgr"]
     scale: float
@@ -36,10 +37,9 @@ PROFILES: dict[str, InputProfile] = {
 """`docs/networks.md`, input profiles; `mean` and `std` are in the order of the network's channels."""
 
 
-class WeightsParameters(BaseModel):
+class WeightsParameters(Strict):
     """Where the initial backbone weights come from; a stage's key holds the checksum, or the source without one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     source: Annotated[
         str,
         Field(
@@ -67,10 +67,9 @@ class WeightsParameters(BaseModel):
         return self
 
 
-class NetworkParameters(BaseModel):
+class NetworkParameters(Strict):
     """The network of an experiment."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     backbone: Annotated[
         Literal[
             "small",

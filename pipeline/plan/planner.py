@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pipeline.artifacts.errors import ConfigError
 from pipeline.config.load import Config
 from pipeline.config.models import Experiment, Task
-from pipeline.config.validation import nearest, validated
+from pipeline.config.validation import validated
 from pipeline.config.yaml_files import merge
 from pipeline.methods.parameters import method_domains
 from pipeline.networks.parameters import NetworkParameters
@@ -23,6 +23,7 @@ from pipeline.plan.datasets import DataPlanner, TaskData
 from pipeline.plan.recipes import DOMAIN_WORDS, Entry, check_set_keys, expand_recipe, settable
 from pipeline.plan.stage import Stage, make_stage
 from pipeline.plan.suggestions import suggest_parents
+from pipeline.schema.names import nearest
 from pipeline.stages.kinds import KINDS
 from pipeline.stages.parameters import EvaluateParameters, RankParameters, SelectParameters, SuggestParameters
 

@@ -8,9 +8,10 @@ from pydantic import BaseModel
 
 from pipeline.artifacts.errors import ConfigError
 from pipeline.config.models import Experiment, Recipe
-from pipeline.config.validation import nearest, validated
+from pipeline.config.validation import validated
 from pipeline.config.yaml_files import merge
 from pipeline.methods.parameters import OBJECTIVES
+from pipeline.schema.names import nearest
 from pipeline.stages.kinds import KINDS
 
 DOMAIN_WORDS = ("task.source", "task.target", "task.target_labels", "task.labelled")

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from pipeline.schema.strict import Strict
 from pipeline.training.parameters import SnapshotChoice
 
 ParentSnapshot = Annotated[
@@ -15,11 +16,7 @@ ParentSnapshot = Annotated[
 TestMode = Literal["plain", "multiscale_flip", "reduced_flip", "aggregation", "sliding"]
 
 
-class _Parameters(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class PrepareParameters(_Parameters):
+class PrepareParameters(Strict):
     """Decode, check and resize one split of a dataset into a uint8 cache."""
 
     size: Annotated[
@@ -41,7 +38,7 @@ class PrepareParameters(_Parameters):
     ] = None
 
 
-class RankParameters(_Parameters):
+class RankParameters(Strict):
     """One pass of a model over target images: entropy, class presence and argmax map per image."""
 
     snapshot: ParentSnapshot = "last"
@@ -50,7 +47,7 @@ class RankParameters(_Parameters):
     ] = 1
 
 
-class SplitParameters(_Parameters):
+class SplitParameters(Strict):
     """Cut the ranked target images into easy and hard (Pan 2020, section 3.2)."""
 
     easy_share: Annotated[
@@ -67,7 +64,7 @@ class SplitParameters(_Parameters):
     ] = "plain"
 
 
-class PseudolabelParameters(_Parameters):
+class PseudolabelParameters(Strict):
     """Pseudo-labels for target images: argmax of the ranking's pass, or class-balanced thresholds (Zou 2018)."""
 
     labelling: Annotated[
@@ -132,7 +129,7 @@ class PseudolabelParameters(_Parameters):
         return self
 
 
-class PriorParameters(_Parameters):
+class PriorParameters(Strict):
     """Spatial class priors from source labels (Zou 2018, CBST-SP)."""
 
     size: Annotated[
@@ -149,7 +146,7 @@ class PriorParameters(_Parameters):
     ] = "per_class_mean1"
 
 
-class SelectParameters(_Parameters):
+class SelectParameters(Strict):
     """Score a training stage's snapshots on unlabelled target images."""
 
     criterion: Annotated[
@@ -162,7 +159,7 @@ class SelectParameters(_Parameters):
     ] = 1
 
 
-class EvaluateParameters(_Parameters):
+class EvaluateParameters(Strict):
     """Confusion matrices of a model's snapshots on the labelled evaluation split."""
 
     test_mode: Annotated[TestMode, Field(description="how logits are made, named in every result")] = "plain"
@@ -175,7 +172,7 @@ class EvaluateParameters(_Parameters):
     ] = 1
 
 
-class SuggestParameters(_Parameters):
+class SuggestParameters(Strict):
     """Choose the target images that are most worth labelling: hardest and most diverse."""
 
     count: Annotated[int, Field(ge=1, description="number of images to suggest")] = 20

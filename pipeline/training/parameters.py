@@ -3,20 +3,17 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from pipeline.data.parameters import Augmentation
 from pipeline.methods.parameters import OBJECTIVES, Domain, Objective
+from pipeline.schema.strict import Strict
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Multiplier = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
-class _Parameters(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _OptimiserParameters(_Parameters):
+class _OptimiserParameters(Strict):
     head_lr_mult: Annotated[Multiplier, Field(description="learning rate of the heads over `lr`")] = 10.0
     backbone_lr_mult: Annotated[
         Multiplier,
@@ -62,7 +59,7 @@ SnapshotChoice = Annotated[
 Optimiser = Annotated[SgdParameters | AdamwParameters, Field(discriminator="kind")]
 
 
-class TrainParameters(_Parameters):
+class TrainParameters(Strict):
     """One training stage: a method's objective minimised for a number of steps."""
 
     method: Annotated[
@@ -183,7 +180,7 @@ class TrainParameters(_Parameters):
         return self.steps if self.horizon is None else self.horizon
 
 
-class RunSettings(_Parameters):
+class RunSettings(Strict):
     """How a stage is run on this machine; never part of a key, changes no result."""
 
     device: Annotated[
