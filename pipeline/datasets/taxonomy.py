@@ -89,14 +89,6 @@ class Taxonomy(Strict):
             raise ConfigError(f"taxonomy {self.name}: no subset `{name}`; {nearest(name, self.subsets)}")
         return tuple(self.index(member) for member in self.subsets[name])
 
-    def thing_ids(self) -> tuple[int, ...]:
-        """Ids of the classes under `things`."""
-        return tuple(self.index(member) for member in self.things)
-
-    def rare_ids(self) -> tuple[int, ...]:
-        """Ids of the classes under `rare`."""
-        return tuple(self.index(member) for member in self.rare)
-
     def palette(self) -> NDArray[np.uint8]:
         """Colour of every id, uint8 (256, 3); ids without a class, 255 among them, are black."""
         table = np.zeros((256, 3), dtype=np.uint8)

@@ -59,7 +59,6 @@ class Context:
     """
 
     step: int
-    steps: int
     valid_pixels: Mapping[str, Tensor]
     image_share: Mapping[str, float]
     pool_images: int

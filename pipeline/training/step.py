@@ -29,13 +29,10 @@ class StepOutcome:
     """
 
     values: dict[str, Tensor] = field(default_factory=dict)
-    terms: list[str] = field(default_factory=list)
     class_counts: Tensor | None = None
 
     def add(self, term: Term) -> None:
         """Add a micro-batch's term and its parts."""
-        if term.name not in self.terms:
-            self.terms.append(term.name)
         for name, value in ({term.name: term.value} | dict(term.parts)).items():
             value = value.detach().float()
             self.values[name] = self.values[name] + value if name in self.values else value
@@ -128,7 +125,6 @@ class StepRunner:
         world = self.processes.world
         return Context(
             step=step,
-            steps=self.parameters.steps,
             valid_pixels=valid,
             image_share={
                 name: len(part.names) / (len(batch[name].names) * world) for name, part in micro.items()

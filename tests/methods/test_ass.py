@@ -43,7 +43,6 @@ def context_of(batch, whole=None):
     whole = whole or batch
     return Context(
         step=0,
-        steps=10,
         valid_pixels={
             name: (b.labels != 255).sum().float() for name, b in whole.items() if b.labels is not None
         },

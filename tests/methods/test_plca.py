@@ -61,7 +61,6 @@ def context_of(batch, whole=None, step=0, pool_images=2):
     whole = whole or batch
     return Context(
         step=step,
-        steps=10,
         valid_pixels={
             name: (b.labels != 255).sum().float() for name, b in whole.items() if b.labels is not None
         },
