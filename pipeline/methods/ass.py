@@ -21,7 +21,6 @@ from pipeline.methods.losses import (
     image_size,
     labels_of,
     map_size,
-    predict,
     segmentation_term,
     upsampled,
 )
@@ -83,7 +82,7 @@ class Ass(Adaptseg):
     ) -> Term:
         """Make AdaptSegNet's source term; leave what the discriminators will see in `seen` and `vectors`."""
         labels = labels_of(batch, "source")
-        output = predict(network, batch, "source")
+        output = network(batch.images)
         logits = upsampled(network, output, map_size(labels))
         with torch.no_grad():
             whole = upsampled(network, output, image_size(batch))
@@ -114,7 +113,7 @@ class Ass(Adaptseg):
         """Cross-entropy on labelled target images, and their class vectors that should pass for source."""
         own, labels = self.parameters, labels_of(batch, "labelled")
         network = cast(SegmentationNetwork, modules["network"])
-        output = predict(network, batch, "labelled")
+        output = network(batch.images)
         logits = upsampled(network, output, map_size(labels))
         term = segmentation_term(
             logits, labels, own.aux_weight, context, domain="labelled", weight=own.labelled_weight

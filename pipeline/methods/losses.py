@@ -15,13 +15,6 @@ Maps = dict[str, Tensor]
 """Maps (B, K, H, W) by level: `main`, and `aux` from a multi-level network."""
 
 
-def predict(network: SegmentationNetwork, batch: DeviceBatch, domain: str) -> Output:
-    """Run the network over a batch with the BatchNorm statistics of its side (labelled: the target's)."""
-    with network.domain("source" if domain == "source" else "target"):
-        output: Output = network(batch.images)
-        return output
-
-
 def levels(network: SegmentationNetwork) -> tuple[str, ...]:
     """Name the levels that a network has logits for, the main one first."""
     return ("main", "aux") if network.parameters_spec.levels == "multi" else ("main",)

@@ -10,7 +10,6 @@ from pipeline.methods.losses import (
     image_size,
     labels_of,
     map_size,
-    predict,
     segmentation_term,
     upsampled,
     weighted,
@@ -38,13 +37,13 @@ class Minent:
         network = cast(SegmentationNetwork, modules["network"])
         if "source" in batch:
             labels = labels_of(batch["source"], "source")
-            logits = upsampled(network, predict(network, batch["source"], "source"), map_size(labels))
+            logits = upsampled(network, network(batch["source"].images), map_size(labels))
             yield segmentation_term(logits, labels, self.parameters.aux_weight, context)
         if "target" in batch:
             yield self._entropy_term(network, batch["target"], context)
 
     def _entropy_term(self, network: SegmentationNetwork, target: DeviceBatch, context: Context) -> Term:
-        logits = upsampled(network, predict(network, target, "target"), image_size(target))
+        logits = upsampled(network, network(target.images), image_size(target))
         share = context.image_share["target"]
         entropies = {level: entropy_map(value).mean() * share for level, value in logits.items()}
         weights = {"main": self.parameters.entropy_weight, "aux": self.parameters.entropy_aux_weight}

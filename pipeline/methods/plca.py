@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.methods.base import Context, DeviceBatch, Term
-from pipeline.methods.losses import labels_of, map_size, predict, segmentation_term, upsampled, weighted
+from pipeline.methods.losses import labels_of, map_size, segmentation_term, upsampled, weighted
 from pipeline.methods.parameters import PlcaParameters
 from pipeline.networks.base import Output, SegmentationNetwork
 from pipeline.numerics.aggregation import aggregate_cosine, aggregate_kl
@@ -49,8 +49,8 @@ class Plca:
         with it; a weight of 0 leaves a summand out.
         """
         network = cast(SegmentationNetwork, modules["network"])
-        target = predict(network, batch["target"], "target") if "target" in batch else None
-        source = predict(network, batch["source"], "source") if "source" in batch else None
+        target = network(batch["target"].images) if "target" in batch else None
+        source = network(batch["source"].images) if "source" in batch else None
         values: dict[str, Tensor] = {}
         if source is not None:
             values |= self._supervised(network, source, batch["source"], context)

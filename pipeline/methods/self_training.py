@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.artifacts.errors import DataError
 from pipeline.methods.base import Context, DeviceBatch, Term
-from pipeline.methods.losses import Maps, labels_of, map_size, predict, upsampled, weighted
+from pipeline.methods.losses import Maps, labels_of, map_size, upsampled, weighted
 from pipeline.methods.parameters import SelfTrainingParameters
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.numerics.confidence_regularisers import regulariser_sum, soft_cross_entropy_sum
@@ -48,7 +48,7 @@ class SelfTraining:
 
     def _source_term(self, network: SegmentationNetwork, batch: DeviceBatch, context: Context) -> Term:
         labels = labels_of(batch, "source")
-        logits = upsampled(network, predict(network, batch, "source"), map_size(labels))
+        logits = upsampled(network, network(batch.images), map_size(labels))
         losses = {
             level: joint_mean(cross_entropy_sum(value, labels)[0], context) for level, value in logits.items()
         }
@@ -56,7 +56,7 @@ class SelfTraining:
 
     def _target_term(self, network: SegmentationNetwork, batch: DeviceBatch, context: Context) -> Term:
         labels = labels_of(batch, "target")
-        logits = upsampled(network, predict(network, batch, "target"), map_size(labels))
+        logits = upsampled(network, network(batch.images), map_size(labels))
         sums = self._target_sums(logits, labels, batch)
         losses = {level: joint_mean(total, context) for level, total in sums.items()}
         value, parts = weighted(losses, self._weights()), {}

@@ -9,7 +9,7 @@ from typing import cast
 from torch import nn
 
 from pipeline.methods.base import Context, DeviceBatch, Term
-from pipeline.methods.losses import labels_of, map_size, predict, segmentation_term, upsampled
+from pipeline.methods.losses import labels_of, map_size, segmentation_term, upsampled
 from pipeline.methods.parameters import SupervisedParameters
 from pipeline.networks.base import SegmentationNetwork
 
@@ -34,7 +34,7 @@ class Supervised:
         for domain in self.domains:
             if domain in batch:
                 labels = labels_of(batch[domain], domain)
-                logits = upsampled(network, predict(network, batch[domain], domain), map_size(labels))
+                logits = upsampled(network, network(batch[domain].images), map_size(labels))
                 yield segmentation_term(
                     logits, labels, self.parameters.aux_weight, context, domain, weights[domain]
                 )

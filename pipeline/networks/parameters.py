@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from pipeline.schema.strict import Strict
 
 InputProfileName = Literal["torch", "caffe", "unit"]
-BatchNormMode = Literal["frozen", "batch_frozen_affine", "train", "per_domain"]
+BatchNormMode = Literal["frozen", "batch_frozen_affine", "train"]
 Dilation = Annotated[int, Field(ge=1, le=64)]
 
 
@@ -48,12 +48,12 @@ class WeightsParameters(Strict):
     ]
     sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$", description="checksum of the file")] = None
     layout: Annotated[
-        Literal["torchvision", "caffe_resnet", "plain"],
+        Literal["torchvision", "caffe_resnet"],
         Field(description="key names in the file, `docs/networks.md`"),
     ] = "torchvision"
-    profile: Annotated[InputProfileName, Field(description="input profile the weights were trained with")] = (
-        "torch"
-    )
+    profile: Annotated[
+        Literal["torch", "caffe"], Field(description="input profile the weights were trained with")
+    ] = "torch"
 
     @model_validator(mode="after")
     def _source_agrees(self) -> Self:
@@ -76,7 +76,6 @@ class NetworkParameters(Strict):
             "resnet101_caffe",
             "resnet18",
             "resnet50",
-            "resnet101",
             "mobilenet_v2",
             "mobilenet_v3_large",
             "lenet",
@@ -85,7 +84,7 @@ class NetworkParameters(Strict):
         Field(description="what turns images into the feature grid; small, lenet and dtn learn from scratch"),
     ]
     output_stride: Annotated[
-        Literal[8, 16, 32], Field(description="input pixels per cell of the feature grid")
+        Literal[8, 16], Field(description="input pixels per cell of the feature grid")
     ] = 8
     dilations: Annotated[
         tuple[Dilation, ...], Field(min_length=1, description="dilations of the ASPP-sum head")

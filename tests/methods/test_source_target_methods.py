@@ -276,15 +276,6 @@ def test_maps_of_the_discriminators_terms_carry_no_gradient() -> None:
         torch.autograd.grad(last.value, [setting.network.main.weight])
 
 
-@pytest.mark.parametrize("method", ALL)
-def test_batch_norm_per_domain_works(method: str) -> None:
-    setting = Setting(method, "single", batch_norm="per_domain")
-    setting.run()
-    norm: Any = setting.network.norm
-    target_batches = 0 if method == "supervised" else 1
-    assert (norm.num_batches_tracked.item(), norm.target_num_batches_tracked.item()) == (1, target_batches)
-
-
 @pytest.mark.parametrize("method", ["minent", "advent", "adaptseg"])
 def test_a_classifier_is_a_segmenter_with_one_pixel(method: str) -> None:
     network = build_network(NetworkParameters(backbone="lenet", profile="unit"), 10, seed=0)
