@@ -81,7 +81,7 @@ class Adversarial:
             same = map_size(labels) == image_size(batch)
             seen = logits if same else upsampled(network, output, image_size(batch))
             maps = {level: self.map_of(value) for level, value in seen.items()}
-        return segmentation_term(logits, labels, self.parameters.aux_weight, context), maps
+        return segmentation_term(logits, labels, context), maps
 
     def _target(self, network: SegmentationNetwork, batch: DeviceBatch) -> tuple[Maps, Tensor]:
         """Make the maps with gradient, and the detached main logits."""

@@ -18,6 +18,9 @@ from pipeline.methods.parameters import MinentParameters
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.numerics.entropy import entropy_map
 
+AUX_WEIGHT = 2e-4
+"""Weight of the aux head's mean entropy. Source: ADVENT, released code."""
+
 
 class Minent:
     """Source cross-entropy plus the mean normalised entropy of the target's prediction."""
@@ -38,7 +41,7 @@ class Minent:
         if "source" in batch:
             labels = labels_of(batch["source"], "source")
             logits = upsampled(network, network(batch["source"].images), map_size(labels))
-            yield segmentation_term(logits, labels, self.parameters.aux_weight, context)
+            yield segmentation_term(logits, labels, context)
         if "target" in batch:
             yield self._entropy_term(network, batch["target"], context)
 
@@ -46,7 +49,7 @@ class Minent:
         logits = upsampled(network, network(target.images), image_size(target))
         share = context.image_share["target"]
         entropies = {level: entropy_map(value).mean() * share for level, value in logits.items()}
-        weights = {"main": self.parameters.entropy_weight, "aux": self.parameters.entropy_aux_weight}
+        weights = {"main": self.parameters.entropy_weight, "aux": AUX_WEIGHT}
         parts = {f"entropy_{level}": value.detach() for level, value in entropies.items()}
         main = logits["main"].detach()
         return Term("entropy", weighted(entropies, weights), 1.0, parts=parts, target_logits=main)

@@ -16,16 +16,6 @@ Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 GanKind = Literal["vanilla", "ls"]
 
 
-class AdamParameters(Strict):
-    """Adam for a method's auxiliary modules (discriminators); it follows the stage's schedule."""
-
-    lr: Annotated[float, Field(gt=0.0, allow_inf_nan=False, description="learning rate at step 0")] = 1e-4
-    betas: Annotated[
-        tuple[Annotated[float, Field(ge=0.0, lt=1.0)], Annotated[float, Field(ge=0.0, lt=1.0)]],
-        Field(description="decay of the running means of the gradient and of its square"),
-    ] = (0.9, 0.99)
-
-
 class ObjectiveParameters(Strict):
     """Base of all objectives.
 
@@ -40,10 +30,6 @@ class ObjectiveParameters(Strict):
         """Name the domains that the method reads, source first."""
         return ("source", "target")
 
-    def auxiliary_optimiser(self) -> AdamParameters | None:
-        """Return the optimiser of the auxiliary modules; None for a method without trainable ones."""
-        return None
-
     def _refuse_unused(self, names: tuple[str, ...], because: str) -> None:
         """Raise ValueError for the first of `names` that was changed although nothing reads it."""
         for name in names:
@@ -51,15 +37,7 @@ class ObjectiveParameters(Strict):
                 raise ValueError(f"{name}: not used with {because}; remove it")
 
 
-class SegmentationParameters(ObjectiveParameters):
-    """Base of the objectives with a supervised term on the source."""
-
-    aux_weight: Annotated[
-        Weight, Field(description="weight of the aux head's cross-entropy, where the network has an aux head")
-    ] = 0.1
-
-
-class SupervisedParameters(SegmentationParameters):
+class SupervisedParameters(ObjectiveParameters):
     """Cross-entropy on labelled images; target images without labels are never loaded."""
 
     method: Literal["supervised"]
@@ -72,26 +50,18 @@ class SupervisedParameters(SegmentationParameters):
         return ("source", "labelled") if self.labelled_weight > 0 else ("source",)
 
 
-class MinentParameters(SegmentationParameters):
+class MinentParameters(ObjectiveParameters):
     """Entropy minimisation on the target (Vu 2019, MinEnt; `docs/methods/intrada.md`)."""
 
     method: Literal["minent"]
     entropy_weight: Annotated[Weight, Field(description="weight of the main head's mean entropy")] = 1e-3
-    entropy_aux_weight: Annotated[Weight, Field(description="the same for an aux head")] = 2e-4
-
-    def domains(self) -> tuple[Domain, ...]:
-        """Name the domains: the target only where a weight makes its entropy count."""
-        return ("source", "target") if self.entropy_weight or self.entropy_aux_weight else ("source",)
 
 
-class _AdversarialParameters(SegmentationParameters):
+class _AdversarialParameters(ObjectiveParameters):
     adversarial_weight: Annotated[Weight, Field(description="weight of the main adversarial term")] = 1e-3
     adversarial_aux_weight: Annotated[
         Weight, Field(description="weight of the aux head's adversarial term, where there is an aux head")
     ] = 2e-4
-    discriminator: Annotated[AdamParameters, Field(description="optimiser of the discriminators")] = (
-        AdamParameters()
-    )
 
     def domains(self) -> tuple[Domain, ...]:
         """Name the domains: the target only where a weight makes its adversarial term count.
@@ -100,10 +70,6 @@ class _AdversarialParameters(SegmentationParameters):
         """
         of_target = self.adversarial_weight or self.adversarial_aux_weight
         return ("source", "target") if of_target else ("source",)
-
-    def auxiliary_optimiser(self) -> AdamParameters:
-        """Return the optimiser of the discriminators."""
-        return self.discriminator
 
 
 class AdventParameters(_AdversarialParameters):
@@ -122,7 +88,7 @@ class AdaptsegParameters(_AdversarialParameters):
     ] = "vanilla"
 
 
-class PlcaParameters(SegmentationParameters):
+class PlcaParameters(ObjectiveParameters):
     """Pixel-level cycle association (Kang 2020, `docs/methods/plca.md`); weight 0 leaves a term out."""
 
     pools_images: ClassVar[bool] = True
@@ -136,17 +102,7 @@ class PlcaParameters(SegmentationParameters):
     prediction_association_weight: Annotated[
         Weight, Field(description="weight of the predictions' association")
     ] = 0.1
-    aggregation_share: Annotated[
-        float, Field(ge=0.0, le=1.0, description="share of its aggregate that the target is mixed with")
-    ] = 0.5
     lsr_weight: Annotated[Weight, Field(description="weight of LSR, on source and on target each")] = 0.01
-    lsr_g: Annotated[
-        float, Field(gt=0.0, allow_inf_nan=False, description="LSR sharpens below this mean -log p, in nats")
-    ] = 10.0
-    grid_share: Annotated[
-        float,
-        Field(gt=0.0, le=1.0, description="part of the grid's rows and columns, drawn per pair; 1: all"),
-    ] = 1.0
     block_rows: Annotated[
         int, Field(ge=1, le=65536, description="grid positions per block of the affinity")
     ] = 512
@@ -158,15 +114,8 @@ class PlcaParameters(SegmentationParameters):
 
     @model_validator(mode="after")
     def _no_dead_options(self) -> Self:
-        if not self.lsr_weight:
-            self._refuse_unused(("lsr_g",), "`lsr_weight: 0`")
         if not (self.feature_association_weight or self.prediction_association_weight):
-            unused = (
-                ("grid_share", "block_rows")
-                if self.lsr_weight
-                else ("aggregation_share", "grid_share", "block_rows")
-            )
-            self._refuse_unused(unused, "both association weights 0")
+            self._refuse_unused(("block_rows",), "both association weights 0")
         return self
 
 
@@ -174,37 +123,22 @@ class AssParameters(AdaptsegParameters):
     """AdaptSegNet with labelled target images and class vectors (Wang 2020, ASS-R; `docs/methods/ass.md`)."""
 
     method: Literal["ass"]  # type: ignore[assignment]
-    labelled_weight: Annotated[
-        Weight, Field(description="weight of the cross-entropy on labelled target images")
-    ] = 1.0
     semantic_weight: Annotated[
         Weight, Field(description="weight of the class vectors' adversarial term; 0 leaves it out")
     ] = 1e-3
     semantic_tensor: Annotated[
-        Literal["softmax", "logits", "feature"],
+        Literal["softmax", "feature"],
         Field(description="map that is averaged over each class, on the network's grid"),
     ] = "softmax"
-    semantic_conditioning: Annotated[
-        Literal["onehot", "none", "per_class"],
-        Field(description="how the semantic discriminator is told a vector's class"),
-    ] = "onehot"
-    semantic_hidden: Annotated[
-        int, Field(ge=1, le=65536, description="width of the semantic discriminator's two hidden layers")
-    ] = 1024
-    semantic_min_pixels: Annotated[
-        int, Field(ge=1, description="grid cells that a class needs in an image to have a vector")
-    ] = 1
 
     def domains(self) -> tuple[Domain, ...]:
-        """Name the domains: labelled target images only where a term reads them."""
-        reads_labelled = self.labelled_weight > 0 or self.semantic_weight > 0
-        return (*super().domains(), "labelled") if reads_labelled else super().domains()
+        """Name the domains: AdaptSegNet's, and the labelled target images."""
+        return (*super().domains(), "labelled")
 
     @model_validator(mode="after")
     def _no_dead_options(self) -> Self:
         if not self.semantic_weight:
-            names = ("semantic_tensor", "semantic_conditioning", "semantic_hidden", "semantic_min_pixels")
-            self._refuse_unused(names, "`semantic_weight: 0`")
+            self._refuse_unused(("semantic_tensor",), "`semantic_weight: 0`")
         return self
 
 
@@ -212,7 +146,7 @@ PUBLISHED_ALPHA = {"mrkld": 0.1, "mrent": 0.1, "mrl2": 0.025}
 """Weights of CRST's regularisers of the network's output in the paper; the released MRKLD code has 0.01."""
 
 
-class SelfTrainingParameters(SegmentationParameters):
+class SelfTrainingParameters(ObjectiveParameters):
     """One round of training on source and pseudo-labelled target (Zou 2018, 2019; `docs/methods/cbst.md`)."""
 
     target_labels: ClassVar[bool] = True

@@ -4,7 +4,6 @@ Source pixels are associated with target pixels and back, on features and on pre
 the class they started from are made more likely. `docs/methods/plca.md` says what is exact and what is ours.
 """
 
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import cast
 
@@ -20,13 +19,17 @@ from pipeline.numerics.association import (
     AssociationLoss,
     Metric,
     cycle_association,
-    grid_subset,
     pooled_mean,
 )
 from pipeline.numerics.label_grid import labels_on_grid
 from pipeline.numerics.lovasz import lovasz_softmax
 from pipeline.numerics.lsr import lsr
 from pipeline.numerics.streaming import widen
+
+AGGREGATION_SHARE = 0.5
+"""Share of its aggregate that the target is mixed with."""
+LSR_G = 10.0
+"""Mean -log p, in nats, below which LSR sharpens."""
 
 
 class Plca:
@@ -84,9 +87,7 @@ class Plca:
     ) -> dict[str, Tensor]:
         labels = labels_of(batch, "source")
         logits = upsampled(network, output, map_size(labels))
-        values = {
-            "segmentation": segmentation_term(logits, labels, self.parameters.aux_weight, context).value
-        }
+        values = {"segmentation": segmentation_term(logits, labels, context).value}
         if self.parameters.lovasz_weight > 0:
             values["lovasz"] = pooled(
                 len(labels), context, lambda group: lovasz_softmax(logits["main"][group], labels[group])
@@ -96,7 +97,7 @@ class Plca:
     def _sharpness(self, output: Output, domain: str, context: Context) -> dict[str, Tensor]:
         if self.parameters.lsr_weight == 0:
             return {}
-        return {f"lsr_{domain}": lsr(output.main, self.parameters.lsr_g) * context.image_share[domain]}
+        return {f"lsr_{domain}": lsr(output.main, LSR_G) * context.image_share[domain]}
 
     def _associations(
         self, source: Output, target: Output, batch: Mapping[str, DeviceBatch], context: Context
@@ -127,38 +128,17 @@ class Plca:
         """Mean cost of the closed cycles of maps (B, C, h, w): source image k with target image k."""
         labels = labels_on_grid(labels_of(batch["source"], "source"), map_size(source))
         pairs = [
-            self._pair(one, other, own_labels, metric, [context.step, *_digests(names)])
-            for one, other, own_labels, *names in zip(
-                source.unbind(),
-                target.unbind(),
-                labels,
-                batch["source"].names,
-                batch["target"].names,
-                strict=True,
-            )
+            self._pair(one, other, own_labels, metric)
+            for one, other, own_labels in zip(source.unbind(), target.unbind(), labels, strict=True)
         ]
         return pooled(len(pairs), context, lambda group: pooled_mean(pairs[group]))
 
-    def _pair(
-        self, source: Tensor, target: Tensor, labels: Tensor, metric: Metric, key: list[int]
-    ) -> AssociationLoss:
-        """Associate one source map (C, h, w) with one target map; `key` names the draw of pixels."""
-        own = self.parameters
-        source_rows = self._chosen_rows(source, [*key, 0])
-        label_rows = self._chosen_rows(labels[None], [*key, 0]).squeeze(1)
-        target_rows = self._chosen_rows(target, [*key, 1])
-        if own.aggregation_share > 0:
-            aggregate = aggregate_cosine if metric == "cos" else aggregate_kl
-            target_rows = aggregate(target_rows, own.aggregation_share, own.block_rows)
-        return cycle_association(source_rows, target_rows, label_rows, metric, own.block_rows)
-
-    def _chosen_rows(self, maps: Tensor, key: list[int]) -> Tensor:
-        """Flatten (C, h, w) to rows (N, C), all of them or those of a seeded part of the grid."""
-        rows = maps.flatten(1).T
-        if self.parameters.grid_share == 1.0:
-            return rows
-        chosen = grid_subset(maps.shape[1], maps.shape[2], self.parameters.grid_share, key)
-        return rows[torch.from_numpy(chosen).to(maps.device)]
+    def _pair(self, source: Tensor, target: Tensor, labels: Tensor, metric: Metric) -> AssociationLoss:
+        """Associate the positions of one source map (C, h, w) with those of one target map."""
+        rows = self.parameters.block_rows
+        aggregate = aggregate_cosine if metric == "cos" else aggregate_kl
+        target_rows = aggregate(target.flatten(1).T, AGGREGATION_SHARE, rows)
+        return cycle_association(source.flatten(1).T, target_rows, labels.flatten(), metric, rows)
 
     def after_step(self, modules: Mapping[str, nn.Module], context: Context) -> None:
         """Do nothing."""
@@ -175,7 +155,3 @@ def pooled(images: int, context: Context, value_of: Callable[[slice], Tensor]) -
         group = slice(start, min(start + context.pool_images, images))
         total.append(value_of(group) * ((group.stop - group.start) / images))
     return torch.stack(total).sum() * context.image_share["source"]
-
-
-def _digests(names: list[str]) -> list[int]:
-    return [zlib.crc32(name.encode()) for name in names]

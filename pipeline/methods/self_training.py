@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.artifacts.errors import DataError
 from pipeline.methods.base import Context, DeviceBatch, Term
-from pipeline.methods.losses import Maps, labels_of, map_size, upsampled, weighted
+from pipeline.methods.losses import SEGMENTATION_WEIGHTS, Maps, labels_of, map_size, upsampled, weighted
 from pipeline.methods.parameters import SelfTrainingParameters
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.numerics.confidence_regularisers import regulariser_sum, soft_cross_entropy_sum
@@ -52,14 +52,14 @@ class SelfTraining:
         losses = {
             level: joint_mean(cross_entropy_sum(value, labels)[0], context) for level, value in logits.items()
         }
-        return Term("segmentation", weighted(losses, self._weights()), 1.0)
+        return Term("segmentation", weighted(losses, SEGMENTATION_WEIGHTS), 1.0)
 
     def _target_term(self, network: SegmentationNetwork, batch: DeviceBatch, context: Context) -> Term:
         labels = labels_of(batch, "target")
         logits = upsampled(network, network(batch.images), map_size(labels))
         sums = self._target_sums(logits, labels, batch)
         losses = {level: joint_mean(total, context) for level, total in sums.items()}
-        value, parts = weighted(losses, self._weights()), {}
+        value, parts = weighted(losses, SEGMENTATION_WEIGHTS), {}
         name = self.parameters.regulariser
         if name == "mrkld" or name == "mrent" or name == "mrl2":
             total, _ = regulariser_sum(name, logits["main"], labels)
@@ -79,9 +79,6 @@ class SelfTraining:
             )
         soft, kept = batch.extras[SOFT].float(), labels != IGNORE
         return {level: soft_cross_entropy_sum(value, soft, kept)[0] for level, value in logits.items()}
-
-    def _weights(self) -> dict[str, float]:
-        return {"main": 1.0, "aux": self.parameters.aux_weight}
 
     def after_step(self, modules: Mapping[str, nn.Module], context: Context) -> None:
         """Do nothing."""

@@ -35,9 +35,7 @@ class Supervised:
             if domain in batch:
                 labels = labels_of(batch[domain], domain)
                 logits = upsampled(network, network(batch[domain].images), map_size(labels))
-                yield segmentation_term(
-                    logits, labels, self.parameters.aux_weight, context, domain, weights[domain]
-                )
+                yield segmentation_term(logits, labels, context, domain, weights[domain])
 
     def after_step(self, modules: Mapping[str, nn.Module], context: Context) -> None:
         """Do nothing."""

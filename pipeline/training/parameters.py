@@ -9,7 +9,6 @@ from pipeline.data.parameters import Augmentation
 from pipeline.methods.parameters import OBJECTIVES, Domain, Objective
 from pipeline.schema.strict import Strict
 
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Multiplier = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
@@ -25,28 +24,17 @@ class _OptimiserParameters(Strict):
 
 
 class SgdParameters(_OptimiserParameters):
-    """SGD without Nesterov momentum."""
+    """SGD with momentum 0.9 and L2 decay 5e-4, as the released codes have it."""
 
     kind: Literal["sgd"]
     lr: Annotated[float, Field(gt=0.0, allow_inf_nan=False, description="learning rate at step 0")] = 2.5e-4
-    momentum: Annotated[Fraction, Field(description="momentum")] = 0.9
-    weight_decay: Annotated[
-        float, Field(ge=0.0, description="L2 decay of every trained tensor, biases too")
-    ] = 5e-4
 
 
 class AdamwParameters(_OptimiserParameters):
-    """AdamW (Loshchilov and Hutter 2019): Adam with decoupled weight decay."""
+    """AdamW (Loshchilov and Hutter 2019) with betas (0.9, 0.999) and decoupled decay 0.01."""
 
     kind: Literal["adamw"]
     lr: Annotated[float, Field(gt=0.0, allow_inf_nan=False, description="learning rate at step 0")] = 2e-4
-    betas: Annotated[
-        tuple[Fraction, Fraction],
-        Field(description="decay of the running means of the gradient and its square"),
-    ] = (0.9, 0.999)
-    weight_decay: Annotated[float, Field(ge=0.0, description="decoupled decay of every trained tensor")] = (
-        0.01
-    )
 
 
 SnapshotChoice = Annotated[
@@ -79,9 +67,6 @@ class TrainParameters(Strict):
         float,
         Field(ge=0.0, le=10.0, description="exponent of the poly schedule, lr * (1 - step / horizon)^power"),
     ] = 0.9
-    warmup_steps: Annotated[
-        int, Field(ge=0, description="linear warm-up of all learning rates over these steps")
-    ] = 0
     optimiser: Annotated[Optimiser, Field(description="optimiser of the network")] = SgdParameters(kind="sgd")
     batch: Annotated[
         int,
@@ -144,8 +129,6 @@ class TrainParameters(Strict):
             raise ValueError(
                 f"horizon {self.horizon} is below steps {self.steps}; the learning rate would end early"
             )
-        if self.warmup_steps >= self.steps and self.warmup_steps > 0:
-            raise ValueError(f"warmup_steps {self.warmup_steps} must be below steps {self.steps}")
         if self.snapshots > self.steps:
             raise ValueError(f"snapshots {self.snapshots} is above steps {self.steps}")
         if self.batch % self.accumulation:

@@ -161,14 +161,11 @@ def test_intrada_as_published(plan):
     assert inter["optimiser"] == {
         "kind": "sgd",
         "lr": 2.5e-4,
-        "momentum": 0.9,
-        "weight_decay": 5e-4,
         "head_lr_mult": 10.0,
         "backbone_lr_mult": 1.0,
     }
     assert inter["objective"]["adversarial_weight"] == 1e-3
     assert inter["objective"]["adversarial_aux_weight"] == 2e-4
-    assert inter["objective"]["aux_weight"] == 0.1
     assert (inter["batch"], inter["power"], inter["augmentation"]) == (1, 0.9, {})
     assert inter["network"]["levels"] == "multi"
     (run, *_) = plan("intrada-gta5")
@@ -199,7 +196,7 @@ def test_ass_as_reconstructed(plan_ass, source):
     full = published(plan_ass, f"ass-{source}", "inter", f"paper-ass-{source}")
     without = published(plan_ass, f"ass-{source}", "inter", f"paper-ass-global-{source}")
     alone = published(plan_ass, f"ass-{source}", "few", f"paper-target-only-{source}")
-    weights = {"adversarial_weight": 1e-3, "labelled_weight": 1.0, "semantic_weight": 1e-3}
+    weights = {"adversarial_weight": 1e-3, "semantic_weight": 1e-3}
     assert full["objective"] | weights == full["objective"]
     assert full["objective"]["semantic_tensor"] == "softmax"
     assert without == full | {"objective": full["objective"] | {"semantic_weight": 0.0}}

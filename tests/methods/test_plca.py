@@ -57,10 +57,10 @@ def part_of(batch, cut):
     }
 
 
-def context_of(batch, whole=None, step=0, pool_images=2):
+def context_of(batch, whole=None, pool_images=2):
     whole = whole or batch
     return Context(
-        step=step,
+        step=0,
         valid_pixels={
             name: (b.labels != 255).sum().float() for name, b in whole.items() if b.labels is not None
         },
@@ -195,35 +195,9 @@ def test_labels_that_are_all_ignored_leave_zeros_and_a_finite_gradient(network):
     assert all(p.grad.isfinite().all() for p in network.parameters())
 
 
-def test_sub_sampling_is_drawn_per_step_and_pair(network):
-    batch = both_domains(2)
-
-    def association(step, share=0.5):
-        context = context_of(batch, step=step)
-        return only_term(network, batch, context, grid_share=share).parts["feature_association"].item()
-
-    assert association(0) == association(0)
-    assert association(0) != association(1)
-    assert association(0, 1.0) == association(1, 1.0)
-
-
-def test_source_and_target_pixels_are_drawn_apart():
-    """Equal maps: were the same pixels drawn on both sides, every walk would close on itself."""
-    generator = torch.Generator().manual_seed(0)
-    maps = torch.randn(64, 16, 16, generator=generator)
-    labels = torch.arange(256).reshape(16, 16) % 250
-
-    def closed(share):
-        parameters = PlcaParameters(method="plca", grid_share=share, aggregation_share=0.0)
-        return Plca(parameters)._pair(maps, maps, labels, "cos", [3]).count.item()
-
-    assert closed(1.0) == 256
-    assert closed(0.5) < 64
-
-
 def test_published_defaults_and_no_dead_option():
     parameters = PlcaParameters(method="plca")
-    assert (parameters.lovasz_weight, parameters.lsr_g, parameters.lsr_weight) == (3.0, 10.0, 0.01)
-    assert parameters.pools_images and parameters.grid_share == 1.0
+    assert (parameters.lovasz_weight, parameters.lsr_weight) == (3.0, 0.01)
+    assert parameters.pools_images
     with pytest.raises(ValidationError, match="topk"):
         PlcaParameters(method="plca", topk=5)

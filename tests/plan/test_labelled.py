@@ -237,7 +237,7 @@ def test_published_settings_of_plca():
     (entry,) = expand_recipe(recipe, body, {}, "recipe", "test")
     found: Any = entry.parameters
     assert (found.steps, found.horizon, found.batch, found.accumulation) == (10416, 11160, 8, 2)
-    assert (found.objective.lovasz_weight, found.objective.aggregation_share) == (3.0, 0.5)
+    assert found.objective.lovasz_weight == 3.0
     assert found.optimiser.head_lr_mult == 1.0 and found.augmentation["target"].crop == (730, 730)
 
 
