@@ -3,7 +3,7 @@
 python -m pipeline suggest --experiment streets-intrada --count 20 --out config/lists/mine.txt
 
 Trains and ranks first what the experiment has not finished. Then put labels beside the images, name the list as
-`labelled: {names: lists/mine.txt}` in a task or experiment, and run it.
+`labelled: {names: lists/mine.txt}` in an experiment, and run it.
 """
 
 import argparse

@@ -91,9 +91,6 @@ class Task(Strict):
     evaluate: Annotated[
         DomainSplit | None, Field(description="labelled split for figures; none: label-free figures only")
     ] = None
-    labelled: Annotated[
-        LabelledSubset | None, Field(description="labelled target images, for methods that use them")
-    ] = None
     metric: Annotated[
         Literal["miou", "dice", "accuracy"],
         Field(description="headline figure: segmentation, binary, classification"),
@@ -126,9 +123,6 @@ class Recipe(Strict):
     defaults: Annotated[dict[str, dict[str, Any]], Field(description="parameters by stage kind")] = {}
     stages: Annotated[dict[StageName, dict[str, Any]], Field(min_length=1, description="stages in order")]
     rounds: Annotated[Rounds | None, Field(description="self-training rounds after the stages")] = None
-    evaluate: Annotated[
-        list[str] | None, Field(description="training stages to evaluate; none: all of them")
-    ] = None
 
 
 class Experiment(Strict):
@@ -145,7 +139,7 @@ class Experiment(Strict):
         None
     )
     labelled: Annotated[
-        LabelledSubset | None, Field(description="labelled target images, over the task's")
+        LabelledSubset | None, Field(description="labelled target images, for methods that use them")
     ] = None
     set: Annotated[
         dict[str, dict[str, Any]],

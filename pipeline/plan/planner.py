@@ -106,11 +106,11 @@ class _RunPlanner:
         return stage
 
     def _labelled_subset(self, where: str) -> Stage:
-        subset = self.experiment.labelled or self.task.labelled
+        subset = self.experiment.labelled
         if subset is None:
             raise ConfigError(
                 f"{where}: this stage uses labelled target images; give `labelled: {{count: 20}}` or "
-                f"`labelled: {{names: FILE}}` in {self.origin} or in the task"
+                f"`labelled: {{names: FILE}}` in {self.origin}"
             )
         self.labelled_is_read = True
         return self.planner.data.labelled(self.task, subset, self.data.taxonomy, self.seed, self.origin)
@@ -254,8 +254,6 @@ class _RunPlanner:
         self._check_complete(entry, parents, where)
         if entry.kind == "split":
             check_ranking(parameters.ranking, self.data.taxonomy, where)
-        if entry.kind == "suggest":
-            parents = self._suggest_parents(parents["ranking"], parameters.count, where)
         return self._make(entry.kind, entry.kind, parameters, parents, more)
 
     def _suggest_parents(self, ranking: Stage, count: int, where: str) -> dict[str, Stage]:
@@ -264,7 +262,7 @@ class _RunPlanner:
     @staticmethod
     def _check_complete(entry: Entry, parents: Mapping[str, Stage], where: str) -> None:
         parameters: Any = entry.parameters
-        needed = {"rank": ["model"], "split": ["ranking"], "suggest": ["ranking"]}.get(entry.kind, [])
+        needed = {"rank": ["model"], "split": ["ranking"]}.get(entry.kind, [])
         if entry.kind == "pseudolabel":
             needed = ["ranking"] if parameters.labelling == "argmax" else ["model"]
             unused = {"argmax": ("model", "prior"), "thresholds": ("ranking",)}[parameters.labelling]
@@ -307,19 +305,16 @@ class _RunPlanner:
         if not trained:
             raise ConfigError(f"{self.recipe_origin}: no stage of kind train; nothing would be learnt")
         evaluate = self._kind_parameters("evaluate", EvaluateParameters)
-        for name in recipe.evaluate if recipe.evaluate is not None else trained:
-            for one in [item for item in trained if item == name or item.rstrip("0123456789") == name] or [
-                name
-            ]:
-                model = self._stage_named(one, f"{self.recipe_origin}: evaluate", "train")
-                parents = {"model": model}
-                if evaluate.snapshots == "all":
-                    run.selects[one] = self._select(model)
-                    parents["select"] = run.selects[one]
-                if self.data.evaluate is not None:
-                    run.evaluates[one] = self._make(
-                        "evaluate", "evaluate", evaluate, parents | {"data": self.data.evaluate}
-                    )
+        for name in trained:
+            model = self.stages[name]
+            parents = {"model": model}
+            if evaluate.snapshots == "all":
+                run.selects[name] = self._select(model)
+                parents["select"] = run.selects[name]
+            if self.data.evaluate is not None:
+                run.evaluates[name] = self._make(
+                    "evaluate", "evaluate", evaluate, parents | {"data": self.data.evaluate}
+                )
         return run
 
     def suggestion(self, run: PlannedRun, parameters: SuggestParameters) -> Stage:

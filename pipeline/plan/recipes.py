@@ -20,8 +20,8 @@ DOMAIN_WORDS = ("task.source", "task.target", "task.target_labels", "task.labell
 AROUND = ("select", "evaluate")
 """Kinds that the plan adds around every training stage; their parameters are set by kind only."""
 
-OWN_KINDS = tuple(kind for kind in KINDS if kind not in ("prepare", *AROUND))
-"""Kinds that a recipe's stages may have; `prepare` follows from the task."""
+OWN_KINDS = tuple(kind for kind in KINDS if kind not in ("prepare", "suggest", *AROUND))
+"""Kinds that a recipe's stages may have; `prepare` follows from the task, `suggest` is a command."""
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,22 @@ DROPPED: dict[str, dict[str, Dropped]] = {
         "semantic_min_pixels": Dropped(1),
     },
     "TrainParameters": {"warmup_steps": Dropped(0)},
+    "Colour": {"probability": Dropped(1.0)},
+    "RareCrops": {"probability": Dropped(0.8), "priority_share": Dropped(0.001)},
+    "PseudolabelParameters": {
+        "portion_step": Dropped(0.05),
+        "rounding": Dropped("floor"),
+        "legacy_zero": Dropped(False),
+    },
+    "PriorParameters": {
+        "size": Dropped(None, "give the task's target a `size`"),
+        "sigma": Dropped(17.5),
+        "truncate": Dropped(35),
+        "norm": Dropped("per_class_mean1"),
+    },
+    "SelectParameters": {"criterion": Dropped("information_maximisation")},
+    "Task": {"labelled": Dropped(None, "write `labelled` in the experiment")},
+    "Recipe": {"evaluate": Dropped(None, "remove it: every training stage is evaluated")},
     "SgdParameters": {"momentum": Dropped(0.9), "weight_decay": Dropped(5e-4)},
     "AdamwParameters": {"betas": Dropped((0.9, 0.999)), "weight_decay": Dropped(0.01)},
 }

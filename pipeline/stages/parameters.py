@@ -13,7 +13,7 @@ ParentSnapshot = Annotated[
         description="which snapshot of the parent model: last, label_free (chosen by `select`), or its step"
     ),
 ]
-TestMode = Literal["plain", "multiscale_flip", "reduced_flip", "aggregation", "sliding"]
+TestMode = Literal["plain", "multiscale_flip", "aggregation"]
 
 
 class PrepareParameters(Strict):
@@ -76,25 +76,19 @@ class PseudolabelParameters(Strict):
         Literal["class", "global"], Field(description="one threshold per class (CBST) or one for all (ST)")
     ] = "class"
     portion: Annotated[float, Field(ge=0.0, le=1.0, description="share of pixels kept in round 0")] = 0.2
-    portion_step: Annotated[float, Field(ge=0.0, le=1.0, description="added to the portion each round")] = (
-        0.05
-    )
-    portion_max: Annotated[float, Field(ge=0.0, le=1.0, description="the portion never exceeds this")] = 0.5
+    portion_max: Annotated[
+        float, Field(ge=0.0, le=1.0, description="the portion grows by 0.05 each round up to this")
+    ] = 0.5
     round: Annotated[int, Field(ge=0, description="round number, set by the recipe's rounds block")] = 0
-    rounding: Annotated[
-        Literal["floor", "round"],
-        Field(description="rank from portion * count: floor (released code) or round (paper)"),
-    ] = "floor"
     stride: Annotated[
         int, Field(ge=1, description="every n-th pixel of a class and image enters the sample")
     ] = 1
-    legacy_zero: Annotated[
-        bool, Field(description="add the one extra 0.0 per class of the released CBST code")
-    ] = False
     cap: Annotated[
         float | None, Field(gt=0.0, le=1.0, description="a threshold is never above this; none: no cap")
     ] = None
-    test_mode: Annotated[TestMode, Field(description="forward pass that makes the scores")] = "plain"
+    test_mode: Annotated[
+        Literal["plain", "reduced_flip"], Field(description="forward pass that makes the scores")
+    ] = "plain"
     batch: Annotated[
         int, Field(ge=1, description="images per forward pass; part of the key in `exact` only")
     ] = 1
@@ -120,10 +114,8 @@ class PseudolabelParameters(Strict):
             ]
             if dead:
                 raise ValueError(f"{', '.join(sorted(dead))}: only with `labelling: thresholds`")
-        if self.soft_alpha is not None and self.test_mode not in ("plain", "multiscale_flip"):
-            raise ValueError(
-                f"soft_alpha: soft labels need test_mode plain or multiscale_flip, not {self.test_mode}"
-            )
+        if self.soft_alpha is not None and self.test_mode != "plain":
+            raise ValueError(f"soft_alpha: soft labels need test_mode plain, not {self.test_mode}")
         if self.portion > self.portion_max:
             raise ValueError(f"portion {self.portion} is above portion_max {self.portion_max}")
         return self
@@ -132,27 +124,10 @@ class PseudolabelParameters(Strict):
 class PriorParameters(Strict):
     """Spatial class priors from source labels (Zou 2018, CBST-SP)."""
 
-    size: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=16384)], Annotated[int, Field(ge=1, le=16384)]] | None,
-        Field(
-            description="width and height in pixels; none: the size of the target's images, if they have one"
-        ),
-    ] = None
-    sigma: Annotated[float, Field(gt=0.0, description="Gaussian sigma in pixels of that size")] = 17.5
-    truncate: Annotated[int, Field(ge=1, description="half width of the kernel in pixels")] = 35
-    norm: Annotated[
-        Literal["per_class_mean1", "per_pixel", "none"],
-        Field(description="normalisation of the smoothed counts"),
-    ] = "per_class_mean1"
-
 
 class SelectParameters(Strict):
-    """Score a training stage's snapshots on unlabelled target images."""
+    """Score a training stage's snapshots on unlabelled target images; the highest H(mean p) - mean H(p) is chosen."""
 
-    criterion: Annotated[
-        Literal["information_maximisation", "entropy"],
-        Field(description="highest H(mean p) - mean H(p), or lowest mean entropy"),
-    ] = "information_maximisation"
     images: Annotated[int, Field(ge=0, description="evenly spaced target images used; 0: all")] = 0
     batch: Annotated[
         int, Field(ge=1, description="images per forward pass; part of the key in `exact` only")

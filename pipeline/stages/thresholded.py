@@ -70,6 +70,9 @@ COMPUTED_ON = "computed_on.json"
 TABLES = ("selection", "pass-1", "pass-2", "counts", "records")
 """Folders of the passes over the scores, in the state folder."""
 
+PORTION_STEP = 0.05
+"""What the portion grows by each round, in the paper and in both released codes."""
+
 MOST_PARTS = 256
 """Of a pass: a set of many small images would otherwise spend its time on writing tables and tiny files."""
 
@@ -84,16 +87,8 @@ class LabelCounts:
 
 def rule_of_round(parameters: PseudolabelParameters, num_classes: int) -> ThresholdRule:
     """How thresholds are taken in the round of these parameters."""
-    share = portion(parameters.round, parameters.portion, parameters.portion_step, parameters.portion_max)
-    return ThresholdRule(
-        num_classes,
-        share,
-        parameters.scope,
-        parameters.rounding,
-        parameters.stride,
-        parameters.legacy_zero,
-        parameters.cap,
-    )
+    share = portion(parameters.round, parameters.portion, PORTION_STEP, parameters.portion_max)
+    return ThresholdRule(num_classes, share, parameters.scope, parameters.stride, parameters.cap)
 
 
 def compute_thresholded(run: StageRun) -> dict[str, Any]:

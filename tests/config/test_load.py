@@ -86,10 +86,8 @@ def test_overlays_replace_lists_and_texts_are_parsed_by_type(root, tmp_path):
 
 @pytest.mark.parametrize(("text", "value"), [("False", False), ("false", False), ("True", True)])
 def test_a_switch_given_as_text_means_what_it_says(root, text, value):
-    values = {"train": {"steps": 5}, "pseudolabel": {"legacy_zero": text}}
-    edit(root / "experiments" / "demo.yaml", recipe="cbst", seeds=[0], set=values)
-    (run,) = Planner(load_config(root=root)).plan()
-    assert run.stages["labels1"].parameters["legacy_zero"] is value
+    edit(root / "networks" / "small.yaml", align_corners=text)
+    assert load_config(root=root).library.network("small", "test").align_corners is value
 
 
 def test_a_switch_that_is_neither_on_nor_off_is_refused(root):
