@@ -15,20 +15,25 @@ Domain = Literal["source", "target", "labelled"]
 Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 GanKind = Literal["vanilla", "ls"]
 
+ASSOCIATION_IMAGES = 2
+"""Images in a group on which PLCA's associations are pooled: those of one GPU in the published run."""
+
 
 class ObjectiveParameters(Strict):
     """Base of all objectives.
 
-    `pools_images`: the method has terms that are defined on groups of `pool_images` images. `target_labels`:
-    it trains on pseudo-labels of the target.
+    `target_labels`: the method trains on pseudo-labels of the target.
     """
 
-    pools_images: ClassVar[bool] = False
     target_labels: ClassVar[bool] = False
 
     def domains(self) -> tuple[Domain, ...]:
         """Name the domains that the method reads, source first."""
         return ("source", "target")
+
+    def image_groups(self) -> tuple[int, ...]:
+        """Sizes of the groups of images that the method's pooled terms are defined on; no micro-batch cuts one."""
+        return ()
 
     def _refuse_unused(self, names: tuple[str, ...], because: str) -> None:
         """Raise ValueError for the first of `names` that was changed although nothing reads it."""
@@ -91,11 +96,13 @@ class AdaptsegParameters(_AdversarialParameters):
 class PlcaParameters(ObjectiveParameters):
     """Pixel-level cycle association (Kang 2020, `docs/methods/plca.md`); weight 0 leaves a term out."""
 
-    pools_images: ClassVar[bool] = True
     method: Literal["plca"]
     lovasz_weight: Annotated[
         Weight, Field(description="weight of Lovasz-softmax: 3.0 as in the published run (the paper: 0.75)")
     ] = 3.0
+    lovasz_images: Annotated[
+        int, Field(ge=1, description="images in a group on which Lovasz-softmax is taken (published run: 4)")
+    ] = 2
     feature_association_weight: Annotated[
         Weight, Field(description="weight of the features' association")
     ] = 0.1
@@ -112,8 +119,14 @@ class PlcaParameters(ObjectiveParameters):
         of_target = self.feature_association_weight, self.prediction_association_weight, self.lsr_weight
         return ("source", "target") if any(of_target) else ("source",)
 
+    def image_groups(self) -> tuple[int, ...]:
+        """Name the groups of the associations and of Lovasz-softmax."""
+        return (ASSOCIATION_IMAGES, self.lovasz_images)
+
     @model_validator(mode="after")
     def _no_dead_options(self) -> Self:
+        if not self.lovasz_weight:
+            self._refuse_unused(("lovasz_images",), "`lovasz_weight: 0`")
         if not (self.feature_association_weight or self.prediction_association_weight):
             self._refuse_unused(("block_rows",), "both association weights 0")
         return self

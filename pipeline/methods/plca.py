@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.methods.base import Context, DeviceBatch, Term
 from pipeline.methods.losses import labels_of, map_size, segmentation_term, upsampled, weighted
-from pipeline.methods.parameters import PlcaParameters
+from pipeline.methods.parameters import ASSOCIATION_IMAGES, PlcaParameters
 from pipeline.networks.base import Output, SegmentationNetwork
 from pipeline.numerics.aggregation import aggregate_cosine, aggregate_kl
 from pipeline.numerics.association import (
@@ -89,9 +89,12 @@ class Plca:
         logits = upsampled(network, output, map_size(labels))
         values = {"segmentation": segmentation_term(logits, labels, context).value}
         if self.parameters.lovasz_weight > 0:
-            values["lovasz"] = pooled(
-                len(labels), context, lambda group: lovasz_softmax(logits["main"][group], labels[group])
+            mean = grouped_mean(
+                len(labels),
+                self.parameters.lovasz_images,
+                lambda group: lovasz_softmax(logits["main"][group], labels[group]),
             )
+            values["lovasz"] = mean * context.image_share["source"]
         return values
 
     def _sharpness(self, output: Output, domain: str, context: Context) -> dict[str, Tensor]:
@@ -131,7 +134,8 @@ class Plca:
             self._pair(one, other, own_labels, metric)
             for one, other, own_labels in zip(source.unbind(), target.unbind(), labels, strict=True)
         ]
-        return pooled(len(pairs), context, lambda group: pooled_mean(pairs[group]))
+        mean = grouped_mean(len(pairs), ASSOCIATION_IMAGES, lambda group: pooled_mean(pairs[group]))
+        return mean * context.image_share["source"]
 
     def _pair(self, source: Tensor, target: Tensor, labels: Tensor, metric: Metric) -> AssociationLoss:
         """Associate the positions of one source map (C, h, w) with those of one target map."""
@@ -144,14 +148,14 @@ class Plca:
         """Do nothing."""
 
 
-def pooled(images: int, context: Context, value_of: Callable[[slice], Tensor]) -> Tensor:
-    """Average a pooled summand over groups of `pool_images` images, as this micro-batch's share of the step.
+def grouped_mean(images: int, size: int, value_of: Callable[[slice], Tensor]) -> Tensor:
+    """Average a pooled summand over groups of `size` of a micro-batch's images.
 
     A group weighs as many images as it has, so the step's value does not depend on how its images were cut
     into micro-batches and processes, as long as no group is cut.
     """
     total = []
-    for start in range(0, images, context.pool_images):
-        group = slice(start, min(start + context.pool_images, images))
+    for start in range(0, images, size):
+        group = slice(start, min(start + size, images))
         total.append(value_of(group) * ((group.stop - group.start) / images))
-    return torch.stack(total).sum() * context.image_share["source"]
+    return torch.stack(total).sum()

@@ -34,7 +34,10 @@ DROPPED: dict[str, dict[str, Dropped]] = {
         "semantic_hidden": Dropped(1024),
         "semantic_min_pixels": Dropped(1),
     },
-    "TrainParameters": {"warmup_steps": Dropped(0)},
+    "TrainParameters": {
+        "warmup_steps": Dropped(0),
+        "pool_images": Dropped(2, "Lovasz-softmax has its own: `objective: {lovasz_images: 4}`"),
+    },
     "Colour": {"probability": Dropped(1.0)},
     "RareCrops": {"probability": Dropped(0.8), "priority_share": Dropped(0.001)},
     "PseudolabelParameters": {

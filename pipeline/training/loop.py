@@ -6,6 +6,7 @@ before any of these can hold them.
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -122,11 +123,11 @@ class _Training:
 
     def _check_division(self, own: int) -> None:
         micro, rest = divmod(own, self.parameters.accumulation)
-        pool = self.parameters.pool_images if self.parameters.objective.pools_images else 1
-        if rest or micro % pool:
+        group = math.lcm(*self.parameters.objective.image_groups())
+        if rest or micro % group:
             raise ConfigError(
                 f"gpus: {own} images per process and step cannot be cut into {self.parameters.accumulation} "
-                f"micro-batches of whole groups of {pool}; change `run: gpus`, `batch` or `accumulation`"
+                f"micro-batches of whole groups of {group}; change `run: gpus`, `batch` or `accumulation`"
             )
 
     def _place(self) -> None:

@@ -77,10 +77,6 @@ class TrainParameters(Strict):
     accumulation: Annotated[
         int, Field(ge=1, description="micro-batches that a step's images are cut into")
     ] = 1
-    pool_images: Annotated[
-        int,
-        Field(ge=1, description="images in a group on which pooled terms (Lovasz, association) are defined"),
-    ] = 2
     precision: Annotated[
         Literal["float32", "bfloat16"],
         Field(description="arithmetic of the networks; weights and losses are float32 in both"),
@@ -133,18 +129,17 @@ class TrainParameters(Strict):
             raise ValueError(f"snapshots {self.snapshots} is above steps {self.steps}")
         if self.batch % self.accumulation:
             raise ValueError(f"batch {self.batch} cannot be cut into {self.accumulation} equal micro-batches")
-        self._check_pools()
+        self._check_groups()
         return self
 
-    def _check_pools(self) -> None:
-        if not self.objective.pools_images:
-            if "pool_images" in self.model_fields_set and self.pool_images != 2:
-                raise ValueError(f"pool_images: method {self.method} has no pooled term; remove it")
-        elif self.batch // self.accumulation % self.pool_images:
-            raise ValueError(
-                f"pool_images: a micro-batch of {self.batch // self.accumulation} images cannot be cut into "
-                f"groups of {self.pool_images}"
-            )
+    def _check_groups(self) -> None:
+        micro = self.batch // self.accumulation
+        for group in self.objective.image_groups():
+            if micro % group:
+                raise ValueError(
+                    f"batch: a micro-batch of {micro} images cannot be cut into the groups of {group} on which "
+                    f"method {self.method} has a term"
+                )
 
     @field_validator("augmentation")
     @classmethod

@@ -129,7 +129,6 @@ class StepRunner:
             image_share={
                 name: len(part.names) / (len(batch[name].names) * world) for name, part in micro.items()
             },
-            pool_images=self.parameters.pool_images,
             num_classes=self.network.num_classes,
         )
 

@@ -213,7 +213,7 @@ def test_plca_as_published(plan, source):
     network = inter["network"]
     assert (network["head_bias"], network["batch_norm"], network["align_corners"]) == (False, "train", False)
     assert (network["levels"], network["aspp"], network["profile"]) == ("single", "all", "caffe")
-    assert (inter["batch"], inter["accumulation"], inter["pool_images"]) == (8, 2, 2)
+    assert (inter["batch"], inter["accumulation"], inter["objective"]["lovasz_images"]) == (8, 2, 4)
     assert inter["objective"]["lovasz_weight"] == 3.0
     assert inter["optimiser"]["head_lr_mult"] == 1.0
     evaluate = plan(f"plca-{source}")[0].evaluates["inter"]

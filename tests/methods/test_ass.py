@@ -47,7 +47,6 @@ def context_of(batch, whole=None):
             name: (b.labels != 255).sum().float() for name, b in whole.items() if b.labels is not None
         },
         image_share={name: len(batch[name].names) / len(whole[name].names) for name in batch},
-        pool_images=2,
         num_classes=CLASSES,
     )
 

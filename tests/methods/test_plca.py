@@ -57,7 +57,7 @@ def part_of(batch, cut):
     }
 
 
-def context_of(batch, whole=None, pool_images=2):
+def context_of(batch, whole=None):
     whole = whole or batch
     return Context(
         step=0,
@@ -65,7 +65,6 @@ def context_of(batch, whole=None, pool_images=2):
             name: (b.labels != 255).sum().float() for name, b in whole.items() if b.labels is not None
         },
         image_share={name: len(batch[name].names) / len(whole[name].names) for name in batch},
-        pool_images=pool_images,
         num_classes=CLASSES,
     )
 
@@ -176,13 +175,13 @@ def test_two_micro_batches_equal_one(network):
     assert doubled[0] == pytest.approx(2 * once[0], rel=1e-6)
 
 
-def test_pools_are_groups_not_micro_batches(network):
+def test_lovasz_has_groups_of_its_own(network):
     batch = both_domains(4)
-    value = {pool: only_term(network, batch, context_of(batch, pool_images=pool)) for pool in (1, 2, 4)}
+    value = {size: only_term(network, batch, lovasz_images=size) for size in (1, 2, 4)}
     lovasz = [term.parts["lovasz"].item() for term in value.values()]
     assert len({round(one, 6) for one in lovasz}) == 3
-    whole = pytest.approx(value[1].parts["segmentation"].item(), rel=1e-6)
-    assert value[4].parts["segmentation"].item() == whole
+    for name in ("segmentation", "feature_association", "prediction_association"):
+        assert value[4].parts[name].item() == pytest.approx(value[1].parts[name].item(), rel=1e-6)
 
 
 def test_labels_that_are_all_ignored_leave_zeros_and_a_finite_gradient(network):
@@ -198,6 +197,6 @@ def test_labels_that_are_all_ignored_leave_zeros_and_a_finite_gradient(network):
 def test_published_defaults_and_no_dead_option():
     parameters = PlcaParameters(method="plca")
     assert (parameters.lovasz_weight, parameters.lsr_weight) == (3.0, 0.01)
-    assert parameters.pools_images
+    assert parameters.image_groups() == (2, 2)
     with pytest.raises(ValidationError, match="topk"):
         PlcaParameters(method="plca", topk=5)

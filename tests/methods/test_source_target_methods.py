@@ -59,7 +59,7 @@ class Setting:
             if name in domains
         }
         valid = {name: (p.labels != 255).sum().float() for name, p in device.items() if p.labels is not None}
-        context = Context(0, valid, dict.fromkeys(device, 1.0), 2, CLASSES)
+        context = Context(0, valid, dict.fromkeys(device, 1.0), CLASSES)
         return self.method.terms({"network": self.network, **self.modules}, device, context)
 
     def logits(self, domain: str) -> dict[str, np.ndarray]:
