@@ -12,11 +12,11 @@ import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 
 from pipeline.artifacts.errors import SegadaptError
 from pipeline.artifacts.files import sha256_file
+from pipeline.artifacts.software import versions
 from pipeline.commands.configuration import add_selection_arguments, chosen_configuration
 from pipeline.config.load import Config
 from pipeline.config.models import DomainSplit
@@ -28,7 +28,6 @@ from pipeline.datasets.spec import DatasetSpec
 from pipeline.networks.parameters import WeightsParameters
 from pipeline.stages.results import RESULTS
 
-SOFTWARE = ("torch", "torchvision", "snakemake", "numpy", "pillow", "safetensors", "pydantic")
 SHOWN = 3
 
 
@@ -149,8 +148,8 @@ def machine_lines() -> Iterator[str]:
     """Software, processors, memory, GPUs, room on the disk."""
     import torch
 
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in SOFTWARE)
-    yield f"software: Python {platform.python_version()}, {versions}"
+    found = ", ".join(f"{name} {version}" for name, version in versions("snakemake", "pydantic").items())
+    yield f"software: {found}"
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield f"machine:  {platform.system()} {platform.machine()}, {cores} cores, {memory:.1f} GiB memory"

@@ -23,12 +23,12 @@ from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
 from pipeline.config.load import Config
 from pipeline.config.models import DomainSplit
-from pipeline.config.validation import nearest
 from pipeline.config.yaml_files import read_yaml
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.datasets.taxonomy import IGNORE_NAME, Taxonomy
 from pipeline.plan.datasets import DataPlanner
 from pipeline.plan.files import write_stages
+from pipeline.schema.names import nearest
 from pipeline.stages.parameters import TestMode
 from pipeline.stages.results import Results
 

@@ -3,7 +3,7 @@
 python -m pipeline suggest --configfile config/streets.yaml --experiment streets-intrada --out config/lists/mine.txt
 
 Trains and ranks first what the experiment has not finished. Then put labels beside the images, name the list as
-`labelled: {names: lists/mine.txt}` in a task or a suite, and run it.
+`labelled: {names: lists/mine.txt}` in a suite, and run it.
 """
 
 import argparse

@@ -13,11 +13,12 @@ from pipeline.artifacts.errors import ConfigError
 from pipeline.config.models import Overrides, Recipe, Settings, SuiteFile, Task
 from pipeline.config.selection import selected
 from pipeline.config.suites import Experiment, Suite, read_suite
-from pipeline.config.validation import nearest, validated
+from pipeline.config.validation import validated
 from pipeline.config.yaml_files import merge, read_yaml
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.networks.parameters import NetworkParameters
+from pipeline.schema.names import nearest
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from pipeline.schema.strict import Strict
 from pipeline.training.parameters import RunSettings
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
@@ -37,11 +38,7 @@ Names = Annotated[
 ]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class Settings(_Strict):
+class Settings(Strict):
     """`config/config.yaml`, with the suites' own settings and `--config` laid over it."""
 
     suite: Annotated[
@@ -73,7 +70,7 @@ class Overrides(Settings):
     ] = None
 
 
-class DomainSplit(_Strict):
+class DomainSplit(Strict):
     """One split of a dataset at a working size."""
 
     dataset: Annotated[Name, Field(description="file in config/datasets/")]
@@ -86,7 +83,7 @@ class DomainSplit(_Strict):
     )
 
 
-class LabelledSubset(_Strict):
+class LabelledSubset(Strict):
     """The few target images whose labels may be opened."""
 
     count: Annotated[
@@ -108,7 +105,7 @@ class LabelledSubset(_Strict):
         return self
 
 
-class Task(_Strict):
+class Task(Strict):
     """Source, target, evaluation split, taxonomy and working sizes."""
 
     taxonomy: Annotated[Name, Field(description="file in config/taxonomies/")]
@@ -118,9 +115,6 @@ class Task(_Strict):
     target: Annotated[DomainSplit, Field(description="unlabelled target training images")]
     evaluate: Annotated[
         DomainSplit | None, Field(description="labelled split for figures; none: label-free figures only")
-    ] = None
-    labelled: Annotated[
-        LabelledSubset | None, Field(description="labelled target images, for methods that use them")
     ] = None
     metric: Annotated[
         Literal["miou", "dice", "accuracy"],
@@ -133,7 +127,7 @@ class Task(_Strict):
         return [value] if isinstance(value, dict) else value
 
 
-class Rounds(_Strict):
+class Rounds(Strict):
     """Stages repeated once per self-training round."""
 
     count: Annotated[RoundCount, Field(description="number of rounds; more rounds reuse the finished ones")]
@@ -144,7 +138,7 @@ class Rounds(_Strict):
     ]
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """A chain of stages with named parents."""
 
     title: Annotated[str, Field(description="name shown in reports")]
@@ -152,12 +146,9 @@ class Recipe(_Strict):
     defaults: Annotated[dict[str, dict[str, Any]], Field(description="parameters by stage kind")] = {}
     stages: Annotated[dict[StageName, dict[str, Any]], Field(min_length=1, description="stages in order")]
     rounds: Annotated[Rounds | None, Field(description="self-training rounds after the stages")] = None
-    evaluate: Annotated[
-        list[str] | None, Field(description="training stages to evaluate; none: all of them")
-    ] = None
 
 
-class Block(_Strict):
+class Block(Strict):
     """What a suite says for all of its experiments, and each of them for itself."""
 
     task: Annotated[Names, Field(description="file in config/tasks/; a list makes a grid")] = None
@@ -184,7 +175,7 @@ class Block(_Strict):
         return None if value is None else unequal(value)
 
 
-class SweptKeys(_Strict):
+class SweptKeys(Strict):
     """The keys of an experiment that a sweep may name besides `STAGE.PARAMETER`, once they are complete."""
 
     labelled: LabelledSubset | None

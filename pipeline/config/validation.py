@@ -1,24 +1,16 @@
 """Turning pydantic's complaints into errors that name file, key, what was found, what it takes, the nearest name."""
 
-import difflib
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from pipeline.artifacts.errors import ConfigError
+from pipeline.schema.names import nearest
 
 Model = TypeVar("Model", bound=BaseModel)
-
-
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """Say which valid name was probably meant, and list the valid ones."""
-    names = sorted(valid)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean `{close[0]}`? " if close else ""
-    return f"{hint}valid: {', '.join(names) if names else 'none'}"
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -20,6 +20,11 @@ from pipeline.data.placement import Matrix, Pixels, Placement, Size, resized_lab
 from pipeline.numerics.mining import mined_crop_origin, mining_classes
 from pipeline.numerics.randomness import Draws
 
+RARE_CROPS = 0.8
+"""Share of the crops that look for a rare class. Source: released codes of CBST and CRST."""
+PRIORITY_SHARE = 0.001
+"""A class with a smaller share of the pixels is always rare. Source: the same."""
+
 
 @dataclass(frozen=True)
 class Augmented:
@@ -64,7 +69,7 @@ def place(
     resized = _draw_size(size, draws, parameters)
     window = parameters.crop or resized
     origin = None
-    if parameters.rare_crops and label is not None and draws.chance(parameters.rare_crops.probability):
+    if parameters.rare_crops and label is not None and draws.chance(RARE_CROPS):
         origin = mined_crop_origin(resized_label(label, resized), rare, window, draws.below)
     if origin is None:
         room = max(0, resized[0] - window[0]), max(0, resized[1] - window[1])
@@ -99,7 +104,7 @@ def _scaled(length: int, factor: float, divisor: int = 1) -> int:
 def rare_classes(counts: Sequence[int], parameters: RareCrops) -> tuple[int, ...]:
     """Ids of the classes that crops look for, from the labelled pixels of every class in a domain."""
     total = sum(counts)
-    priority = [index for index, count in enumerate(counts) if count < parameters.priority_share * total]
+    priority = [index for index, count in enumerate(counts) if count < PRIORITY_SHARE * total]
     return tuple(mining_classes(counts, parameters.classes, priority))
 
 
@@ -119,16 +124,16 @@ def draw_affine(size: Size, draws: Draws, parameters: Affine) -> Matrix:
 def change_colour(image: Pixels, draws: Draws, parameters: Colour) -> Pixels:
     """Change brightness, contrast, saturation, hue and sharpness of an image, uint8 (h, w, 3)."""
     picture = Image.fromarray(np.ascontiguousarray(image))
-    if draws.chance(parameters.probability):
-        for enhance, reach in (
-            (ImageEnhance.Brightness, parameters.brightness),
-            (ImageEnhance.Contrast, parameters.contrast),
-            (ImageEnhance.Color, parameters.saturation),
-        ):
-            if reach:
-                picture = enhance(picture).enhance(draws.uniform(1.0 - reach, 1.0 + reach))
-        if parameters.hue:
-            picture = _turn_hue(picture, draws.uniform(-parameters.hue, parameters.hue))
+    draws.uniform()  # decided once whether to change anything; the numbers after it stay those of finished trainings
+    for enhance, reach in (
+        (ImageEnhance.Brightness, parameters.brightness),
+        (ImageEnhance.Contrast, parameters.contrast),
+        (ImageEnhance.Color, parameters.saturation),
+    ):
+        if reach:
+            picture = enhance(picture).enhance(draws.uniform(1.0 - reach, 1.0 + reach))
+    if parameters.hue:
+        picture = _turn_hue(picture, draws.uniform(-parameters.hue, parameters.hue))
     if parameters.blur and draws.chance(parameters.blur):
         picture = picture.filter(ImageFilter.GaussianBlur(draws.uniform(*parameters.blur_radius)))
     return np.asarray(picture)

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.artifacts.errors import DataError, SegadaptError, WorkerError
+from pipeline.artifacts.signals import SIGNALS, leave_signals_to_parent
 from pipeline.data.augmentation import Augmented, augment, rare_classes
 from pipeline.data.batch import Batch
 from pipeline.data.domain import Domain, ExtraMap
@@ -145,7 +146,7 @@ def step_loader(
         num_workers=workers,
         prefetch_factor=PREFETCH_STEPS if workers else None,
         multiprocessing_context=START_METHOD if workers else None,
-        worker_init_fn=_leave_signals_to_the_parent,
+        worker_init_fn=leave_signals_to_parent,
         pin_memory=pin,
         timeout=stall if workers else 0,
         collate_fn=_unchanged,
@@ -233,23 +234,11 @@ def _unchanged(batch: Any) -> Any:
     return batch
 
 
-_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-
-
 @contextmanager
 def _signals_held_back() -> Iterator[None]:
     """Workers born inside inherit the hold, so that no signal ends them before they come to ignore it."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _leave_signals_to_the_parent(_: int) -> None:
-    """Schedulers signal whole process groups; the parent finishes its step, saves and ends the workers."""
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)

@@ -2,7 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from pipeline.schema.strict import Strict
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Side = Annotated[int, Field(ge=1, le=16384)]
@@ -10,11 +12,7 @@ Zoom = Annotated[float, Field(gt=0.0, le=16.0)]
 UNCHANGED = (1.0, 1.0)
 
 
-class _Parameters(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Affine(_Parameters):
+class Affine(Strict):
     """A small random rotation, shift, zoom and shear about the image's centre, for digits and the like."""
 
     degrees: Annotated[float, Field(ge=0.0, le=180.0, description="rotation, uniform in -d..d")] = 0.0
@@ -38,17 +36,16 @@ class Affine(_Parameters):
         return self
 
 
-class Colour(_Parameters):
+class Colour(Strict):
     """Random changes of colour and sharpness; labels stay as they are."""
 
-    probability: Annotated[Share, Field(description="share of images whose colour is changed")] = 1.0
     brightness: Annotated[Share, Field(description="factor is uniform in 1-b..1+b")] = 0.0
     contrast: Annotated[Share, Field(description="factor is uniform in 1-c..1+c, about the mean grey")] = 0.0
     saturation: Annotated[Share, Field(description="factor is uniform in 1-s..1+s, about grey")] = 0.0
     hue: Annotated[
         float, Field(ge=0.0, le=0.5, description="turn is uniform in -h..h of the colour circle")
     ] = 0.0
-    blur: Annotated[Share, Field(description="share of images blurred, whatever `probability`")] = 0.0
+    blur: Annotated[Share, Field(description="share of images blurred")] = 0.0
     blur_radius: Annotated[
         tuple[Zoom, Zoom],
         Field(description="Gaussian blur's deviation in pixels, between these"),
@@ -58,27 +55,24 @@ class Colour(_Parameters):
     def _has_effect(self) -> "Colour":
         if self.blur_radius[0] > self.blur_radius[1]:
             raise ValueError(f"blur_radius: {list(self.blur_radius)} is not in order; smaller first")
-        jitter = self.brightness or self.contrast or self.saturation or self.hue
-        if not (self.blur or (jitter and self.probability)):
+        if not (self.brightness or self.contrast or self.saturation or self.hue or self.blur):
             raise ValueError("colour changes nothing; set brightness, contrast, saturation, hue or blur")
         return self
 
 
-class RareCrops(_Parameters):
-    """Crops around pixels of rare classes (Zou 2018, rare-class mining)."""
+class RareCrops(Strict):
+    """Four of five crops around pixels of rare classes (Zou 2018, rare-class mining).
 
-    probability: Annotated[Share, Field(gt=0.0, description="share of images cropped so")] = 0.8
+    Every class below a thousandth of all pixels is rare too, even beyond `classes`.
+    """
+
     classes: Annotated[
         int,
         Field(ge=1, le=254, description="this many classes, those with the fewest pixels, are rare"),
     ] = 3
-    priority_share: Annotated[
-        Share,
-        Field(description="every class below this share of all pixels is rare too, even beyond `classes`"),
-    ] = 0.001
 
 
-class Augmentation(_Parameters):
+class Augmentation(Strict):
     """Random changes to the images of one domain; nothing is changed by default.
 
     In this order: affine, resize (`scale` or `shorter_side`), crop, flip, colour. Images are bilinear and

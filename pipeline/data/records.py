@@ -266,14 +266,6 @@ class Records:
         flat = np.frombuffer(mapped, dtype=np.uint8, count=entry.size, offset=entry.offset)
         return flat.reshape(entry.shape)
 
-    def check(self, place: int) -> None:
-        """ArtifactError unless the array has the digest of the index."""
-        entry = self.entries[place]
-        if array_digest(self[place]) != entry.sha256:
-            raise ArtifactError(
-                f"{self._path(entry.shard)}: the record `{entry.name}` is altered; make it again"
-            )
-
     def _path(self, shard: int) -> Path:
         return self.folder / f"{self.prefix}-{shard:05d}.bin"
 

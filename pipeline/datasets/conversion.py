@@ -137,9 +137,6 @@ class Converter:
             label = _resized(label, self.size, Image.Resampling.NEAREST)
         return image, label
 
-    def _resizes_labels(self) -> bool:
-        return self.size is not None and self.labels == "working" and not self.reader.one_label
-
     def _class_ids(self, item: Item, image_shape: tuple[int, ...]) -> Pixels:
         assert self.lookup is not None
         raw = self.reader.label(item)

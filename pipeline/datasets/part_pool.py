@@ -1,19 +1,19 @@
 """Running parts in worker processes that end with their parent, whatever ends the parent.
 
 Processes are spawned, not forked: a forked child of a program that uses threads may hang. They ignore the
-terminal's Ctrl-C and the scheduler's SIGTERM, because the parent, told the same, lets them finish their part.
+terminal's Ctrl-C and the scheduler's signals, because the parent, told the same, lets them finish their part.
 """
 
 import concurrent.futures
 import concurrent.futures.process
 import multiprocessing
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pipeline.artifacts.errors import WorkerError
+from pipeline.artifacts.signals import leave_signals_to_parent
 from pipeline.datasets.conversion import Converter, PartResult
 from pipeline.datasets.items import Item
 
@@ -69,8 +69,7 @@ _converter: Converter | None = None
 def _start_worker(converter: Converter) -> None:
     global _converter
     _converter = converter
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    leave_signals_to_parent()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

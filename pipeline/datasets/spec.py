@@ -16,12 +16,14 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.artifacts.errors import ConfigError, DataError
 from pipeline.datasets.patterns import pattern_problem, wildcards
 from pipeline.datasets.raw_ids import RawIds, class_by_raw_id, expanded_root
-from pipeline.datasets.taxonomy import IGNORE, IGNORE_NAME, Color, Taxonomy, nearest_name
+from pipeline.datasets.taxonomy import IGNORE, IGNORE_NAME, Color, Taxonomy
+from pipeline.schema.names import nearest
+from pipeline.schema.strict import Strict
 
 Format = Literal["files", "streets", "mnist", "usps", "svhn"]
 LabelKind = Literal["ids8", "colors", "synthia", "mask"]
@@ -38,10 +40,9 @@ _SPLIT_KEYS: dict[str, tuple[str, ...]] = {
 _OPTIONAL_KEYS = ("labels", "list")
 
 
-class SplitSpec(BaseModel):
+class SplitSpec(Strict):
     """One split of a dataset; which keys it takes depends on the dataset's `format`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
     images: Annotated[
         str | None, Field(description="pattern of the images below root; each * (** for folders) is captured")
     ] = None
@@ -83,10 +84,9 @@ class SplitSpec(BaseModel):
         return set(self.model_dump(by_alias=True, exclude_none=True))
 
 
-class DatasetSpec(BaseModel):
+class DatasetSpec(Strict):
     """A dataset file; `name` and `file` are filled in by whoever reads it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
     name: Annotated[str, Field(description="name of the dataset, for messages")] = ""
     file: Annotated[str, Field(description="path of the dataset file, for messages and for ./ paths")] = ""
     root: Annotated[
@@ -155,7 +155,7 @@ class DatasetSpec(BaseModel):
         if self.format != "streets" and not self.root:
             raise ValueError("root: missing; write the folder of the dataset")
         for name in sorted(set(self.expected) - set(self.splits)):
-            raise ValueError(f"expected: no split `{name}`; {nearest_name(name, self.splits)}")
+            raise ValueError(f"expected: no split `{name}`; {nearest(name, self.splits)}")
         return self
 
     @model_validator(mode="after")
@@ -185,7 +185,7 @@ class DatasetSpec(BaseModel):
     def split(self, name: str) -> SplitSpec:
         """The split of that name; ConfigError with the nearest name when there is none."""
         if name not in self.splits:
-            raise ConfigError(f"{self.where_it_is}: no split `{name}`; {nearest_name(name, self.splits)}")
+            raise ConfigError(f"{self.where_it_is}: no split `{name}`; {nearest(name, self.splits)}")
         return self.splits[name]
 
     @property
@@ -239,7 +239,7 @@ class DatasetSpec(BaseModel):
                 continue
             if name not in taxonomy.names:
                 key = "colors" if self.labels_as == "colors" else "ids"
-                hint = nearest_name(name, (*taxonomy.names, IGNORE_NAME))
+                hint = nearest(name, (*taxonomy.names, IGNORE_NAME))
                 raise ConfigError(
                     f"{self.where_it_is}: {key}.{name}: taxonomy {taxonomy.name} has no such class; {hint}"
                 )

@@ -3,7 +3,6 @@
 A taxonomy is one file `config/taxonomies/<name>.yaml`; `docs/datasets.md` shows its keys.
 """
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable
 from functools import cached_property
@@ -11,10 +10,12 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pipeline.artifacts.errors import ConfigError
 from pipeline.numerics import IGNORE
+from pipeline.schema.names import nearest
+from pipeline.schema.strict import Strict
 
 IGNORE_NAME = "ignore"
 """The word for pixels of id `IGNORE` where a dataset file names its raw ids."""
@@ -23,25 +24,16 @@ Channel = Annotated[int, Field(ge=0, le=255)]
 Color = tuple[Channel, Channel, Channel]
 
 
-def nearest_name(name: str, valid: Iterable[str]) -> str:
-    """Say which of the valid names was probably meant, and list them all."""
-    names = list(valid)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return (f"did you mean `{close[0]}`? " if close else "") + f"valid: {', '.join(names)}"
-
-
-class ClassEntry(BaseModel):
+class ClassEntry(Strict):
     """One class: its name in every table and its colour in every picture."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: Annotated[str, Field(min_length=1, description="name of the class")]
     color: Annotated[Color, Field(description="red, green, blue, 0 to 255")]
 
 
-class Taxonomy(BaseModel):
+class Taxonomy(Strict):
     """Class names in the order of their ids 0, 1, ..., colours, and the subsets of a report."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: Annotated[str, Field(min_length=1, description="name of the taxonomy")]
     classes: Annotated[tuple[ClassEntry, ...], Field(min_length=2, max_length=IGNORE, description="by id")]
     subsets: Annotated[
@@ -70,7 +62,7 @@ class Taxonomy(BaseModel):
             _refuse_twice(f"{where}: class", members)
             for member in members:
                 if member not in self.names:
-                    raise ValueError(f"{where}: no class `{member}`; {nearest_name(member, self.names)}")
+                    raise ValueError(f"{where}: no class `{member}`; {nearest(member, self.names)}")
         return self
 
     @property
@@ -86,22 +78,14 @@ class Taxonomy(BaseModel):
     def index(self, name: str) -> int:
         """Id of a class; ConfigError with the nearest name when there is none."""
         if name not in self.names:
-            raise ConfigError(f"taxonomy {self.name}: no class `{name}`; {nearest_name(name, self.names)}")
+            raise ConfigError(f"taxonomy {self.name}: no class `{name}`; {nearest(name, self.names)}")
         return self.names.index(name)
 
     def subset_ids(self, name: str) -> tuple[int, ...]:
         """Class ids of a subset, in its order; ConfigError with the nearest name when there is none."""
         if name not in self.subsets:
-            raise ConfigError(f"taxonomy {self.name}: no subset `{name}`; {nearest_name(name, self.subsets)}")
+            raise ConfigError(f"taxonomy {self.name}: no subset `{name}`; {nearest(name, self.subsets)}")
         return tuple(self.index(member) for member in self.subsets[name])
-
-    def thing_ids(self) -> tuple[int, ...]:
-        """Ids of the classes under `things`."""
-        return tuple(self.index(member) for member in self.things)
-
-    def rare_ids(self) -> tuple[int, ...]:
-        """Ids of the classes under `rare`."""
-        return tuple(self.index(member) for member in self.rare)
 
     def palette(self) -> NDArray[np.uint8]:
         """Colour of every id, uint8 (256, 3); ids without a class, 255 among them, are black."""

@@ -171,26 +171,24 @@ class Aggregation:
 class Sliding:
     """Square windows over the image, logits averaged where windows overlap.
 
-    `window` and `stride` are in pixels; without them the window is as high as the shorter side of the image
-    and the stride half a window (Hoyer et al., HRDA, ECCV 2022). The last window of a row or column is moved
-    inwards so that it ends at the border; an image smaller than the window is one window.
+    `window` and `stride` are in pixels. The last window of a row or column is moved inwards so that it ends at
+    the border; an image smaller than the window is one window.
     """
 
-    window: int | None = None
-    stride: int | None = None
+    window: int
+    stride: int
     name: str = "sliding"
 
     def __post_init__(self) -> None:
-        if self.window is not None and self.window < 1:
+        if self.window < 1:
             raise ValueError(f"window must be at least 1 pixel, found {self.window}")
-        if self.stride is not None and self.stride < 1:
+        if self.stride < 1:
             raise ValueError(f"stride must be at least 1 pixel, found {self.stride}")
 
     def windows(self, image_size: Size) -> list[tuple[slice, slice]]:
         """Return rows and columns of every window, row by row."""
-        side = self.window or min(image_size)
-        stride = min(self.stride or max(1, side // 2), side)
-        rows, columns = (_starts(length, side, stride) for length in image_size)
+        side = self.window
+        rows, columns = (_starts(length, side, min(self.stride, side)) for length in image_size)
         return [
             (slice(top, min(top + side, image_size[0])), slice(left, min(left + side, image_size[1])))
             for top in rows
@@ -229,7 +227,6 @@ TEST_MODES: dict[str, Callable[[], Mode]] = {
     "multiscale_flip": MultiscaleFlip,
     "reduced_flip": ReducedFlip,
     "aggregation": Aggregation,
-    "sliding": Sliding,
 }
 
 

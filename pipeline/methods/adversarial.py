@@ -17,7 +17,6 @@ from pipeline.methods.losses import (
     labels_of,
     levels,
     map_size,
-    predict,
     segmentation_term,
     upsampled,
 )
@@ -74,17 +73,17 @@ class Adversarial(Method[AdventParameters | AdaptsegParameters]):
     def _source(self, network: SegmentationNetwork, batch: Batch, context: Context) -> tuple[Term, Maps]:
         """Make the supervised term, and the detached maps that the discriminators see."""
         labels = labels_of(batch, "source")
-        output = predict(network, batch, "source")
+        output = network(batch.images)
         logits = upsampled(network, output, map_size(labels))
         with torch.no_grad():
             same = map_size(labels) == image_size(batch)
             seen = logits if same else upsampled(network, output, image_size(batch))
             maps = {level: self.map_of(value) for level, value in seen.items()}
-        return segmentation_term(logits, labels, self.parameters.aux_weight, context), maps
+        return segmentation_term(logits, labels, context), maps
 
     def _target(self, network: SegmentationNetwork, batch: Batch) -> tuple[Maps, Tensor]:
         """Make the maps with gradient, and the detached main logits."""
-        logits = upsampled(network, predict(network, batch, "target"), image_size(batch))
+        logits = upsampled(network, network(batch.images), image_size(batch))
         return {level: self.map_of(value) for level, value in logits.items()}, logits["main"].detach()
 
     def _weights(self) -> dict[str, float]:

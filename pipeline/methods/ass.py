@@ -22,7 +22,6 @@ from pipeline.methods.losses import (
     image_size,
     labels_of,
     map_size,
-    predict,
     segmentation_term,
     upsampled,
 )
@@ -45,11 +44,9 @@ class Ass(Adaptseg):
         """Make AdaptSegNet's discriminators, then the semantic one where its weight is not 0."""
         modules = super().build_modules(network, num_classes)
         if self.parameters.semantic_weight > 0:
-            own = self.parameters
-            dim = network.feature_channels if own.semantic_tensor == "feature" else num_classes
-            dim += num_classes if own.semantic_conditioning == "onehot" else 0
-            outputs = num_classes if own.semantic_conditioning == "per_class" else 1
-            modules[SEMANTIC] = VectorDiscriminator(dim, own.semantic_hidden, outputs)
+            of_feature = self.parameters.semantic_tensor == "feature"
+            dim = network.feature_channels if of_feature else num_classes
+            modules[SEMANTIC] = VectorDiscriminator(dim + num_classes)
         return modules
 
     def terms(
@@ -84,14 +81,14 @@ class Ass(Adaptseg):
     ) -> Term:
         """Make AdaptSegNet's source term; leave what the discriminators will see in `seen` and `vectors`."""
         labels = labels_of(batch, "source")
-        output = predict(network, batch, "source")
+        output = network(batch.images)
         logits = upsampled(network, output, map_size(labels))
         with torch.no_grad():
             whole = upsampled(network, output, image_size(batch))
             seen["source"] = {level: softmax_map(value) for level, value in whole.items()}
             if self.parameters.semantic_weight > 0:
                 vectors["source"] = self._vectors(output, labels, context)
-        return segmentation_term(logits, labels, self.parameters.aux_weight, context)
+        return segmentation_term(logits, labels, context)
 
     def _target_term(
         self,
@@ -115,11 +112,9 @@ class Ass(Adaptseg):
         """Cross-entropy on labelled target images, and their class vectors that should pass for source."""
         own, labels = self.parameters, labels_of(batch, "labelled")
         network = cast(SegmentationNetwork, modules["network"])
-        output = predict(network, batch, "labelled")
+        output = network(batch.images)
         logits = upsampled(network, output, map_size(labels))
-        term = segmentation_term(
-            logits, labels, own.aux_weight, context, domain="labelled", weight=own.labelled_weight
-        )
+        term = segmentation_term(logits, labels, context, domain="labelled")
         if own.semantic_weight == 0:
             return term
         found = self._vectors(output, labels, context)
@@ -128,7 +123,7 @@ class Ass(Adaptseg):
         semantic = semantic * context.image_share["labelled"]
         return Term(
             "labelled",
-            term.value * own.labelled_weight + semantic * own.semantic_weight,
+            term.value + semantic * own.semantic_weight,
             1.0,
             parts={**term.parts, term.name: term.value.detach(), "semantic": semantic.detach()},
         )
@@ -151,11 +146,9 @@ class Ass(Adaptseg):
 
     def _vectors(self, output: Output, labels: Tensor, context: Context) -> ClassVectors:
         """Average the chosen tensor over each class of each image, on the network's grid."""
-        own = self.parameters
-        maps = output.feature if own.semantic_tensor == "feature" else output.main
-        if own.semantic_tensor == "softmax":
-            maps = softmax_map(maps)
-        return class_vectors(maps, labels, context.num_classes, own.semantic_min_pixels)
+        of_feature = self.parameters.semantic_tensor == "feature"
+        maps = output.feature if of_feature else softmax_map(output.main)
+        return class_vectors(maps, labels, context.num_classes)
 
     def _vector_loss(
         self,
@@ -174,11 +167,6 @@ class Ass(Adaptseg):
         return torch.stack(losses).mean()
 
     def _answers(self, discriminator: nn.Module, vectors: ClassVectors, num_classes: int) -> Tensor:
-        """Raw answers (M,) of the discriminator, told the class as `semantic_conditioning` says."""
+        """Raw answers (M,) of the discriminator, which sees each vector joined with its class, one-hot."""
         one_hot = functional.one_hot(vectors.classes, num_classes).to(vectors.vectors.dtype)
-        conditioning = self.parameters.semantic_conditioning
-        if conditioning == "onehot":
-            return discriminator(torch.cat([vectors.vectors, one_hot], dim=1)).squeeze(1)
-        if conditioning == "per_class":
-            return (discriminator(vectors.vectors) * one_hot).sum(dim=1)
-        return discriminator(vectors.vectors).squeeze(1)
+        return discriminator(torch.cat([vectors.vectors, one_hot], dim=1)).squeeze(1)

@@ -43,14 +43,12 @@ class Context:
     `valid_pixels[domain]`: labelled (not ignored) pixels of the domain's whole step, over micro-batches and
     processes, float32 scalar on the device, at least 0. `image_share[domain]`: images of this micro-batch
     divided by the images of the domain's whole step, so `mean over the micro-batch * image_share` sums to the
-    global mean. `pool_images`: the group size on which pooled terms (Lovasz, association) are defined.
+    global mean.
     """
 
     step: int
-    steps: int
     valid_pixels: Mapping[str, Tensor]
     image_share: Mapping[str, float]
-    pool_images: int
     num_classes: int
 
     def pixel_mean(self, total: Tensor, domain: str) -> Tensor:

@@ -15,12 +15,8 @@ from pipeline.numerics.losses import SOURCE_DOMAIN, TARGET_DOMAIN, cross_entropy
 Maps = dict[str, Tensor]
 """Maps (B, K, H, W) by level: `main`, and `aux` from a multi-level network."""
 
-
-def predict(network: SegmentationNetwork, batch: Batch, domain: str) -> Output:
-    """Run the network over a batch with the BatchNorm statistics of its side (labelled: the target's)."""
-    with network.domain("source" if domain == "source" else "target"):
-        output: Output = network(batch.images)
-        return output
+SEGMENTATION_WEIGHTS = {"main": 1.0, "aux": 0.1}
+"""Weights of the cross-entropy by level. Source: AdaptSegNet (Tsai 2018), released code."""
 
 
 def levels(network: SegmentationNetwork) -> tuple[str, ...]:
@@ -65,12 +61,11 @@ def weighted(values: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tens
 def segmentation_term(
     logits: Maps,
     labels: Tensor,
-    aux_weight: float,
     context: Context,
     domain: str = "source",
     weight: float = 1.0,
 ) -> Term:
-    """Make the supervised term: mean cross-entropy of the main head plus `aux_weight` times the aux head's.
+    """Make the supervised term: mean cross-entropy of the main head plus a tenth of the aux head's.
 
     `logits`: by level, (B, K, H, W) at the labels' size. `labels`: int64 (B, H, W), 255 ignored. The mean is
     over the labelled pixels of the domain's whole step; a differentiable 0 without any.
@@ -82,7 +77,7 @@ def segmentation_term(
     }
     name = "segmentation" if domain == "source" else f"segmentation_{domain}"
     parts = {f"{name}_{level}": value.detach() for level, value in means.items()} if len(means) > 1 else {}
-    return Term(name, weighted(means, {"main": 1.0, "aux": aux_weight}), weight, parts=parts)
+    return Term(name, weighted(means, SEGMENTATION_WEIGHTS), weight, parts=parts)
 
 
 def discriminator_name(level: str) -> str:

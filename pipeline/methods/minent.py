@@ -11,7 +11,6 @@ from pipeline.methods.losses import (
     image_size,
     labels_of,
     map_size,
-    predict,
     segmentation_term,
     upsampled,
     weighted,
@@ -19,6 +18,9 @@ from pipeline.methods.losses import (
 from pipeline.methods.parameters import MinentParameters
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.numerics.entropy import entropy_map
+
+AUX_WEIGHT = 2e-4
+"""Weight of the aux head's mean entropy. Source: ADVENT, released code."""
 
 
 class Minent(Method[MinentParameters]):
@@ -31,16 +33,16 @@ class Minent(Method[MinentParameters]):
         network = cast(SegmentationNetwork, modules["network"])
         if "source" in batch:
             labels = labels_of(batch["source"], "source")
-            logits = upsampled(network, predict(network, batch["source"], "source"), map_size(labels))
-            yield segmentation_term(logits, labels, self.parameters.aux_weight, context)
+            logits = upsampled(network, network(batch["source"].images), map_size(labels))
+            yield segmentation_term(logits, labels, context)
         if "target" in batch:
             yield self._entropy_term(network, batch["target"], context)
 
     def _entropy_term(self, network: SegmentationNetwork, target: Batch, context: Context) -> Term:
-        logits = upsampled(network, predict(network, target, "target"), image_size(target))
+        logits = upsampled(network, network(target.images), image_size(target))
         share = context.image_share["target"]
         entropies = {level: entropy_map(value).mean() * share for level, value in logits.items()}
-        weights = {"main": self.parameters.entropy_weight, "aux": self.parameters.entropy_aux_weight}
+        weights = {"main": self.parameters.entropy_weight, "aux": AUX_WEIGHT}
         parts = {f"entropy_{level}": value.detach() for level, value in entropies.items()}
         main = logits["main"].detach()
         return Term("entropy", weighted(entropies, weights), 1.0, parts=parts, target_logits=main)

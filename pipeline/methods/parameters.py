@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from pipeline.numerics.schedules import portion
+from pipeline.schema.strict import Strict
 
 Domain = Literal["source", "target", "labelled"]
 """source: labelled images; target: unlabelled ones; labelled: the few target images whose labels are read."""
@@ -18,16 +19,8 @@ Domain = Literal["source", "target", "labelled"]
 Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 GanKind = Literal["vanilla", "ls"]
 
-
-class AdamParameters(BaseModel):
-    """Adam for a method's auxiliary modules (discriminators); it follows the stage's schedule."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    lr: Annotated[float, Field(gt=0.0, allow_inf_nan=False, description="learning rate at step 0")] = 1e-4
-    betas: Annotated[
-        tuple[Annotated[float, Field(ge=0.0, lt=1.0)], Annotated[float, Field(ge=0.0, lt=1.0)]],
-        Field(description="decay of the running means of the gradient and of its square"),
-    ] = (0.9, 0.99)
+ASSOCIATION_IMAGES = 2
+"""Images in a group on which PLCA's associations are pooled: those of one GPU in the published run."""
 
 
 @dataclass(frozen=True)
@@ -58,18 +51,15 @@ class Turn:
     drawing: Literal["nested", "random"] = "nested"
 
 
-class ObjectiveParameters(BaseModel):
+class ObjectiveParameters(Strict):
     """Base of all objectives.
 
-    `rule`: the workflow rule of its trainings. `pools_images`: it has terms that are defined on groups of
-    `pool_images` images. `needs_grid`: a network with a single position will not do. `pseudo_labelled`: domains
-    whose labels must be pseudo-labels. `soft_labels`: the setting under which these must be soft ones, and under
-    any other hard ones.
+    `rule`: the workflow rule of its trainings. `needs_grid`: a network with a single position will not do.
+    `pseudo_labelled`: domains whose labels must be pseudo-labels. `soft_labels`: the setting under which these must
+    be soft ones, and under any other hard ones.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     rule: ClassVar[Literal["pretrain", "adapt", "selftrain"]] = "adapt"
-    pools_images: ClassVar[bool] = False
     needs_grid: ClassVar[bool] = False
     pseudo_labelled: ClassVar[tuple[Domain, ...]] = ()
     soft_labels: ClassVar[Setting | None] = None
@@ -78,9 +68,9 @@ class ObjectiveParameters(BaseModel):
         """Name the domains that the method reads, source first."""
         return ("source", "target")
 
-    def auxiliary_optimiser(self) -> AdamParameters | None:
-        """Return the optimiser of the auxiliary modules; None for a method without trainable ones."""
-        return None
+    def image_groups(self) -> tuple[int, ...]:
+        """Sizes of the groups of images that the method's pooled terms are defined on; no micro-batch cuts one."""
+        return ()
 
     def turn(self) -> Turn:
         """Return what the round changes; nothing for a method without rounds, which have a field `round`."""
@@ -93,15 +83,7 @@ class ObjectiveParameters(BaseModel):
                 raise ValueError(f"{name}: not used with {because}; remove it")
 
 
-class SegmentationParameters(ObjectiveParameters):
-    """Base of the objectives with a supervised term on the source."""
-
-    aux_weight: Annotated[
-        Weight, Field(description="weight of the aux head's cross-entropy, where the network has an aux head")
-    ] = 0.1
-
-
-class SupervisedParameters(SegmentationParameters):
+class SupervisedParameters(ObjectiveParameters):
     """Cross-entropy on labelled images; target images without labels are never loaded."""
 
     rule: ClassVar[Literal["pretrain", "adapt", "selftrain"]] = "pretrain"
@@ -115,26 +97,18 @@ class SupervisedParameters(SegmentationParameters):
         return ("source", "labelled") if self.labelled_weight > 0 else ("source",)
 
 
-class MinentParameters(SegmentationParameters):
+class MinentParameters(ObjectiveParameters):
     """Entropy minimisation on the target (Vu 2019, MinEnt; `docs/methods/intrada.md`)."""
 
     method: Literal["minent"]
     entropy_weight: Annotated[Weight, Field(description="weight of the main head's mean entropy")] = 1e-3
-    entropy_aux_weight: Annotated[Weight, Field(description="the same for an aux head")] = 2e-4
-
-    def domains(self) -> tuple[Domain, ...]:
-        """Name the domains: the target only where a weight makes its entropy count."""
-        return ("source", "target") if self.entropy_weight or self.entropy_aux_weight else ("source",)
 
 
-class _AdversarialParameters(SegmentationParameters):
+class _AdversarialParameters(ObjectiveParameters):
     adversarial_weight: Annotated[Weight, Field(description="weight of the main adversarial term")] = 1e-3
     adversarial_aux_weight: Annotated[
         Weight, Field(description="weight of the aux head's adversarial term, where there is an aux head")
     ] = 2e-4
-    discriminator: Annotated[AdamParameters, Field(description="optimiser of the discriminators")] = (
-        AdamParameters()
-    )
 
     def domains(self) -> tuple[Domain, ...]:
         """Name the domains: the target only where a weight makes its adversarial term count.
@@ -143,10 +117,6 @@ class _AdversarialParameters(SegmentationParameters):
         """
         of_target = self.adversarial_weight or self.adversarial_aux_weight
         return ("source", "target") if of_target else ("source",)
-
-    def auxiliary_optimiser(self) -> AdamParameters:
-        """Return the optimiser of the discriminators."""
-        return self.discriminator
 
 
 class AdventParameters(_AdversarialParameters):
@@ -165,32 +135,24 @@ class AdaptsegParameters(_AdversarialParameters):
     ] = "vanilla"
 
 
-class PlcaParameters(SegmentationParameters):
+class PlcaParameters(ObjectiveParameters):
     """Pixel-level cycle association (Kang 2020, `docs/methods/plca.md`); weight 0 leaves a term out."""
 
-    pools_images: ClassVar[bool] = True
     needs_grid: ClassVar[bool] = True
     method: Literal["plca"]
     lovasz_weight: Annotated[
         Weight, Field(description="weight of Lovasz-softmax: 3.0 as in the published run (the paper: 0.75)")
     ] = 3.0
+    lovasz_images: Annotated[
+        int, Field(ge=1, description="images in a group on which Lovasz-softmax is taken (published run: 4)")
+    ] = 2
     feature_association_weight: Annotated[
         Weight, Field(description="weight of the features' association")
     ] = 0.1
     prediction_association_weight: Annotated[
         Weight, Field(description="weight of the predictions' association")
     ] = 0.1
-    aggregation_share: Annotated[
-        float, Field(ge=0.0, le=1.0, description="share of its aggregate that the target is mixed with")
-    ] = 0.5
     lsr_weight: Annotated[Weight, Field(description="weight of LSR, on source and on target each")] = 0.01
-    lsr_g: Annotated[
-        float, Field(gt=0.0, allow_inf_nan=False, description="LSR sharpens below this mean -log p, in nats")
-    ] = 10.0
-    grid_share: Annotated[
-        float,
-        Field(gt=0.0, le=1.0, description="part of the grid's rows and columns, drawn per pair; 1: all"),
-    ] = 1.0
     block_rows: Annotated[
         int, Field(ge=1, le=65536, description="grid positions per block of the affinity")
     ] = 512
@@ -200,17 +162,16 @@ class PlcaParameters(SegmentationParameters):
         of_target = self.feature_association_weight, self.prediction_association_weight, self.lsr_weight
         return ("source", "target") if any(of_target) else ("source",)
 
+    def image_groups(self) -> tuple[int, ...]:
+        """Name the groups of the associations and of Lovasz-softmax."""
+        return (ASSOCIATION_IMAGES, self.lovasz_images)
+
     @model_validator(mode="after")
     def _no_dead_options(self) -> Self:
-        if not self.lsr_weight:
-            self._refuse_unused(("lsr_g",), "`lsr_weight: 0`")
+        if not self.lovasz_weight:
+            self._refuse_unused(("lovasz_images",), "`lovasz_weight: 0`")
         if not (self.feature_association_weight or self.prediction_association_weight):
-            unused = (
-                ("grid_share", "block_rows")
-                if self.lsr_weight
-                else ("aggregation_share", "grid_share", "block_rows")
-            )
-            self._refuse_unused(unused, "both association weights 0")
+            self._refuse_unused(("block_rows",), "both association weights 0")
         return self
 
 
@@ -218,37 +179,22 @@ class AssParameters(AdaptsegParameters):
     """AdaptSegNet with labelled target images and class vectors (Wang 2020, ASS-R; `docs/methods/ass.md`)."""
 
     method: Literal["ass"]  # type: ignore[assignment]
-    labelled_weight: Annotated[
-        Weight, Field(description="weight of the cross-entropy on labelled target images")
-    ] = 1.0
     semantic_weight: Annotated[
         Weight, Field(description="weight of the class vectors' adversarial term; 0 leaves it out")
     ] = 1e-3
     semantic_tensor: Annotated[
-        Literal["softmax", "logits", "feature"],
+        Literal["softmax", "feature"],
         Field(description="map that is averaged over each class, on the network's grid"),
     ] = "softmax"
-    semantic_conditioning: Annotated[
-        Literal["onehot", "none", "per_class"],
-        Field(description="how the semantic discriminator is told a vector's class"),
-    ] = "onehot"
-    semantic_hidden: Annotated[
-        int, Field(ge=1, le=65536, description="width of the semantic discriminator's two hidden layers")
-    ] = 1024
-    semantic_min_pixels: Annotated[
-        int, Field(ge=1, description="grid cells that a class needs in an image to have a vector")
-    ] = 1
 
     def domains(self) -> tuple[Domain, ...]:
-        """Name the domains: labelled target images only where a term reads them."""
-        reads_labelled = self.labelled_weight > 0 or self.semantic_weight > 0
-        return (*super().domains(), "labelled") if reads_labelled else super().domains()
+        """Name the domains: AdaptSegNet's, and the labelled target images."""
+        return (*super().domains(), "labelled")
 
     @model_validator(mode="after")
     def _no_dead_options(self) -> Self:
         if not self.semantic_weight:
-            names = ("semantic_tensor", "semantic_conditioning", "semantic_hidden", "semantic_min_pixels")
-            self._refuse_unused(names, "`semantic_weight: 0`")
+            self._refuse_unused(("semantic_tensor",), "`semantic_weight: 0`")
         return self
 
 
@@ -256,7 +202,7 @@ PUBLISHED_ALPHA = {"mrkld": 0.1, "mrent": 0.1, "mrl2": 0.025}
 """Weights of CRST's regularisers of the network's output in the paper; the released MRKLD code has 0.01."""
 
 
-class SelfTrainingParameters(SegmentationParameters):
+class SelfTrainingParameters(ObjectiveParameters):
     """One round of training on source and pseudo-labelled target (Zou 2018, 2019; `docs/methods/cbst.md`)."""
 
     rule: ClassVar[Literal["pretrain", "adapt", "selftrain"]] = "selftrain"

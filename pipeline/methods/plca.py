@@ -4,7 +4,6 @@ Source pixels are associated with target pixels and back, on features and on pre
 the class they started from are made more likely. `docs/methods/plca.md` says what is exact and what is ours.
 """
 
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import cast
 
@@ -13,21 +12,25 @@ from torch import Tensor, nn
 
 from pipeline.data.batch import Batch
 from pipeline.methods.base import Context, Method, Term
-from pipeline.methods.losses import labels_of, map_size, predict, segmentation_term, upsampled, weighted
-from pipeline.methods.parameters import PlcaParameters
+from pipeline.methods.losses import labels_of, map_size, segmentation_term, upsampled, weighted
+from pipeline.methods.parameters import ASSOCIATION_IMAGES, PlcaParameters
 from pipeline.networks.base import Output, SegmentationNetwork
 from pipeline.numerics.aggregation import aggregate_cosine, aggregate_kl
 from pipeline.numerics.association import (
     AssociationLoss,
     Metric,
     cycle_association,
-    grid_subset,
     pooled_mean,
 )
 from pipeline.numerics.label_grid import labels_on_grid
 from pipeline.numerics.lovasz import lovasz_softmax
 from pipeline.numerics.lsr import lsr
 from pipeline.numerics.streaming import widen
+
+AGGREGATION_SHARE = 0.5
+"""Share of its aggregate that the target is mixed with."""
+LSR_G = 10.0
+"""Mean -log p, in nats, below which LSR sharpens."""
 
 
 class Plca(Method[PlcaParameters]):
@@ -46,8 +49,8 @@ class Plca(Method[PlcaParameters]):
         with it; a weight of 0 leaves a summand out.
         """
         network = cast(SegmentationNetwork, modules["network"])
-        target = predict(network, batch["target"], "target") if "target" in batch else None
-        source = predict(network, batch["source"], "source") if "source" in batch else None
+        target = network(batch["target"].images) if "target" in batch else None
+        source = network(batch["source"].images) if "source" in batch else None
         values: dict[str, Tensor] = {}
         if source is not None:
             values |= self._supervised(network, source, batch["source"], context)
@@ -81,19 +84,20 @@ class Plca(Method[PlcaParameters]):
     ) -> dict[str, Tensor]:
         labels = labels_of(batch, "source")
         logits = upsampled(network, output, map_size(labels))
-        values = {
-            "segmentation": segmentation_term(logits, labels, self.parameters.aux_weight, context).value
-        }
+        values = {"segmentation": segmentation_term(logits, labels, context).value}
         if self.parameters.lovasz_weight > 0:
-            values["lovasz"] = pooled(
-                len(labels), context, lambda group: lovasz_softmax(logits["main"][group], labels[group])
+            mean = grouped_mean(
+                len(labels),
+                self.parameters.lovasz_images,
+                lambda group: lovasz_softmax(logits["main"][group], labels[group]),
             )
+            values["lovasz"] = mean * context.image_share["source"]
         return values
 
     def _sharpness(self, output: Output, domain: str, context: Context) -> dict[str, Tensor]:
         if self.parameters.lsr_weight == 0:
             return {}
-        return {f"lsr_{domain}": lsr(output.main, self.parameters.lsr_g) * context.image_share[domain]}
+        return {f"lsr_{domain}": lsr(output.main, LSR_G) * context.image_share[domain]}
 
     def _associations(
         self, source: Output, target: Output, batch: Mapping[str, Batch], context: Context
@@ -124,52 +128,28 @@ class Plca(Method[PlcaParameters]):
         """Mean cost of the closed cycles of maps (B, C, h, w): source image k with target image k."""
         labels = labels_on_grid(labels_of(batch["source"], "source"), map_size(source))
         pairs = [
-            self._pair(one, other, own_labels, metric, [context.step, *_digests(names)])
-            for one, other, own_labels, *names in zip(
-                source.unbind(),
-                target.unbind(),
-                labels,
-                batch["source"].names,
-                batch["target"].names,
-                strict=True,
-            )
+            self._pair(one, other, own_labels, metric)
+            for one, other, own_labels in zip(source.unbind(), target.unbind(), labels, strict=True)
         ]
-        return pooled(len(pairs), context, lambda group: pooled_mean(pairs[group]))
+        mean = grouped_mean(len(pairs), ASSOCIATION_IMAGES, lambda group: pooled_mean(pairs[group]))
+        return mean * context.image_share["source"]
 
-    def _pair(
-        self, source: Tensor, target: Tensor, labels: Tensor, metric: Metric, key: list[int]
-    ) -> AssociationLoss:
-        """Associate one source map (C, h, w) with one target map; `key` names the draw of pixels."""
-        own = self.parameters
-        source_rows = self._chosen_rows(source, [*key, 0])
-        label_rows = self._chosen_rows(labels[None], [*key, 0]).squeeze(1)
-        target_rows = self._chosen_rows(target, [*key, 1])
-        if own.aggregation_share > 0:
-            aggregate = aggregate_cosine if metric == "cos" else aggregate_kl
-            target_rows = aggregate(target_rows, own.aggregation_share, own.block_rows)
-        return cycle_association(source_rows, target_rows, label_rows, metric, own.block_rows)
-
-    def _chosen_rows(self, maps: Tensor, key: list[int]) -> Tensor:
-        """Flatten (C, h, w) to rows (N, C), all of them or those of a seeded part of the grid."""
-        rows = maps.flatten(1).T
-        if self.parameters.grid_share == 1.0:
-            return rows
-        chosen = grid_subset(maps.shape[1], maps.shape[2], self.parameters.grid_share, key)
-        return rows[torch.from_numpy(chosen).to(maps.device)]
+    def _pair(self, source: Tensor, target: Tensor, labels: Tensor, metric: Metric) -> AssociationLoss:
+        """Associate the positions of one source map (C, h, w) with those of one target map."""
+        rows = self.parameters.block_rows
+        aggregate = aggregate_cosine if metric == "cos" else aggregate_kl
+        target_rows = aggregate(target.flatten(1).T, AGGREGATION_SHARE, rows)
+        return cycle_association(source.flatten(1).T, target_rows, labels.flatten(), metric, rows)
 
 
-def pooled(images: int, context: Context, value_of: Callable[[slice], Tensor]) -> Tensor:
-    """Average a pooled summand over groups of `pool_images` images, as this micro-batch's share of the step.
+def grouped_mean(images: int, size: int, value_of: Callable[[slice], Tensor]) -> Tensor:
+    """Average a pooled summand over groups of `size` of a micro-batch's images.
 
     A group weighs as many images as it has, so the step's value does not depend on how its images were cut
     into micro-batches and processes, as long as no group is cut.
     """
     total = []
-    for start in range(0, images, context.pool_images):
-        group = slice(start, min(start + context.pool_images, images))
+    for start in range(0, images, size):
+        group = slice(start, min(start + size, images))
         total.append(value_of(group) * ((group.stop - group.start) / images))
-    return torch.stack(total).sum() * context.image_share["source"]
-
-
-def _digests(names: list[str]) -> list[int]:
-    return [zlib.crc32(name.encode()) for name in names]
+    return torch.stack(total).sum()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pipeline.artifacts.errors import DataError
 from pipeline.data.batch import Batch
 from pipeline.methods.base import Context, Method, Term
-from pipeline.methods.losses import Maps, labels_of, map_size, predict, upsampled, weighted
+from pipeline.methods.losses import SEGMENTATION_WEIGHTS, Maps, labels_of, map_size, upsampled, weighted
 from pipeline.methods.parameters import SelfTrainingParameters
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.numerics import IGNORE
@@ -40,18 +40,18 @@ class SelfTraining(Method[SelfTrainingParameters]):
 
     def _source_term(self, network: SegmentationNetwork, batch: Batch, context: Context) -> Term:
         labels = labels_of(batch, "source")
-        logits = upsampled(network, predict(network, batch, "source"), map_size(labels))
+        logits = upsampled(network, network(batch.images), map_size(labels))
         losses = {
             level: joint_mean(cross_entropy_sum(value, labels)[0], context) for level, value in logits.items()
         }
-        return Term("segmentation", weighted(losses, self._weights()), 1.0)
+        return Term("segmentation", weighted(losses, SEGMENTATION_WEIGHTS), 1.0)
 
     def _target_term(self, network: SegmentationNetwork, batch: Batch, context: Context) -> Term:
         labels = labels_of(batch, "target")
-        logits = upsampled(network, predict(network, batch, "target"), map_size(labels))
+        logits = upsampled(network, network(batch.images), map_size(labels))
         sums = self._target_sums(logits, labels, batch)
         losses = {level: joint_mean(total, context) for level, total in sums.items()}
-        value, parts = weighted(losses, self._weights()), {}
+        value, parts = weighted(losses, SEGMENTATION_WEIGHTS), {}
         name = self.parameters.regulariser
         if name == "mrkld" or name == "mrent" or name == "mrl2":
             total, _ = regulariser_sum(name, logits["main"], labels)
@@ -71,9 +71,6 @@ class SelfTraining(Method[SelfTrainingParameters]):
             )
         soft, kept = batch.extras[SOFT].float(), labels != IGNORE
         return {level: soft_cross_entropy_sum(value, soft, kept)[0] for level, value in logits.items()}
-
-    def _weights(self) -> dict[str, float]:
-        return {"main": 1.0, "aux": self.parameters.aux_weight}
 
 
 def joint_mean(total: Tensor, context: Context) -> Tensor:

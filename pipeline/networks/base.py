@@ -1,7 +1,6 @@
 """What methods, passes and stages know of a network."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import NamedTuple, Self
 
@@ -9,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.networks.batch_norm import active_domain, apply_mode
+from pipeline.networks.batch_norm import apply_mode
 from pipeline.networks.parameters import PROFILES, BatchNormMode, InputProfile, NetworkParameters
 
 
@@ -84,15 +83,8 @@ class SegmentationNetwork(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Switch to training or evaluation; BatchNorm follows `batch_norm_mode`."""
         super().train(mode)
-        apply_mode(self, self.batch_norm_mode, mode)
+        apply_mode(self, self.batch_norm_mode)
         return self
-
-    def domain(self, name: str) -> AbstractContextManager[None]:
-        """Inside the context, BatchNorm in mode `per_domain` uses the statistics of `source` or `target`.
-
-        Methods wrap every forward pass in it; in the other modes it changes nothing.
-        """
-        return active_domain(self, name)
 
     def label_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Height and width of the label map of an image of that size; a classifier's has one pixel."""

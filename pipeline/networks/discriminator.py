@@ -52,16 +52,16 @@ class PixelDiscriminator(nn.Module):
 
 
 class VectorDiscriminator(nn.Module):
-    """An MLP on vectors, for class features (Wang 2020, our reconstruction): (N, dim) -> (N, outputs)."""
+    """An MLP on vectors, for class features (Wang 2020, our reconstruction): (N, dim) -> (N, 1)."""
 
-    def __init__(self, dim: int, hidden: int, outputs: int) -> None:
+    def __init__(self, dim: int, hidden: int = 1024) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(dim, hidden),
             nn.LeakyReLU(SLOPE),
             nn.Linear(hidden, hidden),
             nn.LeakyReLU(SLOPE),
-            nn.Linear(hidden, outputs),
+            nn.Linear(hidden, 1),
         )
 
     def forward(self, vectors: Tensor) -> Tensor:

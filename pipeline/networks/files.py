@@ -14,24 +14,23 @@ from typing import Annotated, Any, Literal
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from torch import Tensor
 
 from pipeline.artifacts.errors import ArtifactError, ConfigError
 from pipeline.artifacts.files import read_json, replacing, sha256_file, write_json
 from pipeline.networks.base import SegmentationNetwork
-from pipeline.networks.batch_norm import TARGET_BUFFERS, copy_source_statistics
 from pipeline.networks.build import build_network, construct
 from pipeline.networks.parameters import PROFILES, InputProfile, NetworkParameters
 from pipeline.networks.weights import LoadReport, backbone_tensors, copy_tensors, report
+from pipeline.schema.strict import Strict
 
 REPAIR = "remove it with `python -m pipeline clean KEY` and run the stage again, or copy both files anew"
 
 
-class NetworkRecord(BaseModel):
+class NetworkRecord(Strict):
     """The JSON beside a network's tensors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     format: Literal[1] = 1
     network: NetworkParameters
     num_classes: Annotated[int, Field(ge=1)]
@@ -156,8 +155,6 @@ def initialise_from(network: SegmentationNetwork, parent: Path) -> LoadReport:
     target = backbone_tensors(network)
     source = {name: value for name, value in backbone_tensors(saved).items() if name in target}
     copy_tensors(target, source)
-    if not any(name.endswith(TARGET_BUFFERS) for name in source):
-        copy_source_statistics(network)
     outcomes = [_copy_head(role, network, saved, parent) for role in network.head_roles]
     return report(len(source), len(target), [outcome for outcome in outcomes if outcome])
 

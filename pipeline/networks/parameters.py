@@ -2,17 +2,18 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from pipeline.schema.strict import Strict
 
 InputProfileName = Literal["torch", "caffe", "unit"]
-BatchNormMode = Literal["frozen", "batch_frozen_affine", "train", "per_domain"]
+BatchNormMode = Literal["frozen", "batch_frozen_affine", "train"]
 Dilation = Annotated[int, Field(ge=1, le=64)]
 
 
-class InputProfile(BaseModel):
+class InputProfile(Strict):
     """How uint8 RGB images become network input: `(x / scale - mean) / std`, channels in `order`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: InputProfileName
     order: Literal["rgb", "bgr"]
     scale: float
@@ -36,10 +37,9 @@ PROFILES: dict[str, InputProfile] = {
 """`docs/networks.md`, input profiles; `mean` and `std` are in the order of the network's channels."""
 
 
-class WeightsParameters(BaseModel):
+class WeightsParameters(Strict):
     """Where the initial backbone weights come from; a stage's key holds the checksum, or the source without one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     source: Annotated[
         str,
         Field(
@@ -48,12 +48,12 @@ class WeightsParameters(BaseModel):
     ]
     sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$", description="checksum of the file")] = None
     layout: Annotated[
-        Literal["torchvision", "caffe_resnet", "plain"],
+        Literal["torchvision", "caffe_resnet"],
         Field(description="key names in the file, `docs/networks.md`"),
     ] = "torchvision"
-    profile: Annotated[InputProfileName, Field(description="input profile the weights were trained with")] = (
-        "torch"
-    )
+    profile: Annotated[
+        Literal["torch", "caffe"], Field(description="input profile the weights were trained with")
+    ] = "torch"
 
     @model_validator(mode="after")
     def _source_agrees(self) -> Self:
@@ -67,17 +67,15 @@ class WeightsParameters(BaseModel):
         return self
 
 
-class NetworkParameters(BaseModel):
+class NetworkParameters(Strict):
     """The network of an experiment."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     backbone: Annotated[
         Literal[
             "small",
             "resnet101_caffe",
             "resnet18",
             "resnet50",
-            "resnet101",
             "mobilenet_v2",
             "mobilenet_v3_large",
             "lenet",
@@ -86,7 +84,7 @@ class NetworkParameters(BaseModel):
         Field(description="what turns images into the feature grid; small, lenet and dtn learn from scratch"),
     ]
     output_stride: Annotated[
-        Literal[8, 16, 32], Field(description="input pixels per cell of the feature grid")
+        Literal[8, 16], Field(description="input pixels per cell of the feature grid")
     ] = 8
     dilations: Annotated[
         tuple[Dilation, ...], Field(min_length=1, description="dilations of the ASPP-sum head")

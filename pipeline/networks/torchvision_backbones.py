@@ -1,4 +1,4 @@
-"""torchvision's ResNet-18/50/101, MobileNetV2 and MobileNetV3-large as encoders of output stride 8, 16 or 32.
+"""torchvision's ResNet-18/50, MobileNetV2 and MobileNetV3-large as encoders of output stride 8 or 16.
 
 Tensor names below `backbone.` are torchvision's own, so its weight files load by name. A stage beyond the
 output stride keeps its grid and is dilated instead, as torchvision's `replace_stride_with_dilation` does.

@@ -4,7 +4,6 @@
 |---|---|
 | `torchvision` | torchvision's; `fc.*` and `classifier.*` are skipped |
 | `caffe_resnet` | `Scale.conv1.weight` ...: the first component is dropped, `Scale.layer5.*` is skipped |
-| `plain` | the network's own; heads are skipped |
 """
 
 import logging
@@ -16,13 +15,12 @@ from torch import Tensor
 
 from pipeline.artifacts.errors import ConfigError
 from pipeline.networks.base import SegmentationNetwork
-from pipeline.networks.batch_norm import TARGET_BUFFERS, copy_source_statistics
 from pipeline.networks.parameters import WeightsParameters
 from pipeline.networks.weight_files import find_weights, read_tensors
 
 NEEDED_SHARE = 0.95
 LISTED = 20
-_UNCOUNTED = ("num_batches_tracked", *TARGET_BUFFERS)
+_UNCOUNTED = "num_batches_tracked"
 _log = logging.getLogger(__name__)
 
 
@@ -67,7 +65,6 @@ def load_backbone(network: SegmentationNetwork, weights: WeightsParameters) -> L
             + " ".join(details)
         )
     copy_tensors(expected, match.loadable)
-    copy_source_statistics(network)
     if skipped:
         details.append(f"heads in the file, not loaded: {_listed(skipped)}.")
     return report(loaded, len(counted), [f"{path.name}: {detail}" for detail in details])
@@ -100,11 +97,9 @@ def _renamed(
     for key, value in tensors.items():
         if layout == "torchvision":
             name, head = network.backbone_prefix + key, key.startswith(("fc.", "classifier."))
-        elif layout == "caffe_resnet":
+        else:
             name = key.partition(".")[2]
             head = name.startswith("layer5.")
-        else:
-            name, head = key, network.belongs_to_head(key)
         if head:
             skipped.append(key)
         else:

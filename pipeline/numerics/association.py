@@ -14,13 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pipeline.artifacts.errors import ConfigError
-from pipeline.numerics.randomness import permutation
 from pipeline.numerics.streaming import (
     Cosine,
     Divergence,
@@ -121,20 +119,6 @@ def follow_cycles(
         )
     closed = source_labels[to_source[slot]] == source_labels[rows]
     return Cycles(rows, to_target, reached, slot, to_source, closed, cost_there, cost_back)
-
-
-def grid_subset(height: int, width: int, share: float, key: Sequence[int]) -> np.ndarray:
-    """Choose a random subset of a grid's rows and of its columns; return the flat positions, ascending int64.
-
-    `share` in (0, 1]: kept part of each side, at least 2 lines where the side has as many. `key`:
-    non-negative integers that name the draw; equal keys give equal subsets. Source: PLCA, released code
-    (pixel sub-sampling).
-    """
-    lines = []
-    for axis, side in enumerate((height, width)):
-        kept = min(side, max(2, round(side * share)))
-        lines.append(np.sort(permutation([*key, axis], side)[:kept]))
-    return (lines[0][:, None] * width + lines[1][None, :]).reshape(-1)
 
 
 def _check_arguments(source: Tensor, target: Tensor, labels: Tensor, metric: str) -> None:

@@ -25,16 +25,12 @@ class ClassVectors(NamedTuple):
     images: Tensor
 
 
-def class_vectors(
-    maps: Tensor, labels: Tensor, num_classes: int, min_pixels: int = 1, ignore: int = 255
-) -> ClassVectors:
+def class_vectors(maps: Tensor, labels: Tensor, num_classes: int, ignore: int = 255) -> ClassVectors:
     """Average `maps` (B, C, h, w) over each class of each image, with `labels` (B, H, W) brought to the grid.
 
-    Labels are integers in [0, num_classes) or `ignore`; a class with fewer than `min_pixels` (at least 1)
-    cells on the grid is absent from the result: never a vector of zeros. Differentiable in `maps`.
+    Labels are integers in [0, num_classes) or `ignore`; a class without a cell on the
+    grid is absent from the result: never a vector of zeros. Differentiable in `maps`.
     """
-    if min_pixels < 1:
-        raise ValueError(f"min_pixels must be at least 1, found {min_pixels}")
     with exact_products(maps.device):
         wide = widen(maps).flatten(2)
         on_grid = labels_on_grid(labels, (maps.shape[2], maps.shape[3])).flatten(1).long()
@@ -43,5 +39,5 @@ def class_vectors(
         masks = one_hot[:, :, :num_classes].to(wide.dtype)
         counts = masks.sum(dim=1)
         means = torch.einsum("bck,bdc->bkd", masks, wide) / counts.clamp(min=1.0)[:, :, None]
-    images, classes = (counts >= min_pixels).nonzero(as_tuple=True)
+    images, classes = (counts > 0).nonzero(as_tuple=True)
     return ClassVectors(means[images, classes], classes, images)

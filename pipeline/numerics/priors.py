@@ -5,7 +5,6 @@ docs/methods/cbst.md. Use: scores = prior * probability, elementwise, in float32
 """
 
 import math
-from typing import Literal
 
 import numpy as np
 import torch
@@ -14,7 +13,10 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-Norm = Literal["per_class_mean1", "per_pixel", "none"]
+SIGMA, TRUNCATE = 17.5, 35
+"""In pixels of the target's size: a Gaussian of 70 x 70 (Zou 2018)."""
+NORM = "per_class_mean1"
+"""What a prior's record says of its scale."""
 STORED_STRIDE = 4
 
 
@@ -32,36 +34,22 @@ def count_label(counts: NDArray[np.int32], label: NDArray[np.uint8]) -> None:
 
 
 def spatial_prior(
-    counts: NDArray[np.int32],
-    images: int,
-    sigma: float = 17.5,
-    truncate: int = 35,
-    norm: Norm = "per_class_mean1",
+    counts: NDArray[np.int32], images: int, sigma: float = SIGMA, truncate: int = TRUNCATE
 ) -> NDArray[np.float32]:
-    """Smooth class counts to the prior q, float32 (K, H, W), at least 0.
+    """Smooth class counts to the prior q, float32 (K, H, W), at least 0; each class's mean over the picture is 1.
 
     `counts`: from `count_label`. `images`: their number, at least 1. `sigma`: of the Gaussian, in pixels;
-    `truncate`: half width of its kernel in pixels (70 x 70 in the paper); the border is reflected. `norm`:
-    "per_class_mean1" makes each class's mean over the picture 1; "per_pixel" makes the classes of each pixel
-    sum to 1; "none" keeps frequencies in [0, 1]. A scale per class is not neutral, it changes which pixels
-    are predicted as what, so the choice belongs to the method's identity. A class that never occurs in the
-    source gets 0 everywhere and so is never predicted; a pixel without any class likewise. Raises ValueError
-    for another norm or no image.
+    `truncate`: half width of its kernel in pixels; the border is reflected. A scale per class is not neutral,
+    it changes which pixels are predicted as what, so the norm belongs to the method's identity. A class that
+    never occurs in the source gets 0 everywhere and so is never predicted; a pixel without any class likewise.
+    Raises ValueError for no image.
     """
     if images < 1:
         raise ValueError("a spatial prior needs at least one labelled source image")
     shares = counts.astype(np.float64) / images
     prior = np.stack([ndimage.gaussian_filter(p, sigma, mode="reflect", radius=truncate) for p in shares])
     np.maximum(prior, 0.0, out=prior)
-    if norm == "per_class_mean1":
-        whole = prior.mean(axis=(1, 2), keepdims=True)
-    elif norm == "per_pixel":
-        whole = prior.sum(axis=0, keepdims=True)
-    elif norm == "none":
-        whole = np.ones((1, 1, 1))
-    else:
-        raise ValueError(f"norm must be per_class_mean1, per_pixel or none, found {norm!r}")
-    whole = np.broadcast_to(whole, prior.shape)
+    whole = np.broadcast_to(prior.mean(axis=(1, 2), keepdims=True), prior.shape)
     return np.divide(prior, whole, out=np.zeros_like(prior), where=whole > 0).astype(np.float32)
 
 

@@ -16,19 +16,6 @@ def poly(base: float, step: int, horizon: int, power: float = 0.9) -> float:
     return float(base * (1.0 - step / horizon) ** power)
 
 
-def warmup_factor(step: int, length: int, first: float = 1e-6) -> float:
-    """Return the factor on the learning rate during a linear warm-up: `first` at step 0, 1 from `length` on.
-
-    `length`: steps of warm-up; 0 means none. Raises ValueError for a negative step or length.
-    Source: Hoyer et al., DAFormer, section 4.1 (1,500 steps, first factor 1e-6).
-    """
-    if step < 0 or length < 0:
-        raise ValueError(f"step and length must not be negative, found {step} and {length}")
-    if step >= length:
-        return 1.0
-    return 1.0 - (1.0 - step / length) * (1.0 - first)
-
-
 def portion(round_index: int, start: float, step: float, maximum: float) -> float:
     """Return the portion of round 0, 1, ...: `min(start + round * step, maximum)`.
 

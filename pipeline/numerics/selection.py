@@ -91,14 +91,6 @@ def _check(steps: Sequence[int], scores: Sequence[float]) -> None:
         raise ValueError("a snapshot's score is NaN")
 
 
-def lowest(steps: Sequence[int], scores: Sequence[float]) -> int:
-    """Return the step of the lowest score (for `mean_entropy`); a tie goes to the later one.
-
-    `steps` increase. Raises ValueError for no snapshot, lengths that differ, or a NaN.
-    """
-    return highest(steps, [-score for score in scores])
-
-
 def highest(steps: Sequence[int], scores: Sequence[float]) -> int:
     """Return the step of the highest score (for `information_maximisation`); a tie goes to the later one.
 

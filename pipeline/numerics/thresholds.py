@@ -38,19 +38,15 @@ class ThresholdRule:
     """How thresholds are taken; two passes over the same scores need the same rule.
 
     `num_classes`: K, 1 to 254. `portion`: share of the sample that is kept, in [0, 1]. `scope`: "class" gives
-    each class its own threshold (CBST), "global" one for all (ST). `rounding` of portion * count to a rank:
-    "floor" (released code) or "round" half up (paper). `stride`: every n-th pixel of a class in an image
-    enters the sample, in raster order from its first (released code 4). `legacy_zero`: adds the zeros of the
-    released CBST code to the sample, one per class, in global scope K + 1. `cap`: no threshold is above it,
-    that of an empty sample included.
+    each class its own threshold (CBST), "global" one for all (ST). `stride`: every n-th pixel of a class in an
+    image enters the sample, in raster order from its first (released code 4). `cap`: no threshold is above
+    it, that of an empty sample included.
     """
 
     num_classes: int
     portion: float
     scope: Literal["class", "global"] = "class"
-    rounding: Literal["floor", "round"] = "floor"
     stride: int = 1
-    legacy_zero: bool = False
     cap: float | None = None
 
     def __post_init__(self) -> None:
@@ -58,8 +54,8 @@ class ThresholdRule:
             raise ValueError(f"portion must be in [0, 1], found {self.portion}")
         if not 1 <= self.num_classes < IGNORE or self.stride < 1:
             raise ValueError(f"num_classes {self.num_classes} or stride {self.stride} is out of range")
-        if self.scope not in ("class", "global") or self.rounding not in ("floor", "round"):
-            raise ValueError(f"unknown scope {self.scope!r} or rounding {self.rounding!r}")
+        if self.scope not in ("class", "global"):
+            raise ValueError(f"unknown scope {self.scope!r}")
         if self.cap is not None and not self.cap > 0.0:
             raise ValueError(f"cap must be above 0, found {self.cap}")
 
@@ -68,17 +64,9 @@ class ThresholdRule:
         """Number of thresholds that are searched: one per class, or 1."""
         return self.num_classes if self.scope == "class" else 1
 
-    @property
-    def extra_zeros(self) -> int:
-        """Zeros added to the sample of each row."""
-        if not self.legacy_zero:
-            return 0
-        return 1 if self.scope == "class" else self.num_classes + 1
-
     def rank(self, count: int) -> int:
-        """Return how many of a sample of `count` values are kept, in float64 arithmetic."""
-        product = count * self.portion
-        return min(count, math.floor(product + 0.5) if self.rounding == "round" else math.floor(product))
+        """Return how many of a sample of `count` values are kept: rounded down, in float64 arithmetic."""
+        return math.floor(count * self.portion)
 
 
 @dataclass(frozen=True)
@@ -86,8 +74,7 @@ class Ranks:
     """Where the wanted value of each row lies after pass 1; lists of length `rule.rows`.
 
     `counts`: sampled pixels. `ranks`: the wanted value is the rank-th largest of the sample; 0 means none.
-    `bins`: its upper key half. `remaining`: its rank among the values of that bin. `in_bin`: their number, of
-    which `zeros_in_bin` are legacy zeros.
+    `bins`: its upper key half. `remaining`: its rank among the values of that bin. `in_bin`: their number.
     """
 
     counts: tuple[int, ...]
@@ -95,7 +82,6 @@ class Ranks:
     bins: tuple[int, ...]
     remaining: tuple[int, ...]
     in_bin: tuple[int, ...]
-    zeros_in_bin: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -180,24 +166,22 @@ def count_high(table: Tensor, scores: Tensor, rule: ThresholdRule) -> None:
 def locate(high: Tensor, rule: ThresholdRule) -> Ranks:
     """Find, from the merged counts of pass 1, the bin that holds the wanted rank of each row.
 
-    `high`: int64 (rows, 65536). The rank is `portion * count` rounded by the rule; a class that is never
+    `high`: int64 (rows, 65536). The rank is `portion * count` rounded down; a class that is never
     predicted has count and rank 0. Raises ValueError for another shape.
     """
     if tuple(high.shape) != (rule.rows, BINS):
         raise ValueError(f"pass-1 counts must be ({rule.rows}, {BINS}), found {tuple(high.shape)}")
-    table = high.cpu().clone()
+    table = high.cpu()
     counts = table.sum(dim=1).tolist()
-    table[:, _ZERO_BIN] += rule.extra_zeros
     ranks, bins, remaining, in_bin = [], [], [], []
     for row in range(rule.rows):
-        rank = rule.rank(counts[row] + rule.extra_zeros)
+        rank = rule.rank(counts[row])
         position, above = _from_top(table[row], rank)
         ranks.append(rank)
         bins.append(position)
         remaining.append(rank - above)
         in_bin.append(int(table[row, position]))
-    zeros = [rule.extra_zeros if position == _ZERO_BIN else 0 for position in bins]
-    return Ranks(*(tuple(part) for part in (counts, ranks, bins, remaining, in_bin, zeros)))
+    return Ranks(*(tuple(part) for part in (counts, ranks, bins, remaining, in_bin)))
 
 
 def _from_top(counts: Tensor, rank: int) -> tuple[int, int]:
@@ -227,10 +211,9 @@ def thresholds(ranks: Ranks, low: Tensor, rule: ThresholdRule) -> Thresholds:
     Raises ValueError where pass 2 did not count the values that pass 1 had put in a bin: the passes then saw
     different scores (another device, dtype or image size).
     """
-    table = low.cpu().clone()
+    table = low.cpu()
     found = []
     for row in range(rule.rows):
-        table[row, 0] += ranks.zeros_in_bin[row]
         seen = int(table[row].sum())
         if seen != ranks.in_bin[row]:
             raise ValueError(

@@ -1,6 +1,5 @@
 """`prepare` stages: which images of which dataset at which size, and the identity of the data."""
 
-import difflib
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +8,13 @@ from typing import Any
 from pipeline.artifacts.errors import ConfigError
 from pipeline.config.load import Config
 from pipeline.config.models import DomainSplit, LabelledSubset, Task
-from pipeline.config.validation import nearest
 from pipeline.datasets.items import Listing
 from pipeline.datasets.listing import identity, list_split
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.numerics.randomness import shuffled
 from pipeline.plan.stage import Inputs, Stage, StageSettings, make_stage
+from pipeline.schema.names import nearest, similar
 from pipeline.stages.kinds import KINDS
 from pipeline.stages.parameters import PrepareParameters
 from pipeline.stages.record import PlannedData
@@ -31,8 +30,8 @@ def nested_choice(names: list[str], count: int, seed: int) -> list[str]:
 
 def _alike(name: str, available: Collection[str]) -> str:
     """The most similar names, or the first: a target has too many to list."""
-    close = difflib.get_close_matches(name, available, n=1, cutoff=0.5)
-    return f"did you mean `{close[0]}`?" if close else f"names look like `{min(available, default='')}`"
+    close = similar(name, available)
+    return f"did you mean `{close}`?" if close else f"names look like `{min(available, default='')}`"
 
 
 @dataclass(frozen=True)

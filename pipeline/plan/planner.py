@@ -68,7 +68,7 @@ class Planner:
         if experiment.task not in self._tasks:
             asked_by = str(library.root / "tasks" / f"{experiment.task}.yaml")
             self._tasks[experiment.task] = self.data.task(task, asked_by)
-        data, subset = self._tasks[experiment.task], experiment.labelled or task.labelled
+        data, subset = self._tasks[experiment.task], experiment.labelled
         domains = TaskDomains(self.data, task, data, subset, seed, experiment.origin)
         settings = StageSettings(self.config.settings.run, self.config.settings.determinism, seed)
         return RunPlanner(experiment, library, self.extra, domains, settings, self._made)

@@ -9,8 +9,9 @@ from pydantic import BaseModel
 from pipeline.artifacts.errors import ConfigError
 from pipeline.config.models import Recipe
 from pipeline.config.suites import Experiment, SetLayer
-from pipeline.config.validation import Location, dotted, nearest, validated
+from pipeline.config.validation import Location, dotted, validated
 from pipeline.config.yaml_files import merge
+from pipeline.schema.names import nearest
 from pipeline.stages.kinds import KINDS
 
 DOMAIN_WORDS = ("task.source", "task.target", "task.target_labels", "task.labelled")

@@ -16,7 +16,7 @@ from pipeline.config.yaml_files import merge
 from pipeline.networks.parameters import NetworkParameters
 from pipeline.plan.domains import TaskDomains
 from pipeline.plan.recipes import expand_recipe, place_of
-from pipeline.plan.references import Asked, references_of, selection_of, stage_named
+from pipeline.plan.references import Asked, references_of, selection_of
 from pipeline.plan.stage import Inputs, Stage, StageSettings, make_stage
 from pipeline.stages.kinds import KINDS, Kind
 from pipeline.stages.parameters import EvaluateParameters, RankParameters, SelectParameters, SuggestParameters
@@ -115,22 +115,15 @@ class RunPlanner:
         return self._added("rank", parameters, {"model": model}, f"{self.experiment.origin}.set.rank")
 
     def _add_figures(self, run: PlannedRun) -> None:
-        """Add selection and evaluation of the training stages that the recipe wants evaluated."""
+        """Add selection and evaluation of every training stage."""
         parameters: EvaluateParameters = self._parameters_of("evaluate")
-        for name in self._evaluated(run):
-            model = stage_named(name, run.stages, f"{self.recipe_origin}: evaluate", "train")
+        for name in run.trained:
+            model = run.stages[name]
             references = {"model": model}
             if parameters.snapshots == "all":
                 references["select"] = run.selects[name] = self._select(model)
             if self.domains.data.evaluate is not None:
                 run.evaluates[name] = self._added("evaluate", parameters, references, self.experiment.origin)
-
-    def _evaluated(self, run: PlannedRun) -> list[str]:
-        """Names of the stages to evaluate; the name of a stage of a round stands for all its rounds."""
-        found: list[str] = []
-        for name in run.trained if self.recipe.evaluate is None else self.recipe.evaluate:
-            found += [one for one in run.trained if name in (one, one.rstrip("0123456789"))] or [name]
-        return found
 
     def _select(self, model: Stage) -> Stage:
         return self._added("select", self._selection, {"model": model}, self.experiment.origin)

@@ -161,8 +161,7 @@ class ExperimentRecord:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything on the page; `created` is printed as it stands."""
+    """Everything on the page."""
 
     experiments: tuple[ExperimentRecord, ...]
     title: str = "Adaptation results"
-    created: str = ""

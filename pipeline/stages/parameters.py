@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from pipeline.schema.strict import Strict
 from pipeline.training.parameters import SnapshotChoice
 
 ParentSnapshot = Annotated[
@@ -12,14 +13,10 @@ ParentSnapshot = Annotated[
         description="which snapshot of the parent model: last, label_free (chosen by `select`), or its step"
     ),
 ]
-TestMode = Literal["plain", "multiscale_flip", "reduced_flip", "aggregation", "sliding"]
+TestMode = Literal["plain", "multiscale_flip", "aggregation"]
 
 
-class _Parameters(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class PrepareParameters(_Parameters):
+class PrepareParameters(Strict):
     """Decode, check and resize one split of a dataset into a uint8 cache."""
 
     size: Annotated[
@@ -41,7 +38,7 @@ class PrepareParameters(_Parameters):
     ] = None
 
 
-class RankParameters(_Parameters):
+class RankParameters(Strict):
     """One pass of a model over target images: entropy, class presence and argmax map per image."""
 
     snapshot: ParentSnapshot = "last"
@@ -50,7 +47,7 @@ class RankParameters(_Parameters):
     ] = 1
 
 
-class SplitParameters(_Parameters):
+class SplitParameters(Strict):
     """Cut the ranked target images into easy and hard (Pan 2020, section 3.2)."""
 
     easy_share: Annotated[
@@ -67,7 +64,7 @@ class SplitParameters(_Parameters):
     ] = "plain"
 
 
-class PseudolabelParameters(_Parameters):
+class PseudolabelParameters(Strict):
     """Pseudo-labels for target images: argmax of the ranking's pass, or class-balanced thresholds (Zou 2018)."""
 
     labelling: Annotated[
@@ -79,25 +76,19 @@ class PseudolabelParameters(_Parameters):
         Literal["class", "global"], Field(description="one threshold per class (CBST) or one for all (ST)")
     ] = "class"
     portion: Annotated[float, Field(ge=0.0, le=1.0, description="share of pixels kept in round 0")] = 0.2
-    portion_step: Annotated[float, Field(ge=0.0, le=1.0, description="added to the portion each round")] = (
-        0.05
-    )
-    portion_max: Annotated[float, Field(ge=0.0, le=1.0, description="the portion never exceeds this")] = 0.5
+    portion_max: Annotated[
+        float, Field(ge=0.0, le=1.0, description="the portion grows by 0.05 each round up to this")
+    ] = 0.5
     round: Annotated[int, Field(ge=0, description="round number, set by the recipe's rounds block")] = 0
-    rounding: Annotated[
-        Literal["floor", "round"],
-        Field(description="rank from portion * count: floor (released code) or round (paper)"),
-    ] = "floor"
     stride: Annotated[
         int, Field(ge=1, description="every n-th pixel of a class and image enters the sample")
     ] = 1
-    legacy_zero: Annotated[
-        bool, Field(description="add the one extra 0.0 per class of the released CBST code")
-    ] = False
     cap: Annotated[
         float | None, Field(gt=0.0, le=1.0, description="a threshold is never above this; none: no cap")
     ] = None
-    test_mode: Annotated[TestMode, Field(description="forward pass that makes the scores")] = "plain"
+    test_mode: Annotated[
+        Literal["plain", "reduced_flip"], Field(description="forward pass that makes the scores")
+    ] = "plain"
     batch: Annotated[
         int, Field(ge=1, description="images per forward pass; part of the key in `exact` only")
     ] = 1
@@ -123,46 +114,27 @@ class PseudolabelParameters(_Parameters):
             ]
             if dead:
                 raise ValueError(f"{', '.join(sorted(dead))}: only with `labelling: thresholds`")
-        if self.soft_alpha is not None and self.test_mode not in ("plain", "multiscale_flip"):
-            raise ValueError(
-                f"soft_alpha: soft labels need test_mode plain or multiscale_flip, not {self.test_mode}"
-            )
+        if self.soft_alpha is not None and self.test_mode != "plain":
+            raise ValueError(f"soft_alpha: soft labels need test_mode plain, not {self.test_mode}")
         if self.portion > self.portion_max:
             raise ValueError(f"portion {self.portion} is above portion_max {self.portion_max}")
         return self
 
 
-class PriorParameters(_Parameters):
+class PriorParameters(Strict):
     """Spatial class priors from source labels (Zou 2018, CBST-SP)."""
 
-    size: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=16384)], Annotated[int, Field(ge=1, le=16384)]] | None,
-        Field(
-            description="width and height in pixels; none: the size of the target's images, if they have one"
-        ),
-    ] = None
-    sigma: Annotated[float, Field(gt=0.0, description="Gaussian sigma in pixels of that size")] = 17.5
-    truncate: Annotated[int, Field(ge=1, description="half width of the kernel in pixels")] = 35
-    norm: Annotated[
-        Literal["per_class_mean1", "per_pixel", "none"],
-        Field(description="normalisation of the smoothed counts"),
-    ] = "per_class_mean1"
 
+class SelectParameters(Strict):
+    """Score a training stage's snapshots on unlabelled target images; the highest H(mean p) - mean H(p) is chosen."""
 
-class SelectParameters(_Parameters):
-    """Score a training stage's snapshots on unlabelled target images."""
-
-    criterion: Annotated[
-        Literal["information_maximisation", "entropy"],
-        Field(description="highest H(mean p) - mean H(p), or lowest mean entropy"),
-    ] = "information_maximisation"
     images: Annotated[int, Field(ge=0, description="evenly spaced target images used; 0: all")] = 0
     batch: Annotated[
         int, Field(ge=1, description="images per forward pass; part of the key in `exact` only")
     ] = 1
 
 
-class EvaluateParameters(_Parameters):
+class EvaluateParameters(Strict):
     """Confusion matrices of a model's snapshots on the labelled evaluation split."""
 
     test_mode: Annotated[TestMode, Field(description="how logits are made, named in every result")] = "plain"
@@ -175,7 +147,7 @@ class EvaluateParameters(_Parameters):
     ] = 1
 
 
-class SuggestParameters(_Parameters):
+class SuggestParameters(Strict):
     """Choose the target images that are most worth labelling: hardest and most diverse."""
 
     count: Annotated[int, Field(ge=1, description="number of images to suggest")] = 20

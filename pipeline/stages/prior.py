@@ -18,7 +18,7 @@ from pipeline.data.cache import Cache
 from pipeline.data.placement import Size, resized_label
 from pipeline.inference.accumulation import accumulate
 from pipeline.inference.parts import PartStore
-from pipeline.numerics.priors import count_label, shrink_prior, spatial_prior
+from pipeline.numerics.priors import NORM, SIGMA, count_label, shrink_prior, spatial_prior
 from pipeline.stages.base import StageRun
 from pipeline.stages.inputs import Progress, cache_of, pass_settings, taxonomy_for
 from pipeline.stages.parameters import PriorParameters
@@ -29,15 +29,12 @@ SAVED_EVERY = 2000
 
 
 def target_size(run: StageRun[PriorParameters]) -> Size:
-    """Width and height of the prior: as the stage says, else the one size of the target's images."""
-    if run.parameters.size is not None:
-        width, height = run.parameters.size
-        return width, height
+    """Width and height of the prior: the one size of the target's images."""
     sizes = cache_of(run.caches("target")[0]).statistics["sizes"]
     if len(sizes) != 1:
         raise DataError(
             f"{run.key}: the target's images have {len(sizes)} sizes ({', '.join(sorted(sizes)[:4])}, ...); a "
-            "spatial prior needs one: give the task's target a `size`, or `set: prior: size: [width, height]`"
+            "spatial prior needs one: give the task's target a `size`"
         )
     width, height = next(iter(sizes)).split("x")
     return int(width), int(height)
@@ -49,10 +46,9 @@ def compute(run: StageRun[PriorParameters]) -> dict[str, Any]:
     size = target_size(run)
     images = sum(len(cache) for cache in caches)
     counts = _counts(run, caches, taxonomy_for(run, "source").num_classes, size)
-    parameters = run.parameters
-    prior = spatial_prior(counts, images, parameters.sigma, parameters.truncate, parameters.norm)
+    prior = spatial_prior(counts, images)
     write_bytes(run.out / TENSORS, safetensors.torch.save({"prior": shrink_prior(prior)}))
-    facts = {"images": images, "size": list(size), "norm": parameters.norm, "sigma": parameters.sigma}
+    facts = {"images": images, "size": list(size), "norm": NORM, "sigma": SIGMA}
     write_json(run.out / SETTINGS, facts)
     run.log.info("prior of %d source labels at %dx%d", images, *size)
     return facts

@@ -51,6 +51,9 @@ from pipeline.stages.prior import stored_prior
 STATISTICS = "statistics.json"
 TABLE = "thresholds.csv"
 
+PORTION_STEP = 0.05
+"""What the portion grows by each round, in the paper and in both released codes."""
+
 
 def compute(run: StageRun[PseudolabelParameters]) -> dict[str, Any]:
     """Write the label maps as records, and their statistics."""
@@ -129,16 +132,8 @@ def _at(scores: Scores, places: Sequence[int]) -> Scores:
 
 def rule_of_round(parameters: PseudolabelParameters, num_classes: int) -> ThresholdRule:
     """How thresholds are taken in the round of these parameters."""
-    share = portion(parameters.round, parameters.portion, parameters.portion_step, parameters.portion_max)
-    return ThresholdRule(
-        num_classes,
-        share,
-        parameters.scope,
-        parameters.rounding,
-        parameters.stride,
-        parameters.legacy_zero,
-        parameters.cap,
-    )
+    share = portion(parameters.round, parameters.portion, PORTION_STEP, parameters.portion_max)
+    return ThresholdRule(num_classes, share, parameters.scope, parameters.stride, parameters.cap)
 
 
 def _save_soft_settings(

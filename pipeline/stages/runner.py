@@ -8,13 +8,14 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts.errors import ArtifactError, Interrupted, SegadaptError, StateError, WorkerError
 from pipeline.artifacts.files import digest_of, read_json, write_json
 from pipeline.artifacts.lock import STALE, FolderLock
+from pipeline.artifacts.software import versions
 from pipeline.stages.base import StageFile, StageRun
 from pipeline.stages.kinds import KINDS
 from pipeline.stages.results import Results
@@ -23,15 +24,6 @@ from pipeline.training.leases import DeviceError
 from pipeline.training.progress import TerminalFilter
 
 AnyRun = StageRun[Any]
-
-SOFTWARE = ("python", "torch", "torchvision", "numpy", "pillow", "safetensors", "scipy")
-
-
-def software() -> dict[str, str]:
-    """Versions of everything whose change may change bits; imports nothing of it."""
-    return {
-        name: platform.python_version() if name == "python" else metadata.version(name) for name in SOFTWARE
-    }
 
 
 def make_logger(key: str, log_path: Path | None) -> logging.Logger:
@@ -55,7 +47,7 @@ def make_logger(key: str, log_path: Path | None) -> logging.Logger:
 
 def _cause(run: AnyRun) -> str:
     """Digest of what a repeated failure depends on besides the key: software, parents, the data's files."""
-    facts: dict[str, Any] = {"software": software(), "settings": run.settings.model_dump(mode="json")}
+    facts: dict[str, Any] = {"software": versions(), "settings": run.settings.model_dump(mode="json")}
     facts["parents"] = run.parent_digests
     if run.record.data is not None:
         facts["files"] = import_module("pipeline.stages.prepare").file_times(run)
@@ -112,7 +104,7 @@ def _record_run(run: AnyRun, started: float, outcome: str) -> None:
             "host": platform.node(),
             "job": os.environ.get("SLURM_JOB_ID"),
             "settings": run.settings.model_dump(mode="json"),
-            "software": software(),
+            "software": versions(),
             **run.notes,
         }
     )

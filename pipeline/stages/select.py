@@ -8,7 +8,7 @@ from pipeline.artifacts.files import write_text
 from pipeline.inference.measures import SelectionMeasure
 from pipeline.inference.passes import run_pass
 from pipeline.inference.test_modes import Plain
-from pipeline.numerics.selection import highest, information_maximisation, lowest, mean_entropy
+from pipeline.numerics.selection import highest, information_maximisation, mean_entropy
 from pipeline.stages.base import StageRun
 from pipeline.stages.inputs import (
     Chosen,
@@ -42,7 +42,5 @@ def compute(run: StageRun[SelectParameters]) -> dict[str, Any]:
         rows.append((step, mean_entropy(sums), information_maximisation(sums)))
     table = pd.DataFrame(rows, columns=["step", "entropy", "information_maximisation"])
     write_text(run.out / "selection.csv", table.to_csv(index=False))
-    by_entropy = lowest(steps, table["entropy"].tolist())
-    by_information = highest(steps, table["information_maximisation"].tolist())
-    chosen = by_entropy if run.parameters.criterion == "entropy" else by_information
+    chosen = highest(steps, table["information_maximisation"].tolist())
     return {"label_free": chosen, "images": len(names), "steps": steps}

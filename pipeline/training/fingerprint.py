@@ -1,11 +1,11 @@
 """What a training state belongs to, and what its bits were computed on."""
 
-import importlib.metadata
-import platform
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+
+from pipeline.artifacts.software import versions
 
 CHANGEABLE = ("software", "device", "gpus", "threads")
 
@@ -37,13 +37,14 @@ class Fingerprint:
 
 def software_versions() -> dict[str, str]:
     """The versions that decide the bits of a training: Python, torch with its CUDA and cuDNN, NumPy."""
+    found = versions()
     cudnn = torch.backends.cudnn.version() if torch.version.cuda else None
     return {
-        "python": platform.python_version(),
+        "python": found["python"],
         "torch": torch.__version__,
         "cuda": torch.version.cuda or "none",
         "cudnn": str(cudnn or "none"),
-        "numpy": importlib.metadata.version("numpy"),
+        "numpy": found["numpy"],
     }
 
 

@@ -52,7 +52,7 @@ class FiniteWatch:
         return (
             f"step {pending.step}: {', '.join(bad)} is not finite (NaN or infinity), on the images {shown}. "
             "Nothing of this step was saved. Look at these images and labels; if they are sound, lower "
-            "optimiser.lr or add warmup_steps"
+            "optimiser.lr"
         )
 
 
@@ -69,5 +69,5 @@ def refuse_non_finite(tensors: Mapping[str, Tensor], step: int) -> None:
             if not fine:
                 raise SegadaptError(
                     f"after step {step}: tensor {name} holds NaN or infinity; nothing of it was saved. Lower "
-                    "optimiser.lr or add warmup_steps"
+                    "optimiser.lr"
                 )

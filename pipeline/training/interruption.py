@@ -18,8 +18,8 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from pipeline.artifacts.processes import process_age
+from pipeline.artifacts.signals import SIGNALS
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 MARGIN = 60.0  # seconds kept free before the deadline unless the caller knows better
 SAME_DELIVERY = 5.0  # seconds; at its time limit SLURM sends SIGTERM to a step twice
 
@@ -88,13 +88,3 @@ class Interruption:
             self._told = (number, now)
         elif not (number == first == signal.SIGTERM and now - since < SAME_DELIVERY):
             self._end(128 + number)
-
-
-def leave_signals_to_parent(worker: int = 0) -> None:
-    """Make a helper process (a loader's worker, a rank) ignore the signals that its parent handles.
-
-    A scheduler and Ctrl-C signal the whole group. A worker that died of it would break its parent's step
-    before the state is saved. Fits `DataLoader(worker_init_fn=...)`.
-    """
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)

@@ -9,6 +9,13 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.training.parameters import AdamwParameters, SgdParameters, TrainParameters
 
+SGD_MOMENTUM, SGD_DECAY = 0.9, 5e-4
+"""Source: the released codes of AdaptSegNet, ADVENT, IntraDA, CRST and PLCA; biases decay too, no Nesterov."""
+ADAMW_BETAS, ADAMW_DECAY = (0.9, 0.999), 0.01
+"""Source: Loshchilov and Hutter 2019."""
+AUXILIARY_LR, AUXILIARY_BETAS = 1e-4, (0.9, 0.99)
+"""Of discriminators; they follow the stage's schedule. Source: AdaptSegNet, released code."""
+
 
 def trained_tensors(module: nn.Module) -> dict[str, nn.Parameter]:
     """Return a module's trainable tensors by name, each once."""
@@ -51,8 +58,8 @@ def build_network_optimiser(
         if tensors
     ]
     if isinstance(parameters, SgdParameters):
-        return SGD(groups, momentum=parameters.momentum, weight_decay=parameters.weight_decay)
-    return AdamW(groups, betas=parameters.betas, weight_decay=parameters.weight_decay)
+        return SGD(groups, momentum=SGD_MOMENTUM, weight_decay=SGD_DECAY)
+    return AdamW(groups, betas=ADAMW_BETAS, weight_decay=ADAMW_DECAY)
 
 
 def build_optimisers(
@@ -60,15 +67,10 @@ def build_optimisers(
 ) -> dict[str, Optimizer]:
     """Make one optimiser for the network and one per auxiliary module that has trainable tensors."""
     optimisers = {"network": build_network_optimiser(network, parameters.optimiser)}
-    adam = parameters.objective.auxiliary_optimiser()
     for name, module in modules.items():
-        tensors = list(trained_tensors(module).values())
-        if not tensors:
-            continue
-        if adam is None:
-            raise ValueError(f"method {parameters.method} has no optimiser for its trainable module {name}")
-        groups = [{"params": tensors, "lr": adam.lr, "base_lr": adam.lr}]
-        optimisers[name] = Adam(groups, betas=adam.betas)
+        if tensors := list(trained_tensors(module).values()):
+            groups = [{"params": tensors, "lr": AUXILIARY_LR, "base_lr": AUXILIARY_LR}]
+            optimisers[name] = Adam(groups, betas=AUXILIARY_BETAS)
     return optimisers
 
 

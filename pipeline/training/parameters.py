@@ -3,20 +3,16 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from pipeline.data.parameters import Augmentation
 from pipeline.methods.parameters import OBJECTIVES, Domain, Objective
+from pipeline.schema.strict import Strict
 
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Multiplier = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
-class _Parameters(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _OptimiserParameters(_Parameters):
+class _OptimiserParameters(Strict):
     head_lr_mult: Annotated[Multiplier, Field(description="learning rate of the heads over `lr`")] = 10.0
     backbone_lr_mult: Annotated[
         Multiplier,
@@ -28,28 +24,17 @@ class _OptimiserParameters(_Parameters):
 
 
 class SgdParameters(_OptimiserParameters):
-    """SGD without Nesterov momentum."""
+    """SGD with momentum 0.9 and L2 decay 5e-4, as the released codes have it."""
 
     kind: Literal["sgd"]
     lr: Annotated[float, Field(gt=0.0, allow_inf_nan=False, description="learning rate at step 0")] = 2.5e-4
-    momentum: Annotated[Fraction, Field(description="momentum")] = 0.9
-    weight_decay: Annotated[
-        float, Field(ge=0.0, description="L2 decay of every trained tensor, biases too")
-    ] = 5e-4
 
 
 class AdamwParameters(_OptimiserParameters):
-    """AdamW (Loshchilov and Hutter 2019): Adam with decoupled weight decay."""
+    """AdamW (Loshchilov and Hutter 2019) with betas (0.9, 0.999) and decoupled decay 0.01."""
 
     kind: Literal["adamw"]
     lr: Annotated[float, Field(gt=0.0, allow_inf_nan=False, description="learning rate at step 0")] = 2e-4
-    betas: Annotated[
-        tuple[Fraction, Fraction],
-        Field(description="decay of the running means of the gradient and its square"),
-    ] = (0.9, 0.999)
-    weight_decay: Annotated[float, Field(ge=0.0, description="decoupled decay of every trained tensor")] = (
-        0.01
-    )
 
 
 SnapshotChoice = Annotated[
@@ -62,7 +47,7 @@ SnapshotChoice = Annotated[
 Optimiser = Annotated[SgdParameters | AdamwParameters, Field(discriminator="kind")]
 
 
-class TrainParameters(_Parameters):
+class TrainParameters(Strict):
     """One training stage: a method's objective minimised for a number of steps."""
 
     method: Annotated[
@@ -82,9 +67,6 @@ class TrainParameters(_Parameters):
         float,
         Field(ge=0.0, le=10.0, description="exponent of the poly schedule, lr * (1 - step / horizon)^power"),
     ] = 0.9
-    warmup_steps: Annotated[
-        int, Field(ge=0, description="linear warm-up of all learning rates over these steps")
-    ] = 0
     optimiser: Annotated[Optimiser, Field(description="optimiser of the network")] = SgdParameters(kind="sgd")
     batch: Annotated[
         int,
@@ -95,10 +77,6 @@ class TrainParameters(_Parameters):
     accumulation: Annotated[
         int, Field(ge=1, description="micro-batches that a step's images are cut into")
     ] = 1
-    pool_images: Annotated[
-        int,
-        Field(ge=1, description="images in a group on which pooled terms (Lovasz, association) are defined"),
-    ] = 2
     precision: Annotated[
         Literal["float32", "bfloat16"],
         Field(description="arithmetic of the networks; weights and losses are float32 in both"),
@@ -147,24 +125,21 @@ class TrainParameters(_Parameters):
             raise ValueError(
                 f"horizon {self.horizon} is below steps {self.steps}; the learning rate would end early"
             )
-        if self.warmup_steps >= self.steps and self.warmup_steps > 0:
-            raise ValueError(f"warmup_steps {self.warmup_steps} must be below steps {self.steps}")
         if self.snapshots > self.steps:
             raise ValueError(f"snapshots {self.snapshots} is above steps {self.steps}")
         if self.batch % self.accumulation:
             raise ValueError(f"batch {self.batch} cannot be cut into {self.accumulation} equal micro-batches")
-        self._check_pools()
+        self._check_groups()
         return self
 
-    def _check_pools(self) -> None:
-        if not self.objective.pools_images:
-            if "pool_images" in self.model_fields_set and self.pool_images != 2:
-                raise ValueError(f"pool_images: method {self.method} has no pooled term; remove it")
-        elif self.batch // self.accumulation % self.pool_images:
-            raise ValueError(
-                f"pool_images: a micro-batch of {self.batch // self.accumulation} images cannot be cut into "
-                f"groups of {self.pool_images}"
-            )
+    def _check_groups(self) -> None:
+        micro = self.batch // self.accumulation
+        for group in self.objective.image_groups():
+            if micro % group:
+                raise ValueError(
+                    f"batch: a micro-batch of {micro} images cannot be cut into the groups of {group} on which "
+                    f"method {self.method} has a term"
+                )
 
     @field_validator("augmentation")
     @classmethod
@@ -183,7 +158,7 @@ class TrainParameters(_Parameters):
         return self.steps if self.horizon is None else self.horizon
 
 
-class RunSettings(_Parameters):
+class RunSettings(Strict):
     """How a stage is run on this machine; never part of a key, changes no result."""
 
     device: Annotated[

@@ -1,16 +1,15 @@
 """Where a training stage stands: the factor on all learning rates, and the steps that leave a snapshot."""
 
-from pipeline.numerics.schedules import poly, warmup_factor
+from pipeline.numerics.schedules import poly
 from pipeline.training.parameters import TrainParameters
 
 
 def learning_rate_factor(parameters: TrainParameters, step: int) -> float:
     """Return the factor on every learning rate that is set before optimiser step `step` (0, 1, ...).
 
-    Poly decay over the horizon times the linear warm-up. Source: `docs/protocol.md`, schedules.
+    Poly decay over the horizon. Source: `docs/protocol.md`, schedules.
     """
-    decay = poly(1.0, step, parameters.schedule_horizon(), parameters.power)
-    return decay * warmup_factor(step, parameters.warmup_steps)
+    return poly(1.0, step, parameters.schedule_horizon(), parameters.power)
 
 
 def snapshot_steps(steps: int, count: int) -> tuple[int, ...]:

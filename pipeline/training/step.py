@@ -1,5 +1,6 @@
 """One optimiser step's gradient: micro-batches, a method's terms in order, sums over processes."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -76,11 +77,11 @@ class StepRunner:
 
     def _check_division(self, own: int) -> None:
         micro, rest = divmod(own, self.parameters.accumulation)
-        pool = self.parameters.pool_images if self.parameters.objective.pools_images else 1
-        if rest or micro % pool:
+        group = math.lcm(*self.parameters.objective.image_groups())
+        if rest or micro % group:
             raise ConfigError(
                 f"gpus: {own} images per process and step cannot be cut into {self.parameters.accumulation} "
-                f"micro-batches of whole groups of {pool}; change `run: gpus`, `batch` or `accumulation`"
+                f"micro-batches of whole groups of {group}; change `run: gpus`, `batch` or `accumulation`"
             )
 
     def _valid_pixels(self, parts: Mapping[str, Batch]) -> dict[str, Tensor]:
@@ -127,10 +128,8 @@ class StepRunner:
         world = self.processes.world
         return Context(
             step=step,
-            steps=self.parameters.steps,
             valid_pixels=valid,
             image_share={name: len(part) / (len(batch[name]) * world) for name, part in micro.items()},
-            pool_images=self.parameters.pool_images,
             num_classes=self.learner.network.num_classes,
         )
 

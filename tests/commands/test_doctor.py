@@ -94,7 +94,7 @@ def test_a_whole_configuration(work, capsys):
     assert "train: 3 images, labelled (as published), 8x6" in block(out, "sim")
     # Training labels of the target need not exist: nobody looks for them.
     assert "train: 3 images, 8x6" in block(out, "cam") and "val: 3 images, labelled" in block(out, "cam")
-    for word in ("software: Python", "torch 2", "cores", "GiB free", "device:"):
+    for word in ("software: python", "torch 2", "cores", "GiB free", "device:"):
         assert word in out
 
 

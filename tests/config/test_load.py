@@ -202,10 +202,8 @@ def test_duplicate_keys_of_the_given_files_are_refused(root, tmp_path):
 
 @pytest.mark.parametrize(("text", "value"), [("False", False), ("false", False), ("True", True)])
 def test_a_switch_given_as_text_means_what_it_says(root, text, value):
-    edit_demo(root, recipe="cbst", set={"pseudolabel": {"legacy_zero": text}})
-    edit(root / "demo.yaml", set={"train": {"steps": 5}})
-    (run,) = Planner(load_config(root=root)).plan()
-    assert run.stages["labels1"].parameters.legacy_zero is value
+    edit(root / "networks" / "small.yaml", align_corners=text)
+    assert load_config(root=root).library.network("small", "test").align_corners is value
 
 
 def test_a_switch_that_is_neither_on_nor_off_is_refused(root):

@@ -112,14 +112,11 @@ def test_intrada_as_published(plan):
     assert inter["optimiser"] == {
         "kind": "sgd",
         "lr": 2.5e-4,
-        "momentum": 0.9,
-        "weight_decay": 5e-4,
         "head_lr_mult": 10.0,
         "backbone_lr_mult": 1.0,
     }
     assert inter["objective"]["adversarial_weight"] == 1e-3
     assert inter["objective"]["adversarial_aux_weight"] == 2e-4
-    assert inter["objective"]["aux_weight"] == 0.1
     assert (inter["batch"], inter["power"], inter["augmentation"]) == (1, 0.9, {})
     assert inter["network"]["levels"] == "multi"
     (run, *_) = plan("intrada-gta5")
@@ -149,7 +146,7 @@ def test_ass_as_reconstructed(plan_ass, source):
     full = published(plan_ass, f"ass-{source}", "inter")
     without = published(plan_ass, f"ass-global-{source}", "inter")
     alone = published(plan_ass, f"target-only-{source}", "few")
-    weights = {"adversarial_weight": 1e-3, "labelled_weight": 1.0, "semantic_weight": 1e-3}
+    weights = {"adversarial_weight": 1e-3, "semantic_weight": 1e-3}
     assert full["objective"] | weights == full["objective"]
     assert full["objective"]["semantic_tensor"] == "softmax"
     assert without == full | {"objective": full["objective"] | {"semantic_weight": 0.0}}
@@ -166,7 +163,7 @@ def test_plca_as_published(plan, source):
     network = inter["network"]
     assert (network["head_bias"], network["batch_norm"], network["align_corners"]) == (False, "train", False)
     assert (network["levels"], network["aspp"], network["profile"]) == ("single", "all", "caffe")
-    assert (inter["batch"], inter["accumulation"], inter["pool_images"]) == (8, 2, 2)
+    assert (inter["batch"], inter["accumulation"], inter["objective"]["lovasz_images"]) == (8, 2, 4)
     assert inter["objective"]["lovasz_weight"] == 3.0
     assert inter["optimiser"]["head_lr_mult"] == 1.0
     evaluate = plan(f"plca-{source}")[0].evaluates["inter"]

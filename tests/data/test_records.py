@@ -51,7 +51,6 @@ def test_arrays_come_back_by_place_and_name(tmp_path):
         np.testing.assert_array_equal(records[place], expected)
         np.testing.assert_array_equal(records[records.index_of(f"n{place}")], expected)
         assert records[place].shape == expected.shape
-        records.check(place)
     assert "n3" in records
     assert "m3" not in records
     with pytest.raises(KeyError, match="maps holds no record `m3`"):
@@ -149,15 +148,10 @@ def test_names_must_be_unique(tmp_path):
         RecordWriter(tmp_path / "out", "maps", tmp_path / "state", ["a", "a"])
 
 
-def test_altered_truncated_and_missing_shards_are_noticed(tmp_path):
+def test_truncated_and_missing_shards_are_noticed(tmp_path):
     write(tmp_path / "out", tmp_path / "state")
     shard = tmp_path / "out/maps-00001.bin"
     whole = shard.read_bytes()
-    shard.write_bytes(whole[:3] + bytes([whole[3] ^ 1]) + whole[4:])
-    records = Records(tmp_path / "out", "maps")
-    with pytest.raises(ArtifactError, match=r"maps-00001.bin: the record `n4` is altered"):
-        records.check(4)
-    records.check(5)
     shard.write_bytes(whole[:-1])
     with pytest.raises(ArtifactError, match="shorter than its index"):
         Records(tmp_path / "out", "maps")[7]

@@ -16,14 +16,10 @@ THREE = {
 
 
 def test_ids_follow_the_order_of_the_file():
-    taxonomy = Taxonomy.model_validate(
-        {**THREE, "subsets": {"two": ["car", "road"]}, "things": ["car"], "rare": ["sky"]}
-    )
+    taxonomy = Taxonomy.model_validate({**THREE, "subsets": {"two": ["car", "road"]}})
     assert taxonomy.num_classes == 3
     assert [taxonomy.index(name) for name in ("road", "sky", "car")] == [0, 1, 2]
     assert taxonomy.subset_ids("two") == (2, 0)
-    assert taxonomy.thing_ids() == (2,)
-    assert taxonomy.rare_ids() == (1,)
 
 
 def test_palette_has_a_colour_per_class_and_black_for_the_rest():

@@ -35,7 +35,7 @@ def scores_from_scratch(network, mode, image: np.ndarray) -> torch.Tensor:
         return torch.softmax(mode.merge(network, maps, size, size)[0], 0)
 
 
-@pytest.mark.parametrize("mode", [Plain(), MultiscaleFlip(), Aggregation(), Sliding(window=8)])
+@pytest.mark.parametrize("mode", [Plain(), MultiscaleFlip(), Aggregation(), Sliding(8, 4)])
 def test_scores_are_those_of_the_test_mode_on_float16_maps(tmp_path, network, images, mode) -> None:
     network.eval()
     scores = Scores(store(tmp_path, network, mode, images), network, mode)

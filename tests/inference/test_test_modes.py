@@ -161,7 +161,7 @@ def test_sliding_averages_where_windows_overlap(network, images):
 
 
 def test_sliding_over_a_small_image_is_plain(network, images):
-    found = logits_at(Sliding(window=64), network, images, (24, 32))
+    found = logits_at(Sliding(64, 32), network, images, (24, 32))
     torch.testing.assert_close(found, logits_at(Plain(), network, images, (24, 32)))
 
 
@@ -169,7 +169,7 @@ def test_sliding_never_leaves_gaps_when_the_stride_is_wider_than_the_window(netw
     assert torch.isfinite(logits_at(Sliding(window=8, stride=20), network, images, (24, 32))).all()
 
 
-@pytest.mark.parametrize("bad", [{"window": 0}, {"stride": 0}])
+@pytest.mark.parametrize("bad", [{"window": 0, "stride": 1}, {"window": 1, "stride": 0}])
 def test_sliding_refuses_empty_windows(bad):
     with pytest.raises(ValueError, match="at least 1 pixel"):
         Sliding(**bad)

@@ -53,16 +53,14 @@ def part_of(batch, cut):
     return {name: one[cut] for name, one in batch.items()}
 
 
-def context_of(batch, whole=None, step=0, pool_images=2):
+def context_of(batch, whole=None):
     whole = whole or batch
     return Context(
-        step=step,
-        steps=10,
+        step=0,
         valid_pixels={
             name: (b.labels != 255).sum().float() for name, b in whole.items() if b.labels is not None
         },
         image_share={name: len(batch[name].names) / len(whole[name].names) for name in batch},
-        pool_images=pool_images,
         num_classes=CLASSES,
     )
 
@@ -173,13 +171,13 @@ def test_two_micro_batches_equal_one(network):
     assert doubled[0] == pytest.approx(2 * once[0], rel=1e-6)
 
 
-def test_pools_are_groups_not_micro_batches(network):
+def test_lovasz_has_groups_of_its_own(network):
     batch = both_domains(4)
-    value = {pool: only_term(network, batch, context_of(batch, pool_images=pool)) for pool in (1, 2, 4)}
+    value = {size: only_term(network, batch, lovasz_images=size) for size in (1, 2, 4)}
     lovasz = [term.parts["lovasz"].item() for term in value.values()]
     assert len({round(one, 6) for one in lovasz}) == 3
-    whole = pytest.approx(value[1].parts["segmentation"].item(), rel=1e-6)
-    assert value[4].parts["segmentation"].item() == whole
+    for name in ("segmentation", "feature_association", "prediction_association"):
+        assert value[4].parts[name].item() == pytest.approx(value[1].parts[name].item(), rel=1e-6)
 
 
 def test_labels_that_are_all_ignored_leave_zeros_and_a_finite_gradient(network):
@@ -192,35 +190,9 @@ def test_labels_that_are_all_ignored_leave_zeros_and_a_finite_gradient(network):
     assert all(p.grad.isfinite().all() for p in network.parameters())
 
 
-def test_sub_sampling_is_drawn_per_step_and_pair(network):
-    batch = both_domains(2)
-
-    def association(step, share=0.5):
-        context = context_of(batch, step=step)
-        return only_term(network, batch, context, grid_share=share).parts["feature_association"].item()
-
-    assert association(0) == association(0)
-    assert association(0) != association(1)
-    assert association(0, 1.0) == association(1, 1.0)
-
-
-def test_source_and_target_pixels_are_drawn_apart():
-    """Equal maps: were the same pixels drawn on both sides, every walk would close on itself."""
-    generator = torch.Generator().manual_seed(0)
-    maps = torch.randn(64, 16, 16, generator=generator)
-    labels = torch.arange(256).reshape(16, 16) % 250
-
-    def closed(share):
-        parameters = PlcaParameters(method="plca", grid_share=share, aggregation_share=0.0)
-        return Plca(parameters)._pair(maps, maps, labels, "cos", [3]).count.item()
-
-    assert closed(1.0) == 256
-    assert closed(0.5) < 64
-
-
 def test_published_defaults_and_no_dead_option():
     parameters = PlcaParameters(method="plca")
-    assert (parameters.lovasz_weight, parameters.lsr_g, parameters.lsr_weight) == (3.0, 10.0, 0.01)
-    assert parameters.pools_images and parameters.grid_share == 1.0
+    assert (parameters.lovasz_weight, parameters.lsr_weight) == (3.0, 0.01)
+    assert parameters.image_groups() == (2, 2)
     with pytest.raises(ValidationError, match="topk"):
         PlcaParameters(method="plca", topk=5)

@@ -59,7 +59,7 @@ class Setting:
             if name in domains
         }
         valid = {name: (p.labels != 255).sum().float() for name, p in device.items() if p.labels is not None}
-        context = Context(0, 6, valid, dict.fromkeys(device, 1.0), 2, CLASSES)
+        context = Context(0, valid, dict.fromkeys(device, 1.0), CLASSES)
         return self.method.terms({"network": self.network, **self.modules}, device, context)
 
     def logits(self, domain: str) -> dict[str, np.ndarray]:
@@ -110,20 +110,20 @@ def squares(answers: np.ndarray, constant: int) -> float:
 @pytest.mark.parametrize("method", ALL)
 @pytest.mark.parametrize("levels", ["single", "multi"])
 def test_the_supervised_term_is_the_mean_cross_entropy(method: str, levels: str) -> None:
-    setting = Setting(method, levels, aux_weight=0.25)
+    setting = Setting(method, levels)
     labels = setting.batch["source"].labels
     assert labels is not None
     means = {name: cross_entropy(z, labels.numpy()) for name, z in setting.logits("source").items()}
-    expected = means["main"] + 0.25 * means.get("aux", 0.0)
+    expected = means["main"] + 0.1 * means.get("aux", 0.0)
     assert setting.run()["segmentation"] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("levels", ["single", "multi"])
 def test_the_entropy_term_is_the_mean_of_the_papers_formula(levels: str) -> None:
-    setting = Setting("minent", levels, entropy_weight=0.5, entropy_aux_weight=0.125)
+    setting = Setting("minent", levels, entropy_weight=0.5)
     values = setting.run()
     means = {name: information(z).sum(axis=1).mean() for name, z in setting.logits("target").items()}
-    assert values["entropy"] == pytest.approx(0.5 * means["main"] + 0.125 * means.get("aux", 0.0), rel=1e-5)
+    assert values["entropy"] == pytest.approx(0.5 * means["main"] + 2e-4 * means.get("aux", 0.0), rel=1e-6)
     assert values["entropy_main"] == pytest.approx(means["main"], rel=1e-5)
     assert ("entropy_aux" in values) is (levels == "multi")
 
@@ -274,15 +274,6 @@ def test_maps_of_the_discriminators_terms_carry_no_gradient() -> None:
     *_, last = setting.terms("source", "target")
     with pytest.raises(RuntimeError, match="not have been used"):
         torch.autograd.grad(last.value, [setting.network.main.weight])
-
-
-@pytest.mark.parametrize("method", ALL)
-def test_batch_norm_per_domain_works(method: str) -> None:
-    setting = Setting(method, "single", batch_norm="per_domain")
-    setting.run()
-    norm: Any = setting.network.norm
-    target_batches = 0 if method == "supervised" else 1
-    assert (norm.num_batches_tracked.item(), norm.target_num_batches_tracked.item()) == (1, target_batches)
 
 
 @pytest.mark.parametrize("method", ["minent", "advent", "adaptseg"])

@@ -1,4 +1,4 @@
-"""The four BatchNorm modes: which statistics the forward reads, what it updates, what gets gradients."""
+"""The three BatchNorm modes: which statistics the forward reads, what it updates, what gets gradients."""
 
 import copy
 
@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.artifacts.errors import ConfigError
 from pipeline.networks.base import SegmentationNetwork
-from pipeline.networks.batch_norm import DomainBatchNorm2d, synchronise
+from pipeline.networks.batch_norm import synchronise
 from pipeline.networks.build import build_network
 from pipeline.networks.parameters import NetworkParameters
 
@@ -45,16 +44,14 @@ def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> 
         ("frozen", False, False, False),
         ("batch_frozen_affine", True, False, True),
         ("train", True, True, True),
-        ("per_domain", True, True, True),
     ],
 )
 def test_what_a_training_forward_reads_updates_and_trains(mode, updates, trains_affine, reads_batch):
     network = network_in(mode)
     before = statistics(network)
-    with network.domain("source"):
-        alone = network(IMAGES[:2]).main
-        network.load_state_dict(before, strict=False)
-        together = network(IMAGES).main[:2]
+    alone = network(IMAGES[:2]).main
+    network.load_state_dict(before, strict=False)
+    together = network(IMAGES).main[:2]
     assert torch.allclose(alone, together, atol=1e-4) != reads_batch
     assert changed(before, statistics(network)) == updates
     together.sum().backward()
@@ -66,11 +63,10 @@ def test_what_a_training_forward_reads_updates_and_trains(mode, updates, trains_
     assert (id(layer.weight) in listed) == trains_affine
 
 
-@pytest.mark.parametrize("mode", ["frozen", "batch_frozen_affine", "train", "per_domain"])
+@pytest.mark.parametrize("mode", ["frozen", "batch_frozen_affine", "train"])
 def test_evaluation_reads_running_statistics_and_changes_nothing(mode):
     network = network_in(mode)
-    with network.domain("source"):
-        network(IMAGES)
+    network(IMAGES)
     network.eval()
     before = copy.deepcopy(network.state_dict())
     torch.testing.assert_close(network(IMAGES[:2]).main, network(IMAGES).main[:2], atol=1e-4, rtol=1e-4)
@@ -96,52 +92,6 @@ def test_train_after_eval_keeps_frozen_layers_frozen():
     assert network.training
     assert not first_layer(network).training
     assert network.main.training
-
-
-def test_per_domain_statistics_are_kept_apart():
-    network = network_in("per_domain")
-    layer = first_layer(network)
-    assert isinstance(layer, DomainBatchNorm2d)
-    with network.domain("source"):
-        network(IMAGES)
-    source = layer.running_mean.clone()
-    assert torch.equal(layer.target_running_mean, torch.zeros(64))
-    with network.domain("target"):
-        network(OTHERS)
-    assert torch.equal(layer.running_mean, source)
-    assert not torch.equal(layer.target_running_mean, torch.zeros(64))
-    network.eval()
-    outside = network(OTHERS).main
-    with network.domain("target"):
-        assert torch.equal(network(OTHERS).main, outside)
-    with network.domain("source"):
-        assert not torch.allclose(network(OTHERS).main, outside)
-
-
-def test_per_domain_evaluation_reads_the_source_where_no_target_was_seen():
-    network = network_in("per_domain")
-    with network.domain("source"):
-        network(IMAGES)
-    network.eval()
-    with network.domain("source"):
-        source = network(IMAGES).main
-    assert torch.equal(network(IMAGES).main, source)
-
-
-def test_per_domain_training_without_a_domain_is_refused():
-    with pytest.raises(ConfigError, match="per_domain"):
-        network_in("per_domain")(IMAGES)
-
-
-def test_the_domain_context_restores_and_checks_its_name():
-    network = network_in("per_domain")
-    with network.domain("source"):
-        with network.domain("target"):
-            assert first_layer(network).domain == "target"
-        assert first_layer(network).domain == "source"
-    assert first_layer(network).domain is None
-    with pytest.raises(ValueError, match="unknown domain 'night'"), network.domain("night"):
-        pass
 
 
 def test_only_mode_train_is_synchronised_over_processes():

@@ -38,8 +38,8 @@ def test_weights_that_contradict_the_network_are_refused(weights, message):
 
 def test_the_caffe_layout_belongs_to_the_caffe_backbone():
     weights = WeightsParameters(source="a.pth", layout="caffe_resnet")
-    with pytest.raises(ValidationError, match="need backbone resnet101_caffe, found resnet101"):
-        NetworkParameters(backbone="resnet101", weights=weights)
+    with pytest.raises(ValidationError, match="need backbone resnet101_caffe, found resnet50"):
+        NetworkParameters(backbone="resnet50", weights=weights)
 
 
 def test_a_network_has_one_level_unless_told():

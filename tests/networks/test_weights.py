@@ -19,7 +19,7 @@ from pipeline.networks.parameters import NetworkParameters, WeightsParameters
 from pipeline.networks.weight_files import find_weights, read_tensors
 from pipeline.networks.weights import backbone_tensors, load_backbone
 
-RESNET18 = NetworkParameters(backbone="resnet18", output_stride=32, dilations=(1,))
+RESNET18 = NetworkParameters(backbone="resnet18", output_stride=16, dilations=(1,))
 STREET_THINGS = {"traffic light", "streetcar", "cab", "minivan", "trolleybus", "street sign", "moving van"}
 REAL_SHA256 = "e0888e2c55c50fde0a3f18f15d16e75990712e0be6d948efdb63d236c0132e72"
 
@@ -125,21 +125,15 @@ def test_caffe_layout_drops_the_first_component_and_skips_layer5(tmp_path, monke
 
 def test_a_head_of_another_class_count_is_dropped_with_a_message_never_copied_in_part(tmp_path, monkeypatch):
     donor, network = tiny_caffe_network(monkeypatch, 19), tiny_caffe_network(monkeypatch, 7)
-    heads = {name: value.clone() for name, value in network.state_dict().items() if name.startswith("layer6")}
-    report = load_backbone(network, caffe_weights(tmp_path, "plain", donor.state_dict()))
+    heads = {name: value.clone() for name, value in network.state_dict().items() if name.startswith("layer5")}
+    state = backbone_tensors(donor) | {
+        name: value for name, value in donor.state_dict().items() if name.startswith("layer5")
+    }
+    state = {f"Scale.{name}": value for name, value in state.items()}
+    report = load_backbone(network, caffe_weights(tmp_path, "caffe_resnet", state))
     assert report.loaded == report.expected
-    assert "heads in the file, not loaded: layer5.conv2d_list.0.weight" in report.messages[0]
+    assert "heads in the file, not loaded: Scale.layer5.conv2d_list.0.weight" in report.messages[0]
     assert all(torch.equal(network.state_dict()[name], value) for name, value in heads.items())
-
-
-def test_per_domain_statistics_start_from_the_files_for_both_domains(tmp_path, resnet18_state):
-    state = dict(resnet18_state)
-    state["bn1.running_mean"] = torch.arange(64.0)
-    weights = saved(tmp_path, state)
-    parameters = RESNET18.model_copy(update={"batch_norm": "per_domain", "weights": weights})
-    layer = build_network(parameters, 3, 0).backbone.bn1
-    assert torch.equal(layer.running_mean, torch.arange(64.0))
-    assert torch.equal(layer.target_running_mean, torch.arange(64.0))
 
 
 def test_another_input_profile_is_refused(tmp_path):
@@ -233,7 +227,7 @@ def test_the_real_mobilenet_weights_load_and_see_something():
     weights = WeightsParameters(
         source="${SEGADAPT_DATA}/weights/mobilenet_v2_imagenet.pth", sha256=REAL_SHA256
     )
-    parameters = NetworkParameters(backbone="mobilenet_v2", output_stride=32, dilations=(1,), weights=weights)
+    parameters = NetworkParameters(backbone="mobilenet_v2", output_stride=16, dilations=(1,), weights=weights)
     network = build_network(parameters, 11, 0).eval()
     street = sorted(Path(root, "camvid/images/val").glob("*.jpg"))
     if not street:

@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -10,7 +9,7 @@ from torch.utils._pytree import tree_leaves
 
 from pipeline.artifacts.errors import ConfigError
 from pipeline.numerics.aggregation import aggregate_cosine, aggregate_kl
-from pipeline.numerics.association import cycle_association, follow_cycles, grid_subset, pooled_mean
+from pipeline.numerics.association import cycle_association, follow_cycles, pooled_mean
 from pipeline.numerics.streaming import exact_products
 
 METRICS = ["cos", "kl"]
@@ -267,17 +266,6 @@ def test_memory_does_not_grow_with_the_square_of_the_grid(metric):
     for side in (12, 24):
         assert largest_of_a_pair(side, metric, streamed) == side * side * 8  # the features themselves
         assert largest_of_a_pair(side, metric, dense) >= side**4
-
-
-def test_grid_subset_is_a_seeded_product_of_rows_and_columns():
-    chosen = grid_subset(6, 10, 0.5, (3, 1))
-    rows, columns = np.divmod(chosen, 10)
-    assert len(chosen) == 3 * 5 and len(set(rows)) == 3 and len(set(columns)) == 5
-    assert (np.diff(chosen) > 0).all() and chosen.max() < 60
-    assert np.array_equal(chosen, grid_subset(6, 10, 0.5, (3, 1)))
-    assert not np.array_equal(chosen, grid_subset(6, 10, 0.5, (4, 1)))
-    assert np.array_equal(grid_subset(3, 4, 1.0, (0,)), np.arange(12))
-    assert len(grid_subset(1, 9, 0.01, (0,))) == 2
 
 
 def test_random_features_have_the_known_size_of_loss():

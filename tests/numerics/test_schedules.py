@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from pipeline.numerics.schedules import poly, warmup_factor
+from pipeline.numerics.schedules import poly
 
 
 @pytest.mark.parametrize(
@@ -38,19 +38,3 @@ def test_power_one_is_a_line() -> None:
 def test_step_outside_the_horizon_is_an_error(step: int, horizon: int) -> None:
     with pytest.raises(ValueError, match="outside"):
         poly(1.0, step, horizon)
-
-
-def test_warm_up_is_linear_and_ends_at_one() -> None:
-    assert warmup_factor(0, 4, first=0.2) == pytest.approx(0.2)
-    assert warmup_factor(1, 4, first=0.2) == pytest.approx(0.4)
-    assert warmup_factor(3, 4, first=0.2) == pytest.approx(0.8)
-    assert warmup_factor(4, 4) == warmup_factor(400, 4) == 1.0
-
-
-def test_no_warm_up_is_a_factor_of_one_from_the_start() -> None:
-    assert warmup_factor(0, 0) == 1.0
-
-
-def test_negative_warm_up_is_an_error() -> None:
-    with pytest.raises(ValueError, match="negative"):
-        warmup_factor(-1, 4)

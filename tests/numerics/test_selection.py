@@ -9,7 +9,6 @@ from pipeline.numerics.selection import (
     PredictionSums,
     highest,
     information_maximisation,
-    lowest,
     mean_entropy,
     oracle_best,
     prediction_sums,
@@ -74,7 +73,6 @@ def test_no_pixel_or_nan_is_an_error() -> None:
 
 def test_label_free_ties_go_to_the_later_snapshot() -> None:
     assert highest([10, 20, 30], [0.5, 0.7, 0.7]) == 30
-    assert lowest([10, 20, 30], [0.5, 0.5, 0.7]) == 20
 
 
 def test_oracle_compares_after_rounding_and_takes_the_first() -> None:
@@ -86,6 +84,6 @@ def test_oracle_compares_after_rounding_and_takes_the_first() -> None:
     ("steps", "scores"), [([], []), ([1], [0.1, 0.2]), ([2, 1], [0.1, 0.2]), ([1, 2], [0.1, math.nan])]
 )
 def test_selection_refuses_what_cannot_be_compared(steps: list[int], scores: list[float]) -> None:
-    for choose in (highest, lowest, oracle_best):
+    for choose in (highest, oracle_best):
         with pytest.raises(ValueError):
             choose(steps, scores)

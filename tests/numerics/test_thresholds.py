@@ -62,10 +62,8 @@ def sorted_thresholds(images: list[torch.Tensor], rule: ThresholdRule) -> np.nda
         pools = [np.concatenate(pools)]
     values = []
     for pool in pools:
-        zeros = 0 if not rule.legacy_zero else 1 if rule.scope == "class" else rule.num_classes + 1
-        full = np.sort(np.concatenate([pool, np.zeros(zeros, np.float32)]))[::-1]
-        share = len(full) * rule.portion
-        rank = math.floor(share + 0.5 if rule.rounding == "round" else share)
+        full = np.sort(pool)[::-1]
+        rank = math.floor(len(full) * rule.portion)
         value = full[rank - 1] if rank else np.float32(1.0)
         value = value if value > 0 else np.float32(1.0)
         values.append(min(value, np.float32(rule.cap)) if rule.cap is not None else value)
@@ -81,9 +79,7 @@ RULES = st.builds(
     num_classes=st.just(3),
     portion=st.one_of(st.sampled_from([0.0, 0.2, 0.34, 0.5, 1.0]), st.floats(0, 1)),
     scope=st.sampled_from(["class", "global"]),
-    rounding=st.sampled_from(["floor", "round"]),
     stride=st.sampled_from([1, 2, 4]),
-    legacy_zero=st.booleans(),
     cap=st.sampled_from([None, 0.9]),
 )
 
@@ -113,12 +109,10 @@ def softmax_images(count: int, seed: int, classes: int = 5) -> list[torch.Tensor
     return [torch.softmax(3 * torch.randn(classes, 16, 24, generator=generator), 0) for _ in range(count)]
 
 
-@pytest.mark.parametrize(
-    ("scope", "rounding", "stride"), list(product(["class", "global"], ["floor", "round"], [1, 4]))
-)
-def test_bit_identical_on_probabilities(scope: str, rounding: str, stride: int) -> None:
+@pytest.mark.parametrize(("scope", "stride"), list(product(["class", "global"], [1, 4])))
+def test_bit_identical_on_probabilities(scope: str, stride: int) -> None:
     images = softmax_images(5, 1)
-    rule = ThresholdRule(5, 0.2, scope=scope, rounding=rounding, stride=stride)  # type: ignore[arg-type]
+    rule = ThresholdRule(5, 0.2, scope=scope, stride=stride)  # type: ignore[arg-type]
     assert np.array_equal(streamed(images, rule, 3).values.numpy(), sorted_thresholds(images, rule))
 
 
@@ -170,19 +164,10 @@ def test_rank_zero_gives_one_and_does_not_wrap_to_the_smallest_value(scope: str)
     assert found.ranks == (0,) and found.values.tolist() == [1.0]
 
 
-def test_no_spurious_zero_in_the_sample_unless_legacy_zero() -> None:
-    """With the extra 0.0 a portion of 1 takes that zero as the threshold."""
-    image = torch.tensor([0.9, 0.6]).view(1, 1, 2)
-    assert streamed([image], ThresholdRule(1, 1.0)).values.tolist() == [pytest.approx(0.6)]
-    legacy = streamed([image], ThresholdRule(1, 1.0, legacy_zero=True))
-    assert legacy.counts == (2,) and legacy.ranks == (3,)
-    assert legacy.values.tolist() == [1.0], "a threshold of 0 is replaced by 1"
-
-
-def test_legacy_zeros_in_global_scope_are_one_more_than_classes() -> None:
-    rule = ThresholdRule(19, 0.2, scope="global", legacy_zero=True)
-    assert rule.extra_zeros == 20
-    assert ThresholdRule(19, 0.2, legacy_zero=True).extra_zeros == 1
+def test_the_rank_is_rounded_down_and_no_zero_is_added_to_the_sample() -> None:
+    image = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5]).view(1, 1, 5)
+    assert streamed([image], ThresholdRule(1, 0.5)).ranks == (2,)
+    assert streamed([image], ThresholdRule(1, 1.0)).values.tolist() == [0.5]
 
 
 def test_stride_restarts_in_each_class_and_image() -> None:
@@ -193,13 +178,6 @@ def test_stride_restarts_in_each_class_and_image() -> None:
     found = streamed([image, image], rule)
     assert found.counts == (4, 2)
     assert found.values.tolist() == pytest.approx([0.7, 0.5])
-
-
-def test_rounding_floor_of_the_code_and_round_of_the_paper() -> None:
-    image = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5]).view(1, 1, 5)
-    floor = streamed([image], ThresholdRule(1, 0.5)).ranks
-    rounded = streamed([image], ThresholdRule(1, 0.5, rounding="round")).ranks
-    assert (floor, rounded) == ((2,), (3,))
 
 
 def test_capped_percentile_is_portion_34_with_a_cap() -> None:
@@ -272,7 +250,7 @@ def test_wrong_inputs_are_errors() -> None:
             ThresholdRule(2, **arguments)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("option", [{"scope": "kc"}, {"rounding": "ceil"}, {"cap": 0.0}, {"cap": math.nan}])
+@pytest.mark.parametrize("option", [{"scope": "kc"}, {"cap": 0.0}, {"cap": math.nan}])
 def test_unknown_threshold_setting_is_an_error_and_never_keeps_all_labels(option: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"unknown|cap"):
         ThresholdRule(2, 0.5, **option)  # type: ignore[arg-type]
@@ -343,4 +321,4 @@ def test_ranks_name_the_bin_and_what_remains_in_it() -> None:
     half, quarter = 0x8000 + 0x3F00, 0x8000 + 0x3E80
     ranks = locate(high_of([image], rule), rule)
     assert half > quarter
-    assert ranks == Ranks((4,), (3,), (quarter,), (1,), (2,), (0,))
+    assert ranks == Ranks((4,), (3,), (quarter,), (1,), (2,))

@@ -68,13 +68,11 @@ def test_several_sources_are_numbered_roles(shop):
 
 
 def test_label_free_adds_the_configured_selection_as_a_parent(shop):
-    shop.experiment(
-        "main", set={"intra": {"init_snapshot": "label_free"}, "select": {"criterion": "entropy"}}
-    )
+    shop.experiment("main", set={"intra": {"init_snapshot": "label_free"}, "select": {"images": 3}})
     run = shop.run()
     select = run.stages["intra"].parents["init_select"]
     assert select.parents["model"] is run.stages["inter"]
-    assert select.parameters.criterion == "entropy"
+    assert select.parameters.images == 3
     assert select is run.selects["inter"]
     assert "init_select" not in run.stages["inter"].parents
 
@@ -106,19 +104,6 @@ def test_a_prior_is_made_of_the_source_for_the_targets_size(shop):
         "target": "prepare-streets-camera-train",
     }
     assert run.stages["labels1"].parents["prior"] is run.stages["prior"]
-
-
-def test_suggest_reads_the_rankings_model_and_images(shop):
-    recipe(shop, RANKED | {"ask": {"kind": "suggest", "ranking": "ranking", "count": 4}})
-    stages = shop.run().stages
-    assert stages["ask"].parents["model"] is stages["source"]
-    assert stages["ask"].parents["images"] is stages["ranking"].parents["images"]
-
-
-def test_the_evaluated_stages_may_be_chosen(shop):
-    shop.edit("recipes", "intrada", evaluate=["intra"])
-    run = shop.run()
-    assert list(run.evaluates) == ["intra"] and list(run.selects) == ["intra"]
 
 
 REFUSED = {
@@ -223,7 +208,7 @@ def test_pseudo_labels_may_stand_in_for_a_source(shop):
     ("values", "message"),
     [
         ({"splitt": {}}, "set.splitt: no stage and no kind of that name; did you mean `split`?"),
-        ({"prior": {"sigma": 1.0}}, "set.prior: no stage of kind prior can be set here; remove it"),
+        ({"prior": {}}, "set.prior: no stage of kind prior can be set here; remove it"),
         (
             {"prepare": {"size": [2, 2]}},
             "set.prepare: no stage of kind prepare can be set here; sizes and the like are keys of the task",

@@ -88,11 +88,6 @@ def test_previous_is_the_last_training_stage_of_the_round_before(rounds):
     assert parents(run, "round2")["init"] == "polish1"
 
 
-def test_evaluate_may_name_a_block(rounds):
-    rounds.edit("recipes", "toy", evaluate=["round"])
-    assert list(rounds.run().evaluates) == ["round1", "round2"]
-
-
 def test_rounds_of_a_recipe_without_rounds_are_refused(rounds):
     rounds.experiment("main", "advent", rounds=2)
     assert "shop.yaml: experiments.main.rounds: recipe advent has no rounds" in rounds.fails()

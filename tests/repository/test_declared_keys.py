@@ -43,5 +43,5 @@ def read_attributes() -> set[str]:
 def test_every_declared_key_is_read():
     read = read_attributes()
     declared = {(model.__name__, key) for model in models() for key in model.model_fields}
-    assert ("PlcaParameters", "grid_share") in declared
+    assert ("PlcaParameters", "lsr_weight") in declared
     assert {one for one in declared if one[1] not in read} == FOR_PEOPLE

@@ -23,6 +23,7 @@ ROOMS = (
     ("data",),
     ("streets",),
     ("numerics",),
+    ("schema",),
     ("artifacts",),
 )
 """From the top down; a module may import from its own line and from those below."""

@@ -91,7 +91,7 @@ def labels_of(run: StageRun) -> np.ndarray:
         ("cbst", {}, False),
         ("st", {}, True),
         ("cbst-sp", {}, False),
-        ("cbst", {"test_mode": "multiscale_flip", "portion": 0.4}, False),
+        ("cbst", {"test_mode": "reduced_flip", "portion": 0.4}, False),
     ],
 )
 def test_labels_and_thresholds_are_those_of_collecting_and_sorting(
@@ -133,7 +133,7 @@ def test_the_table_says_how_much_of_each_predicted_class_was_kept(
 def test_portion_0_keeps_nothing_and_portion_1_everything(
     world: tuple[Path, Path], tmp_path: Path, portion: float
 ) -> None:
-    run = labelled(world, tmp_path, portion=portion, portion_max=1.0, portion_step=0.0)
+    run = labelled(world, tmp_path, portion=portion, portion_max=1.0)
     kept = labels_of(run) != 255
     assert kept.all() if portion else not kept.any()
 

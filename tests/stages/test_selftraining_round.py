@@ -126,7 +126,7 @@ def test_mining_counts_predicted_pixels_not_labelled_ones(world: tuple[Path, Pat
     assert tuple(table["count"]) != tuple(table["labelled"])
     present = [index for index, count in enumerate(table["count"]) if count]
     rarest = sorted(present, key=lambda index: (table["count"][index], index))[:2]
-    found = rare_classes(domain.class_counts(), RareCrops(classes=2, priority_share=0.0))
+    found = rare_classes(domain.class_counts(), RareCrops(classes=2))
     assert sorted(found) == sorted(rarest)
 
 
@@ -197,7 +197,7 @@ def test_a_share_of_a_pseudo_labelled_source_keeps_its_pseudo_labels(
 def test_all_target_pixels_ignored(world: tuple[Path, Path], tmp_path: Path) -> None:
     results = tmp_path / "results"
     shutil.copytree(world[1], results)
-    planned = plan(world[0], "cbst", {"labels": {"portion": 0.0, "portion_step": 0.0}}, results)
+    planned = plan(world[0], "cbst", {"labels1": {"portion": 0.0}}, results)
     run = run_until(results, planned, "round1")
     metrics = pd.read_csv(run.out / "metrics.csv")
     assert (metrics["target"] == 0.0).all() and (metrics["segmentation"] > 0.0).all()
@@ -205,14 +205,14 @@ def test_all_target_pixels_ignored(world: tuple[Path, Path], tmp_path: Path) -> 
 
 def test_the_prior_is_that_of_the_source_labels_at_the_targets_size(tmp_path: Path) -> None:
     root, results = write_config(tmp_path), tmp_path / "results"
-    planned = plan(root, "cbst-sp", {"prior": {"sigma": 3.0, "truncate": 6}}, results)
+    planned = plan(root, "cbst-sp", {}, results)
     run = run_until(results, planned, "prior")
     labels = cache_of(run.parent("source")).labels
     assert labels is not None
     counts = np.zeros((11, SIZE[1], SIZE[0]), np.int32)
     for label in labels:
         count_label(counts, resized_label(label, (SIZE[0], SIZE[1])))
-    wanted = shrink_prior(spatial_prior(counts, 4, sigma=3.0, truncate=6))
+    wanted = shrink_prior(spatial_prior(counts, 4))
     assert torch.equal(stored_prior(run.folder), wanted)
     assert read_json(run.out / "prior.json")["size"] == SIZE
     pictures = prior_pictures(run.folder, tuple("abcdefghijk"))

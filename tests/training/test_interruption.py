@@ -178,8 +178,8 @@ def test_the_second_signal_really_ends_the_process():
 
 WORKER = """
 import os
-from pipeline.training.interruption import SIGNALS, leave_signals_to_parent
-leave_signals_to_parent(0)
+from pipeline.artifacts.signals import SIGNALS, leave_signals_to_parent
+leave_signals_to_parent()
 for number in SIGNALS:
     os.kill(os.getpid(), number)
 print("still here")

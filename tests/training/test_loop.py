@@ -245,7 +245,7 @@ def test_a_batch_that_processes_cannot_share_is_refused(tmp_path: Path) -> None:
     toy = toy_job(tmp_path, toy_parameters(batch=2, accumulation=2), processes=Processes(0, 2))
     with pytest.raises(ConfigError, match="cannot be cut into 2"):
         Training(toy.job).run()
-    pooled = toy_job(tmp_path, toy_parameters("plca", batch=4, pool_images=2), processes=Processes(0, 4))
+    pooled = toy_job(tmp_path, toy_parameters("plca", batch=4), processes=Processes(0, 4))
     with pytest.raises(ConfigError, match="groups of 2"):
         Training(pooled.job).run()
 
