@@ -24,7 +24,7 @@ def test_a_against_b_is_one_short_file_and_plans(tmp_path, driving_data, monkeyp
     assert len(STUDY.splitlines()) <= 15
     assert len(runs) == 24
     found = {
-        (run.names["task"], run.names["recipe"], run.stages["split"].parameters["lambda"], run.seed)
+        (run.names["task"], run.names["recipe"], run.stages["split"].parameters.easy_share, run.seed)
         for run in runs
     }
     tasks, recipes = ("gta5-cityscapes", "synthia-cityscapes"), ("intrada", "intrada-cbst")
