@@ -42,6 +42,7 @@ def compute(run: StageRun) -> dict[str, Any]:
         names=parameters.names,
         stop=run.stop,
         progress=Progress(run, "prepare"),
+        tell=run.log.warning,
     )
     names = list(cache_of(run.folder).names)
     facts = {
