@@ -21,6 +21,8 @@ from typing import Any, NoReturn
 from pipeline.artifacts.errors import ArtifactError
 
 LEFTOVER_PREFIX = ".partial-"
+NAME_BYTES = 255
+"""The longest name that file systems allow."""
 
 _REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space and start the same command again",
@@ -32,6 +34,7 @@ _REMEDIES = {
     errno.ENOTDIR: "a file stands where a folder is needed; move it away",
     errno.EEXIST: "a file stands where a folder is needed; move it away",
     errno.EISDIR: "a folder stands where a file is needed; move it away",
+    errno.ENAMETOOLONG: "the name is too long for the file system; choose or give a shorter one",
 }
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -47,8 +50,9 @@ def storage_error(path: Path, error: OSError) -> StorageError:
 
 
 def temporary_beside(path: Path) -> Path:
-    """A new recognisable name in the folder of `path`, with the same suffix."""
-    return path.with_name(f"{LEFTOVER_PREFIX}{secrets.token_hex(6)}-{path.name}")
+    """A new recognisable name in the folder of `path`, with the same suffix; the end of the name, if it is long."""
+    lead = f"{LEFTOVER_PREFIX}{secrets.token_hex(6)}-"
+    return path.with_name(lead + os.fsdecode(os.fsencode(path.name)[len(lead) - NAME_BYTES :]))
 
 
 def is_leftover(path: Path) -> bool:

@@ -20,7 +20,7 @@ from pipeline.artifacts.software import versions
 from pipeline.commands.configuration import add_selection_arguments, chosen_configuration
 from pipeline.config.load import Config
 from pipeline.config.models import DomainSplit
-from pipeline.datasets.decoding import picture_size
+from pipeline.datasets.headers import picture_size
 from pipeline.datasets.items import Listing
 from pipeline.datasets.listing import list_split
 from pipeline.datasets.raw_ids import expanded_root
@@ -82,7 +82,7 @@ def examine_used(config: Config, use: Use, finding: Finding) -> None:
         finding.faults.append(str(error))
         return
     finding.present = True
-    finding.lines.append(told_split(spec, listing))
+    finding.lines += [told_split(spec, listing), *told_omitted(listing)]
     finding.faults += faults_of(listing)
 
 
@@ -102,7 +102,7 @@ def examine_other(config: Config, name: str, finding: Finding) -> None:
             finding.lines.append(f"{split}: not here: {error}")
             continue
         finding.present = True
-        finding.lines.append(told_split(spec, listing))
+        finding.lines += [told_split(spec, listing), *told_omitted(listing)]
         finding.lines += [f"{split}: {fault}" for fault in faults_of(listing)]
 
 
@@ -120,6 +120,11 @@ def told_split(spec: DatasetSpec, listing: Listing) -> str:
         except SegadaptError as error:
             text += f", first image: {error}"
     return text
+
+
+def told_omitted(listing: Listing) -> list[str]:
+    """One line per kind of file that the split leaves out."""
+    return [f"{listing.split}: {line}" for line in listing.omissions]
 
 
 def faults_of(listing: Listing) -> list[str]:

@@ -4,26 +4,26 @@ python -m pipeline init --name drive --source-images rendered/rgb --source-label
 python -m pipeline start --configfile config/drive.yaml
 
 A folder may also be a quoted pattern ('rendered/*/rgb_*.png'). Labels are 8-bit ids, colours or black-and-white
-masks. The folders are only read; `docs/own-data.md` says more.
+masks. Where their values leave open what they mean, the readings are shown and one is asked for; without a terminal
+`init` stops and shows what to type. The folders are only read; `docs/own-data.md` says more.
 """
 
 import argparse
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
 
 from pipeline.artifacts.errors import ConfigError, DataError
 from pipeline.config.load import DEFAULT_FILE, Library, load_config
-from pipeline.config.yaml_files import read_yaml
 from pipeline.datasets.listing import list_split
-from pipeline.datasets.patterns import captured_name, matching_files
-from pipeline.onboarding.class_naming import Classes, found_classes, named_classes
-from pipeline.onboarding.inspection import LabelFacts, image_sizes, label_facts, told_sizes
-from pipeline.onboarding.picture_folders import Pairs, Pictures, find_pictures, match, pair_up
-from pipeline.onboarding.scaffold import Evaluation, Facts, configuration_files, working_sizes, write_files
+from pipeline.datasets.patterns import captured_name
+from pipeline.datasets.walking import find_files
+from pipeline.onboarding.inspection import ImageFacts, image_facts
+from pipeline.onboarding.label_reading import naming_of, read_labels, read_target_labels, told_labels
+from pipeline.onboarding.pairing import match, pair_up
+from pipeline.onboarding.picture_folders import Pairs, Pictures, find_pictures
+from pipeline.onboarding.scaffold import Evaluation, Facts, Labels, configuration_files, write_files
+from pipeline.onboarding.sizes import told_orientations, told_sizes, working_sizes
 
 STEPS = 1000
 HELD_OUT = 5
@@ -42,19 +42,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target-labels", metavar="FOLDER", help="labels of some of them, used for figures only"
     )
-    naming = parser.add_mutually_exclusive_group()
-    naming.add_argument(
-        "--classes",
-        type=Path,
-        metavar="FILE",
-        help="YAML: `road: [1, 2]` or `road: [[128, 64, 128]]` per class",
-    )
-    naming.add_argument(
-        "--ids",
-        nargs="+",
-        metavar="NAME=ID,ID",
-        help="the same on the command line, e.g. road=1,2 ignore=0,255",
-    )
+    for side, lead in (("source", "--"), ("target", "--target-")):
+        naming = parser.add_mutually_exclusive_group()
+        naming.add_argument(
+            f"{lead}classes",
+            type=Path,
+            metavar="FILE",
+            help=f"meaning of the {side} labels, as YAML: `road: [1, 2]` or `road: [[128, 64, 128]]` per class",
+        )
+        naming.add_argument(
+            f"{lead}ids",
+            nargs="+",
+            metavar="NAME=ID,ID",
+            help=f"the same on the command line, e.g. {lead}ids road=1,2 ignore=0,255"
+            + (", or `same`: the target's values mean what the source's mean" if side == "target" else ""),
+        )
+        parser.add_argument(
+            f"{lead}unnamed",
+            choices=["error", "nearest", "ignore"],
+            help=f"what becomes of pixels of the {side} labels that have another value (soft edges and the like)",
+        )
     parser.add_argument(
         "--size",
         type=int,
@@ -97,28 +104,27 @@ def _check_options(arguments: argparse.Namespace, root: Path) -> None:
 
 def _look(arguments: argparse.Namespace) -> Facts:
     images = find_pictures(arguments.source_images, "--source-images")
-    source = pair_up(images, find_pictures(arguments.source_labels, "--source-labels"))
+    marks = find_pictures(arguments.source_labels, "--source-labels")
+    source = pair_up(images, marks, "--source-labels")
     target = find_pictures(arguments.target_images, "--target-images")
-    source_sizes, target_sizes = image_sizes(images), image_sizes(target)
-    labels = _labels(source, "source labels")
-    classes = _classes(labels, arguments)
-    if len(classes.values) < 2:
-        raise DataError(
-            f"the labels hold {len(classes.values)} classes ({', '.join(classes.values) or 'only ignored pixels'}) and "
-            "at least 2 can be told apart; is it the right folder?"
-        )
+    source_facts, target_facts = image_facts(images), image_facts(target)
+    found = {"source": images, "source labels": marks, "target": target}
+    labels = _source_labels(source, arguments)
     evaluation = None
     if arguments.target_labels:
-        found = find_pictures(arguments.target_labels, "--target-labels")
-        evaluation = _evaluation(target, found, labels, classes)
+        found["target labels"] = find_pictures(arguments.target_labels, "--target-labels")
+        evaluation = _evaluation(target, found["target labels"], labels, arguments)
+    for side, pictures in found.items():
+        for line in pictures.omissions:
+            print(f"{side}: {line}")
+    _tell_turned({"source": source_facts, "target": target_facts})
     return Facts(
         arguments.name,
         source,
-        source_sizes,
+        source_facts.sizes,
         labels,
-        classes,
         target,
-        target_sizes,
+        target_facts.sizes,
         arguments.network,
         arguments.steps,
         evaluation,
@@ -126,57 +132,36 @@ def _look(arguments: argparse.Namespace) -> Facts:
     )
 
 
-def _labels(pairs: Pairs, what: str) -> LabelFacts:
-    with tqdm(desc=what, unit="label", disable=None, leave=False) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        return label_facts(pairs, show)
+def _tell_turned(sides: Mapping[str, ImageFacts]) -> None:
+    for side, facts in sides.items():
+        if facts.turned:
+            print(f"{side}: {facts.turned} images are turned upright as their EXIF orientation says")
 
 
-def _classes(labels: LabelFacts, arguments: argparse.Namespace) -> Classes:
-    if arguments.classes is not None:
-        return named_classes(labels, read_yaml(arguments.classes), str(arguments.classes))
-    if arguments.ids is not None:
-        if labels.form == "colors":
-            raise ConfigError("--ids: the labels are in colour; name the colours in a file, see --classes")
-        return named_classes(labels, _parsed_ids(arguments.ids), "--ids")
-    return found_classes(labels)
+def _source_labels(pairs: Pairs, arguments: argparse.Namespace) -> Labels:
+    labels = read_labels(pairs, naming_of(arguments, "--"))
+    classes = labels.classes.values
+    if len(classes) < 2:
+        raise DataError(
+            f"the labels hold {len(classes)} classes ({', '.join(classes) or 'only ignored pixels'}) and at least 2 can "
+            "be told apart; is it the right folder?"
+        )
+    return labels
 
 
-def _parsed_ids(words: list[str]) -> Mapping[str, Any]:
-    groups: dict[str, list[str]] = {}
-    for word in words:
-        name, sign, ids = word.partition("=")
-        if not sign or not name or not ids:
-            raise ConfigError(f"--ids {word}: needs NAME=ID,ID, such as road=1,2")
-        groups.setdefault(name, []).extend(ids.split(","))
-    return groups
-
-
-def _evaluation(target: Pictures, found: Pictures, labels: LabelFacts, classes: Classes) -> Evaluation:
+def _evaluation(
+    target: Pictures, found: Pictures, source: Labels, arguments: argparse.Namespace
+) -> Evaluation:
     """Which target images are kept for figures: those with a label, or the last fifth when all have one."""
-    matched = match(target, found)
+    matched = match(target, found, "--target-labels")
     if matched.lonely_labels:
         raise DataError(
             f"--target-labels: {len(matched.lonely_labels)} labels belong to no target image (first: "
             f"{matched.lonely_labels[0]}); move them away"
         )
-    held = _labels(matched.pairs, "target labels")
-    known = {*(value for group in classes.values.values() for value in group), *classes.ignored}
-    if held.form != labels.form or set(held.pixels) - known:
-        extra = [value for value in held.pixels if value not in known]
-        raise DataError(
-            f"--target-labels: stored as {held.form} (source: {labels.form}), values that the source labels do not "
-            f"have: {extra[:10]}. Labels of another meaning need a dataset file of their own: leave --target-labels "
-            "out and add a split with labels to the target's file afterwards"
-        )
-    names = {
-        path: captured_name(captures)
-        for path, captures in matching_files(matched.pairs.root, matched.pairs.images)
-    }
+    labels = read_target_labels(matched.pairs, source, naming_of(arguments, "--target-"))
+    listed = find_files(matched.pairs.root, matched.pairs.images).files
+    names = {path: captured_name(captures) for path, captures in listed}
     labelled = sorted(names[image] for image, _ in matched.pairs.files)
     unlabelled = sorted(names[image] for image in matched.lonely_images if image in names)
     if not unlabelled:
@@ -184,7 +169,7 @@ def _evaluation(target: Pictures, found: Pictures, labels: LabelFacts, classes: 
         unlabelled, labelled = labelled[:cut], labelled[cut:]
     if not labelled:
         raise DataError("--target-labels: one image cannot both be trained on and scored; give more images")
-    return Evaluation(matched.pairs, tuple(unlabelled), tuple(labelled))
+    return Evaluation(matched.pairs, labels, tuple(unlabelled), tuple(labelled))
 
 
 def _check_plans(suite: Path, source: str) -> None:
@@ -203,8 +188,7 @@ def _check_plans(suite: Path, source: str) -> None:
 
 
 def _tell(facts: Facts) -> None:
-    source, target = working_sizes(facts)
-    kinds = {"ids8": "8-bit ids", "colors": "colours", "mask": "black-and-white masks"}
+    source, target = working_sizes(facts.source_sizes, facts.target_sizes, facts.size)
     print(f"source: {len(facts.source.files)} labelled images of {told_sizes(facts.source_sizes)}")
     print(f"target: {len(facts.target.files)} images of {told_sizes(facts.target_sizes)}")
     if facts.evaluation is None:
@@ -212,12 +196,8 @@ def _tell(facts: Facts) -> None:
     else:
         print(f"        {len(facts.evaluation.train)} to adapt to, {len(facts.evaluation.val)} for figures")
     print(f"sizes:  source {source[0]}x{source[1]}, target {target[0]}x{target[1]}")
-    print(f"labels: {kinds[facts.labels.form]}, {facts.labels.read} of {len(facts.source.files)} read")
-    for name, values in facts.classes.values.items():
-        share = sum(facts.labels.share(value) for value in values if value in facts.labels.pixels)
-        print(f"  {share:7.2%}  {name}")
-    ignored = sum(
-        facts.labels.share(value) for value in facts.classes.ignored if value in facts.labels.pixels
-    )
-    if facts.classes.ignored:
-        print(f"  {ignored:7.2%}  (ignored)")
+    for side, sizes in (("source", facts.source_sizes), ("target", facts.target_sizes)):
+        mixed = told_orientations(sizes)
+        if mixed:
+            print(f"        {side}: {mixed}")
+    print("\n".join(told_labels(facts)))

@@ -7,10 +7,14 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from pipeline.artifacts.errors import Interrupted
+
+if TYPE_CHECKING:
+    from pipeline.inference.folder_prediction import Summary
 
 LISTED = 10
 
@@ -32,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--confidence", action="store_true", help="also the winner's probability, 0 to 255")
     parser.add_argument("--entropy", action="store_true", help="also the entropy, 0 certain to 255 uniform")
+    parser.add_argument(
+        "--prune", action="store_true", help="remove maps of pictures that are not there any more"
+    )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
 
 
@@ -49,7 +56,13 @@ def execute(arguments: argparse.Namespace) -> int:
     with Interruption(parent=lambda: 0) as interruption, _Bar() as bar:
         try:
             summary = predict_folder(
-                model, arguments.images, arguments.out, wanted, interruption.reason, bar.show
+                model,
+                arguments.images,
+                arguments.out,
+                wanted,
+                interruption.reason,
+                bar.show,
+                arguments.prune,
             )
         except Interrupted as stop:
             print(f"stopped ({stop}); the same command goes on from there", file=sys.stderr)
@@ -61,7 +74,21 @@ def execute(arguments: argparse.Namespace) -> int:
         print(f"{len(summary.bad)} could not be read; all of them in {arguments.out / BAD}:", file=sys.stderr)
         for name, reason in summary.bad[:LISTED]:
             print(f"  {name}: {reason}", file=sys.stderr)
+    _tell_rest(summary, arguments.out, arguments.prune)
     return 0 if done else 1
+
+
+def _tell_rest(summary: "Summary", out: Path, prune: bool) -> None:
+    """Say which files were left out, and which maps belong to no picture."""
+    for line in summary.omissions:
+        print(line, file=sys.stderr)
+    if summary.stale:
+        what = "removed" if prune else "there, and --prune removes them"
+        some = ", ".join(summary.stale[:LISTED]) + ", ..." * (len(summary.stale) > LISTED)
+        print(
+            f"maps in {out} that belong to no picture any more ({what}): {len(summary.stale)}: {some}",
+            file=sys.stderr,
+        )
 
 
 class _Bar:

@@ -1,5 +1,6 @@
 """Reading YAML safely: plain data only, duplicate keys refused, size and depth limited."""
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ MAX_DEPTH = 32
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses duplicate keys and aliases (which can blow a small file up without limit)."""
+    """SafeLoader that refuses duplicate keys and aliases (which can blow a small file up without limit).
+
+    Keys are text as they are written, and only true and false are truth values, as in YAML 1.2: `no: 3` names
+    a class `no`, and `010` is not 8.
+    """
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -26,16 +31,24 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: dict[Any, int] = {}
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
             line = key_node.start_mark.line + 1
-            if not isinstance(key, Hashable):
-                raise ConfigError(f"line {line}: a key must be a plain word, found {key!r}")
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise ConfigError(f"line {line}: a key must be a plain word, found a list or a mapping")
+            key_node.tag = "tag:yaml.org,2002:str"
+            key = key_node.value
             if key in seen:
                 raise ConfigError(
                     f"line {line}: key `{key}` is given twice (first on line {seen[key]}); remove one"
                 )
             seen[key] = line
         return super().construct_mapping(node, deep)
+
+
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?i:true|false)\Z"), list("tTfF"))
 
 
 def _depth(value: Any) -> int:

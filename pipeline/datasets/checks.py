@@ -6,7 +6,8 @@ from typing import Literal
 
 from pipeline.artifacts.errors import DataError
 from pipeline.artifacts.files import StorageError, make_folder
-from pipeline.datasets.decoding import picture_size, read_label
+from pipeline.datasets.decoding import read_label
+from pipeline.datasets.headers import picture_size
 from pipeline.datasets.items import Listing
 from pipeline.datasets.spec import DatasetSpec
 

@@ -25,13 +25,17 @@ _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BI
 
 @dataclass
 class PartResult:
-    """What a part contributes: bad files, images by size, pixels and images by class id (256 each)."""
+    """What a part contributes: bad files, images by size, pixels and images by class id (256 each).
+
+    `far`: for labels that hold any, how many of their pixels are far from every named value or colour.
+    """
 
     part: int
     bad: list[BadFile] = field(default_factory=list)
     sizes: Counter[str] = field(default_factory=Counter)
     pixels: list[int] = field(default_factory=lambda: [0] * (IGNORE + 1))
     images: list[int] = field(default_factory=lambda: [0] * (IGNORE + 1))
+    far: dict[str, int] = field(default_factory=dict)
 
     def count(self, image: Pixels, label: Pixels | None) -> None:
         """Add one image and its label of class ids."""
@@ -84,7 +88,7 @@ class Converter:
         found = read_json(path)
         if found.pop("stamp") != self._stamp(items):
             return None
-        return PartResult(part, [], Counter(found["sizes"]), found["pixels"], found["images"])
+        return PartResult(part, [], Counter(found["sizes"]), found["pixels"], found["images"], found["far"])
 
     def convert(self, part: int, items: Sequence[Item]) -> PartResult:
         """Write a part, or, if any of its files is bad, nothing of it; the result tells which."""
@@ -100,8 +104,8 @@ class Converter:
                         self._write_all(items, images, labels, result)
         except _BadPartError:
             return result
-        told = {"sizes": result.sizes, "pixels": result.pixels, "images": result.images, "stamp": stamp}
-        write_json(self._result_file(part), told)
+        told = {"sizes": result.sizes, "pixels": result.pixels, "images": result.images, "far": result.far}
+        write_json(self._result_file(part), {**told, "stamp": stamp})
         return result
 
     def _write_all(
@@ -109,7 +113,7 @@ class Converter:
     ) -> None:
         for item in items:
             try:
-                image, label = self._pair(item)
+                image, label = self._pair(item, result)
             except DataError as error:
                 result.bad.append(_bad_file(item, error))
                 continue
@@ -122,10 +126,10 @@ class Converter:
         if result.bad:
             raise _BadPartError
 
-    def _pair(self, item: Item) -> tuple[Pixels, Pixels | None]:
+    def _pair(self, item: Item, result: PartResult) -> tuple[Pixels, Pixels | None]:
         """The resized image and, unless labels are off, its class ids; every check that concerns one item."""
         image = self.reader.image(item)
-        label = None if self.lookup is None else self._class_ids(item, image.shape[:2])
+        label = None if self.lookup is None else self._class_ids(item, image.shape[:2], result)
         if self.size is not None:
             image = _resized(image, self.size, _FILTERS[self.resample])
         if (
@@ -137,9 +141,12 @@ class Converter:
             label = _resized(label, self.size, Image.Resampling.NEAREST)
         return image, label
 
-    def _class_ids(self, item: Item, image_shape: tuple[int, ...]) -> Pixels:
+    def _class_ids(self, item: Item, image_shape: tuple[int, ...], result: PartResult) -> Pixels:
         assert self.lookup is not None
-        raw = self.reader.label(item)
+        read = self.reader.label(item)
+        raw = read.values
+        if read.far:
+            result.far[str(item.label)] = read.far
         if not self.reader.one_label and raw.shape != image_shape:
             raise DataError(
                 f"{item.label}: the label is {raw.shape[1]}x{raw.shape[0]}, its image {item.image}"
@@ -167,7 +174,10 @@ class Converter:
         A file that was mended since, or an id map that was edited, makes the part again.
         """
         lookup = None if self.lookup is None else self.lookup.tolist()
-        settings = [self.size, self.labels, self.resample, lookup, sorted(self.named), self.spec.ignore_mask]
+        settings = [
+            *(self.size, self.labels, self.resample, lookup, sorted(self.named), self.spec.ignore_mask),
+            *(self.spec.labels_as, self.spec.unnamed),
+        ]
         paths = [path for item in items for path in (item.image, item.label) if path is not None]
         known = [(str(path), path.stat()) for path in dict.fromkeys(paths) if path.is_file()]
         files = [[name, status.st_size, status.st_mtime_ns] for name, status in known]

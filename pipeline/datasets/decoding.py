@@ -1,34 +1,30 @@
 """Reading one picture strictly: what is not exactly as it should be is a DataError, never a guess.
 
-Images are turned upright as their EXIF orientation says, since that is how people and annotation tools see
-them; labels carry no orientation. Labels are read as raw ids: nothing is converted, scaled or thresholded
-unless the dataset file asks for it. No file above `MAX_PIXELS` is decoded, whatever its size on disk.
+Pictures, images and labels alike, are turned upright as their EXIF orientation says, since that is how people
+and annotation tools see them; sizes are those of the upright picture. Labels are read as the values in the
+file: nothing is scaled or thresholded.
 """
 
-import struct
-import warnings
-import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from pipeline.artifacts.errors import DataError
-from pipeline.datasets.png16 import PNG_SIGNATURE, read_first_channel
-from pipeline.datasets.spec import LabelKind
-from pipeline.datasets.taxonomy import Color
+from pipeline.datasets.headers import DAMAGE, DEEP_MODES, GREY, PALETTE, is_lossy, opened, png_header, told
+from pipeline.datasets.nearest import FAR, color_codes, nearest_colors
+from pipeline.datasets.png16 import read_first_channel
+from pipeline.datasets.spec import LabelKind, Unnamed
+from pipeline.datasets.taxonomy import IGNORE, Color
 
-MAX_PIXELS = 89_478_485
-"""Pillow's own limit: above it a small file may unpack to gigabytes."""
-
-GREY, PALETTE = 0, 3
 _PNG_KINDS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
-_DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
-_LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "JPEG2000")
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, TypeError)
-"""What Pillow's readers raise on damaged files, depending on the format and on where the damage is."""
+_BITS_PER_SAMPLE = 258
+"""A tag of TIFFs."""
+_TINTED = 0.01
+"""A picture with a smaller share of coloured pixels is grey."""
 
 Pixels = NDArray[np.uint8]
 
@@ -38,70 +34,89 @@ def read_image(path: Path) -> Pixels:
 
     DataError when it is unreadable, truncated, too large, or holds more than 8 bits of grey.
     """
-    with _opened(path) as picture:
-        if picture.mode in _DEEP_MODES:
-            raise DataError(f"{path}: {picture.mode} pixels of more than 8 bits; convert the image to 8 bits")
-        whole = _loaded(path, picture)
-        try:
-            return np.asarray(ImageOps.exif_transpose(whole).convert("RGB"))
-        except _DAMAGE as error:
-            raise DataError(f"{path}: cannot be turned into RGB: {_told(error)}") from error
+    with opened(path) as picture:
+        _refuse_deep(path, picture)
+        return _as_array(path, picture, "RGB")
 
 
-def picture_size(path: Path) -> tuple[int, int]:
-    """Width and height from a picture's header, before any orientation is applied; nothing is decoded."""
-    with _opened(path) as picture:
-        return picture.size
+@dataclass(frozen=True)
+class RawLabel:
+    """The values of a label, uint8 (H, W), and how many pixels are far from everything that is named."""
+
+    values: Pixels
+    far: int = 0
 
 
-def read_label(path: Path, kind: LabelKind, colors: Sequence[Color] = ()) -> Pixels:
-    """Read a label as raw ids, uint8 (H, W); `kind` and `colors` as in the dataset file.
+def read_label(path: Path, kind: LabelKind) -> Pixels:
+    """Read a label of single values, uint8 (H, W); `kind` as in the dataset file, but not `colors`.
 
-    DataError when the file is unreadable or not of that kind, and says which kind it seems to be.
+    `ids8`: the pixel or the palette's index; `grey`, `mask`: the grey level. DataError when the file is
+    unreadable or not of that kind, and says which kind it seems to be.
     """
     if kind == "ids8":
         return _read_ids(path)
     if kind == "synthia":
         return _read_synthia(path)
-    with _opened(path) as picture:
-        if kind == "mask":
-            return (np.asarray(_loaded(path, picture).convert("L")) > 127).astype(np.uint8)
-        _refuse_lossy(path, picture)
-        return _ids_of_colors(path, np.asarray(_loaded(path, picture).convert("RGB")), colors)
+    with opened(path) as picture:
+        if kind == "grey":
+            _refuse_deep(path, picture)
+            _refuse_colour(path, _as_array(path, picture, "RGB"))
+        return _as_array(path, picture, "L")
+
+
+def read_color_label(path: Path, colors: Sequence[Color], unnamed: Unnamed = "error") -> RawLabel:
+    """Read a colour label as the places of its colours in `colors`, 255 for colours to be ignored.
+
+    DataError when the file is unreadable or lossy, or holds a colour that is not named, unless `unnamed` says
+    what becomes of those.
+    """
+    with opened(path) as picture:
+        if unnamed != "nearest":
+            _refuse_lossy(path, picture)
+        codes = color_codes(_as_array(path, picture, "RGB"))
+    known = np.array([red << 16 | green << 8 | blue for red, green, blue in colors], dtype=np.uint32)
+    order = np.argsort(known)
+    place = np.minimum(np.searchsorted(known[order], codes), len(known) - 1)
+    unknown = known[order][place] != codes
+    places = order.astype(np.uint8)[place]
+    if not unknown.any():
+        return RawLabel(places)
+    if unnamed == "error":
+        raise DataError(f"{path}: {told_colors(codes[unknown], unknown)}")
+    if unnamed == "ignore":
+        places[unknown] = IGNORE
+        return RawLabel(places)
+    found, inverse, counts = np.unique(codes[unknown], return_inverse=True, return_counts=True)
+    nearest, far = nearest_colors(found, colors)
+    places[unknown] = nearest[inverse]
+    return RawLabel(places, int(counts[far].sum()))
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Read a mask, bool (H, W): true where the picture is not zero."""
-    with _opened(path) as picture:
-        return np.asarray(_loaded(path, picture).convert("L")) != 0
-
-
-def png_header(path: Path) -> tuple[int, int] | None:
-    """Bit depth and colour type of a PNG, from its first bytes; None for another format.
-
-    Pillow shows neither: it reads a 16-bit RGB file as 8-bit, and a 4-bit grey one as 0, 17, 34, ...
-    """
-    try:
-        with path.open("rb") as file:
-            start = file.read(26)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    if start[:8] != PNG_SIGNATURE:
-        return None
-    if len(start) < 26 or start[12:16] != b"IHDR":
-        raise DataError(f"{path}: damaged: the PNG's header is cut off")
-    return start[24], start[25]
+    with opened(path) as picture:
+        return _as_array(path, picture, "L") != 0
 
 
 def _read_ids(path: Path) -> Pixels:
     header = png_header(path)
-    if header is not None and header not in ((8, GREY), (8, PALETTE)):
+    if header is not None and (header[0] == 16 or header[1] not in (GREY, PALETTE)):
         raise DataError(f"{path}: {_wrong_png(*header)}")
-    with _opened(path) as picture:
+    with opened(path) as picture:
         _refuse_lossy(path, picture)
-        if picture.mode not in ("L", "P"):
+        bits = header[0] if header is not None else _tiff_bits(picture)
+        if picture.mode not in ("L", "P") and not (picture.mode == "1" and bits == 1):
             raise DataError(f"{path}: {picture.mode} pixels where 8-bit ids are due; {_COLORS_HINT}")
-        return np.array(_loaded(path, picture))
+        spread = picture.mode == "L" and bits < 8
+        values = _as_array(path, picture, None).astype(np.uint8)
+        # Pillow spreads grey values of 2 and 4 bits over 0 to 255.
+        return values // np.uint8(255 // (2**bits - 1)) if spread else values
+
+
+def _tiff_bits(picture: Image.Image) -> int:
+    """Bits of a sample; 8 for other formats, which know no ids of fewer bits but palettes."""
+    tags = getattr(picture, "tag_v2", {})
+    return int(tags.get(_BITS_PER_SAMPLE, (8,))[0])
 
 
 _COLORS_HINT = "for colour-coded labels set `labels_as: colors` and name the colours"
@@ -111,8 +126,6 @@ def _wrong_png(depth: int, color: int) -> str:
     found = f"{depth}-bit {_PNG_KINDS.get(color, f'colour type {color}')} PNG where 8-bit ids are due"
     if depth == 16:
         return f"{found}; save the ids as 8-bit grey (for SYNTHIA's own files set `labels_as: synthia`)"
-    if color in (GREY, PALETTE):
-        return f"{found}; save the ids as 8-bit grey, or set `labels_as: mask` for black and white"
     return f"{found}; {_COLORS_HINT}"
 
 
@@ -127,7 +140,7 @@ def _read_synthia(path: Path) -> Pixels:
         raise DataError(
             f"{path}: {header[0]}-bit PNG; SYNTHIA's ids are the 16-bit files in GT/LABELS, not GT/COLOR"
         )
-    with _opened(path):  # checks the number of pixels
+    with opened(path):  # checks the number of pixels
         pass
     first = read_first_channel(path)
     if first.max(initial=0) > 255:
@@ -135,58 +148,51 @@ def _read_synthia(path: Path) -> Pixels:
     return first.astype(np.uint8)
 
 
-def _ids_of_colors(path: Path, pixels: Pixels, colors: Sequence[Color]) -> Pixels:
-    wide = pixels.astype(np.uint32)
-    codes = wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
-    known = np.array([red << 16 | green << 8 | blue for red, green, blue in colors], dtype=np.uint32)
-    order = np.argsort(known)
-    place = np.minimum(np.searchsorted(known[order], codes), len(known) - 1)
-    unknown = known[order][place] != codes
-    if unknown.any():
-        found, counts = np.unique(codes[unknown], return_counts=True)
-        most = found[np.argsort(-counts, kind="stable")][:3]
-        shown = ", ".join(f"[{code >> 16}, {code >> 8 & 255}, {code & 255}]" for code in most.tolist())
-        raise DataError(
-            f"{path}: {len(found)} colours that `colors` does not name ({shown}),"
-            f" {unknown.mean():.1%} of the pixels; add them to a class or to `ignore`"
-        )
-    return order.astype(np.uint8)[place]
+def told_colors(strange: NDArray[np.uint32], where: NDArray[np.bool_]) -> str:
+    """The colours that have no name, the most frequent ones shown."""
+    found, counts = np.unique(strange, return_counts=True)
+    most = found[np.argsort(-counts, kind="stable")][:3]
+    shown = ", ".join(f"[{code >> 16}, {code >> 8 & 255}, {code & 255}]" for code in most.tolist())
+    return (
+        f"{len(found)} colours that `colors` does not name ({shown}), {where.mean():.1%} of the pixels; add them to a"
+        " class or to `ignore`, or say what becomes of them by `unnamed:`"
+    )
 
 
 def _refuse_lossy(path: Path, picture: Image.Image) -> None:
-    if picture.format in _LOSSY:
+    if is_lossy(path, picture):
         raise DataError(
-            f"{path}: {picture.format} changes ids and colours; labels must be PNG (or `labels_as: mask`)"
+            f"{path}: {picture.format} changes ids and colours; labels must be PNG (or black and white, with"
+            " `labels_as: grey` and `unnamed: nearest`)"
         )
 
 
-def _opened(path: Path) -> Image.Image:
-    """The picture with its header read; DataError when it is none, or too large to be decoded."""
+def _refuse_deep(path: Path, picture: Image.Image) -> None:
+    if picture.mode in DEEP_MODES:
+        raise DataError(f"{path}: {picture.mode} pixels of more than 8 bits; convert it to 8 bits")
+
+
+def _refuse_colour(path: Path, pixels: Pixels) -> None:
+    """DataError unless nearly all pixels are grey: compression tints a few at edges."""
+    spread = pixels.max(axis=2).astype(np.int16) - pixels.min(axis=2)
+    coloured = float((spread > FAR).mean()) if spread.size else 0.0
+    if coloured > _TINTED:
+        raise DataError(f"{path}: {coloured:.1%} of the pixels are in colour; {_COLORS_HINT}")
+
+
+def _as_array(path: Path, picture: Image.Image, mode: str | None) -> Pixels:
+    """The upright pixels in a Pillow mode, or as they are; a copy that may be written."""
+    whole = _loaded(path, picture)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below, with our message
-            picture = Image.open(path)
-    except UnidentifiedImageError as error:
-        empty = path.stat().st_size == 0
-        raise DataError(f"{path}: {'an empty file' if empty else 'not a picture, or damaged'}") from error
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: too large: {error}") from error
-    except _DAMAGE as error:
-        raise DataError(f"{path}: cannot be read: {_told(error)}") from error
-    if picture.width * picture.height > MAX_PIXELS:
-        size = f"{picture.width}x{picture.height}"
-        picture.close()
-        raise DataError(f"{path}: {size} pixels; the limit is {MAX_PIXELS:,} in all. Cut it into tiles")
-    return picture
+        upright = ImageOps.exif_transpose(whole)
+        return np.array(upright if mode is None else upright.convert(mode))
+    except DAMAGE as error:
+        raise DataError(f"{path}: cannot be decoded: {told(error)}") from error
 
 
 def _loaded(path: Path, picture: Image.Image) -> Image.Image:
     try:
         picture.load()
-    except _DAMAGE as error:
-        raise DataError(f"{path}: damaged or truncated: {_told(error)}") from error
+    except DAMAGE as error:
+        raise DataError(f"{path}: damaged or truncated: {told(error)}") from error
     return picture
-
-
-def _told(error: BaseException) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from pipeline.artifacts.errors import DataError
 from pipeline.datasets.items import BadFile, Item, Listing
-from pipeline.datasets.patterns import Captures, captured_name, filled, matching_files
+from pipeline.datasets.name_lists import is_plain_text, listed_names
+from pipeline.datasets.patterns import Captures, captured_name, filled, without_case_of_ending
 from pipeline.datasets.spec import DatasetSpec
+from pipeline.datasets.walking import Found, find_files, told_omissions
 
 Named = TypeVar("Named")
 
@@ -25,43 +27,99 @@ def list_folder(
     spec: DatasetSpec, split: str, with_labels: bool, names: Sequence[str] | None = None
 ) -> Listing:
     """List a split of `format: files`; see `pipeline.datasets.listing.list_split`."""
-    root = spec.resolved_root()
-    matches = _matches(spec, root, f"{split}.images", spec.split(split).images or "")
-    everything, problems = _by_name(root, [_Found(path, captures) for path, captures in matches])
+    root, files = spec.resolved_root(), spec.split(split)
+    images = _matches(spec, root, f"{split}.images", files.image_patterns)
+    everything, problems = _by_name(root, [_Found(path, captures) for path, captures in images.files])
     named = everything
-    if spec.split(split).list_file:
+    if files.list_file:
         named, missing = read_list(spec, split, everything)
         problems += missing
     named = {name: found for name, found in named.items() if name not in spec.skip}
     if names is not None:
         named = _only(spec, split, named, names)
-    labels = spec.split(split).labels if with_labels else None
-    if labels is None:
-        return _listing(spec, split, named, None, problems)
-    partners = {name: filled(labels, found.captures) for name, found in named.items()}
+    if not (with_labels and files.label_patterns):
+        return _listing(spec, split, named, None, problems, images)
     if names is None:
-        present = {path for path, _ in _matches(spec, root, f"{split}.labels", labels)}
-        problems += _lonely_labels(root, present, labels, everything.values())
+        labels = _matches(spec, root, f"{split}.labels", files.label_patterns)
+        present = labels.paths()
+        images = images.beside(labels)
     else:
-        present = {path for path in partners.values() if (root / path).is_file()}
-    problems += [
-        BadFile(str(root / named[name].path), f"has no label: there is no {root / path}")
-        for name, path in partners.items()
-        if path not in present
-    ]
-    whole = {name: found for name, found in named.items() if partners[name] in present}
-    return _listing(spec, split, whole, labels, problems)
+        present = tuple(sorted(_present(root, files.label_patterns, named.values())))
+    partners = _Partners(files.label_patterns, present)
+    problems += partners.problems(root, named.values())
+    if names is None:
+        problems += partners.lonely(root, everything.values())
+    whole = {name: found for name, found in named.items() if partners.of(found)}
+    return _listing(spec, split, whole, partners, problems, images)
 
 
-def _matches(spec: DatasetSpec, root: Path, key: str, pattern: str) -> list[tuple[str, Captures]]:
+class _Partners:
+    """The label of each image: the image's captures put into a pattern, the ending in any case."""
+
+    def __init__(self, patterns: Sequence[str], present: Iterable[str]) -> None:
+        self.patterns = patterns
+        self.present: dict[str, list[str]] = {}
+        for path in present:
+            self.present.setdefault(without_case_of_ending(path), []).append(path)
+
+    def of(self, found: _Found) -> list[str]:
+        """The files that are the image's label: one, unless something is wrong."""
+        return [path for wanted in self._wanted(found) for path in self.present.get(wanted, [])]
+
+    def _wanted(self, found: _Found) -> list[str]:
+        paths = (without_case_of_ending(filled(pattern, found.captures)) for pattern in self.patterns)
+        return list(dict.fromkeys(paths))
+
+    def problems(self, root: Path, images: Iterable[_Found]) -> list[BadFile]:
+        """Images without a label, and those with several."""
+        problems = []
+        for found in images:
+            labels = self.of(found)
+            if not labels:
+                missing = " or ".join(
+                    str(root / filled(pattern, found.captures)) for pattern in self.patterns
+                )
+                problems.append(BadFile(str(root / found.path), f"has no label: there is no {missing}"))
+            for label in labels[1:]:
+                also = f"is a second label of {root / found.path}, beside {root / labels[0]}; remove one"
+                problems.append(BadFile(str(root / label), also))
+        return problems
+
+    def lonely(self, root: Path, images: Iterable[_Found]) -> list[BadFile]:
+        """Labels that belong to no image."""
+        used = {path for found in images for path in self.of(found)}
+        alone = {path for paths in self.present.values() for path in paths} - used
+        return [BadFile(str(root / path), "is a label without an image") for path in sorted(alone)]
+
+
+def _present(root: Path, patterns: Sequence[str], images: Iterable[_Found]) -> set[str]:
+    """The labels of these images that are there; no other label is looked at unless an ending differs in case."""
+    present: set[str] = set()
+    for found in images:
+        for path in (filled(pattern, found.captures) for pattern in patterns):
+            present |= {path} if (root / path).is_file() else _in_other_case(root, path)
+    return present
+
+
+def _in_other_case(root: Path, path: str) -> set[str]:
+    folder = (root / path).parent
+    names = (entry.name for entry in folder.iterdir()) if folder.is_dir() else ()
+    beside = (path.removesuffix(PurePosixPath(path).name) + name for name in names)
+    wanted = without_case_of_ending(path)
+    return {other for other in beside if without_case_of_ending(other) == wanted and (root / other).is_file()}
+
+
+def _matches(spec: DatasetSpec, root: Path, key: str, patterns: Sequence[str]) -> Found:
     try:
-        found = sorted(matching_files(root, pattern))
-    except OSError as error:
-        raise DataError(f"{spec.where_it_is}: splits.{key}: {error.filename}: {error.strerror}") from error
-    if not found:
+        found = find_files(root, patterns)
+    except DataError as error:
+        raise DataError(f"{spec.where_it_is}: splits.{key}: {error}") from error
+    if not found.files:
+        omissions = "".join(f" {line}." for line in told_omissions(found.left_out))
+        listed = "`, `".join(patterns)
         raise DataError(
-            f"{spec.where_it_is}: splits.{key}: nothing matches `{pattern}` below {root}."
-            f" {_what_is_there(root, pattern)}"
+            f"{spec.where_it_is}: splits.{key}: nothing matches `{listed}` below {root}."
+            f" {_what_is_there(root, patterns[0])}{omissions}"
         )
     return found
 
@@ -82,7 +140,7 @@ def _by_name(root: Path, images: Iterable[_Found]) -> tuple[dict[str, _Found], l
     problems = []
     for found in images:
         name = captured_name(found.captures)
-        if not _is_text(found.path):
+        if not is_plain_text(found.path):
             problems.append(BadFile(ascii(str(root / found.path)), "its name is not plain text; rename it"))
         elif not name:
             problems.append(BadFile(str(root / found.path), "its name lies outside every *; widen the *"))
@@ -95,14 +153,6 @@ def _by_name(root: Path, images: Iterable[_Found]) -> tuple[dict[str, _Found], l
     return dict(sorted(named.items())), problems
 
 
-def _is_text(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\n" not in path and "\r" not in path
-
-
 def read_list(
     spec: DatasetSpec, split: str, named: Mapping[str, Named]
 ) -> tuple[dict[str, Named], list[BadFile]]:
@@ -110,16 +160,13 @@ def read_list(
     file = spec.resolved(spec.split(split).list_file or "")
     where = f"{spec.where_it_is}: splits.{split}.list"
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{where}: {file} cannot be read: {error}") from error
+        lines = listed_names(file, named)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
     example = next(iter(named), "")
     chosen: dict[str, Named] = {}
     problems = []
-    for number, line in enumerate(lines, start=1):
-        name = line.strip()
-        if not name or name.startswith("#"):
-            continue
+    for name, number in ((line.name, line.line) for line in lines):
         if name in chosen:
             problems.append(BadFile(str(file), f"line {number}: `{name}` is listed twice; remove one"))
         elif name in named:
@@ -140,32 +187,29 @@ def _only(
     return {name: named[name] for name in chosen.names}
 
 
-def _lonely_labels(root: Path, present: set[str], pattern: str, images: Iterable[_Found]) -> list[BadFile]:
-    partners = {filled(pattern, found.captures) for found in images}
-    return [BadFile(str(root / path), "is a label without an image") for path in sorted(present - partners)]
-
-
 def _listing(
     spec: DatasetSpec,
     split: str,
     named: Mapping[str, _Found],
-    labels: str | None,
+    partners: _Partners | None,
     problems: list[BadFile],
+    walk: Found,
 ) -> Listing:
     root = spec.resolved_root()
     items, files = [], []
     for name, found in named.items():
-        label = filled(labels, found.captures) if labels is not None else None
+        label = partners.of(found)[0] if partners is not None else None
         items.append(Item(name, root / found.path, root / label if label is not None else None))
         files += [(path, _size(root / path)) for path in (found.path, label) if path is not None]
-    if labels is not None:
+    if partners is not None:
         files += [(f"mask {path}", _size(spec.resolved(path))) for path in spec.mask_paths()]
     ordered = sorted(problems, key=lambda bad: (bad.path, bad.reason))
-    return Listing(split, labels is not None, tuple(items), tuple(files), tuple(ordered))
+    omissions = tuple(told_omissions(walk.left_out, walk.links))
+    return Listing(split, partners is not None, tuple(items), tuple(files), tuple(ordered), omissions)
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file; -1 for one that cannot be looked at (a broken link): `prepare` reports it."""
+    """Bytes of a file; -1 for one that cannot be looked at (an absent mask): `prepare` reports it."""
     try:
         return path.stat().st_size
     except OSError:

@@ -27,13 +27,17 @@ class BadFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """The items of one split in order; `files`: (path below root, bytes); `problems`: what is unusable."""
+    """The items of one split in order; `files`: (path below root, bytes); `problems`: what is unusable.
+
+    `omissions`: one line per kind of file that was left out (hidden, of an unread format, ...).
+    """
 
     split: str
     with_labels: bool
     items: tuple[Item, ...]
     files: tuple[tuple[str, int], ...]
     problems: tuple[BadFile, ...] = ()
+    omissions: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

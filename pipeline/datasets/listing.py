@@ -54,6 +54,8 @@ def identity(spec: DatasetSpec, listing: Listing) -> str:
     if listing.with_labels:
         meaning = {"labels_as", "ids", "colors", "ignore_mask"}
         told["labels"] = spec.model_dump(mode="json", include=meaning)
+        if spec.unnamed != "error":
+            told["labels"]["unnamed"] = spec.unnamed
         told["labels"]["pattern"] = spec.split(listing.split).labels
     if spec.format == "streets":
         told["name"] = listing.split  # the generator draws other scenes for another split

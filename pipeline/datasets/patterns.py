@@ -1,14 +1,14 @@
 """File patterns of dataset files: `images/*/*_leftImg8bit.png`, where each `*` is captured.
 
 `*` stands for any text inside one folder or file name, `**` for any number of folders. Everything else,
-brackets included, stands for itself. A `*` at the start of a name does not match hidden names (`.DS_Store`).
-The captures of an image, put into the pattern of the labels in order, name its label.
+brackets included, stands for itself, but an ending (`.jpg`) also matches in other case (`.JPG`). A `*` at the
+start of a name does not match hidden names (`.DS_Store`). The captures of an image, put into the pattern of
+the labels in order, name its label.
 """
 
-import os
+import functools
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from pathlib import PurePosixPath
 
 Captures = tuple[str, ...]
 
@@ -44,53 +44,26 @@ def filled(pattern: str, captures: Captures) -> str:
     return "/".join(segment for segment in path.split("/") if segment)
 
 
-def matching_files(root: Path, pattern: str) -> Iterator[tuple[str, Captures]]:
-    """Relative paths below `root` that match, `/` between names, with their captures; in no given order."""
-    yield from _descend(root, "", pattern.split("/"), ())
+def without_case_of_ending(path: str) -> str:
+    """The path with its ending in lower case: two paths that agree so fit the same pattern."""
+    ending = PurePosixPath(path).suffix
+    return path.removesuffix(ending) + ending.lower()
 
 
-def _descend(
-    root: Path, folder: str, segments: list[str], captures: Captures
-) -> Iterator[tuple[str, Captures]]:
-    first, rest = segments[0], segments[1:]
-    if first == "**":
-        for deeper in _folders_below(root, folder):
-            found = deeper[len(folder) :].strip("/")
-            yield from _descend(root, deeper, rest, (*captures, found))
-    elif "*" not in first:
-        path = _joined(folder, first)
-        if rest and (root / path).is_dir():
-            yield from _descend(root, path, rest, captures)
-        elif not rest and (root / path).is_file():
-            yield path, captures
-    else:
-        yield from _match_names(root, folder, segments, captures)
+@functools.lru_cache(maxsize=1024)
+def folder_expression(segment: str) -> re.Pattern[str]:
+    """What a folder's segment of a pattern matches; each `*` is a group."""
+    return re.compile(_groups(segment), re.DOTALL)
 
 
-def _match_names(
-    root: Path, folder: str, segments: list[str], captures: Captures
-) -> Iterator[tuple[str, Captures]]:
-    first, rest = segments[0], segments[1:]
-    expression = re.compile("(.*)".join(re.escape(text) for text in first.split("*")), re.DOTALL)
-    with os.scandir(root / folder) as entries:
-        for entry in entries:
-            match = expression.fullmatch(entry.name)
-            if match is None or (entry.name.startswith(".") and first.startswith("*")):
-                continue
-            path = _joined(folder, entry.name)
-            if rest and entry.is_dir():
-                yield from _descend(root, path, rest, captures + match.groups())
-            elif not rest and not entry.is_dir():
-                yield path, captures + match.groups()
+@functools.lru_cache(maxsize=1024)
+def file_expression(segment: str) -> re.Pattern[str]:
+    """What the last segment of a pattern matches, its ending in any case; each `*` is a group."""
+    stem, dot, ending = segment.rpartition(".")
+    if not stem or "*" in ending:
+        return folder_expression(segment)
+    return re.compile(f"{_groups(stem)}(?i:{re.escape(dot + ending)})", re.DOTALL)
 
 
-def _folders_below(root: Path, folder: str) -> Iterator[str]:
-    yield folder
-    with os.scandir(root / folder) as entries:
-        names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
-    for name in names:
-        yield from _folders_below(root, _joined(folder, name))
-
-
-def _joined(folder: str, name: str) -> str:
-    return f"{folder}/{name}" if folder else name
+def _groups(text: str) -> str:
+    return "(.*)".join(re.escape(part) for part in text.split("*"))

@@ -5,26 +5,24 @@ class ids by one lookup of 256 entries and resized by Pillow's nearest rule, whi
 The cache holds uint8; normalisation happens on the device.
 """
 
-import csv
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.artifacts.errors import DataError, Interrupted
-from pipeline.artifacts.files import make_folder, replacing, write_json
+from pipeline.artifacts.files import write_json
 from pipeline.data.records import RECORDS_PER_SHARD, RecordWriter
 from pipeline.datasets.checks import LabelMode, Size, check_plausible, check_space
 from pipeline.datasets.conversion import Converter, PartResult
-from pipeline.datasets.items import BadFile, Item
+from pipeline.datasets.items import Item
 from pipeline.datasets.listing import list_split
 from pipeline.datasets.part_pool import run_parts
+from pipeline.datasets.reports import report_bad_files, report_far_pixels
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.datasets.taxonomy import IGNORE, Taxonomy
 
 DIGITS_PER_SHARD = 4096
-SHOWN = 50
-"""Bad files in the error itself; all of them are in `bad-files.csv`."""
 
 
 def prepare(
@@ -43,6 +41,7 @@ def prepare(
     names: Sequence[str] | None = None,
     stop: Callable[[], Any] = lambda: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Write the cache of a split into `folder` and return its summary (counts, sizes, content digests).
 
@@ -50,9 +49,12 @@ def prepare(
     `working` resizes labels with the images, `native` keeps their size. `names` chooses images, in order.
     Parts in the making lie in `state`; `run` gets `bad-files.csv`. `part_images` is part of the format, not a
     setting. `stop` is asked between parts and ends the work by Interrupted; `progress(done, total)` counts
-    images. DataError lists every bad file, and then `folder` gets nothing.
+    images; `tell` gets a line for files that were left out and for labels whose pixels are far from all that is
+    named (all of them in `far-pixels.csv`). DataError lists every bad file, and then `folder` gets nothing.
     """
     listing = list_split(spec, split, labels != "none", names)
+    for line in listing.omissions:
+        tell(f"{spec.where_it_is}: split {split}: {line}")
     if not listing.items and not listing.problems:
         raise DataError(f"{spec.where_it_is}: split {split} has no images; every one is under `skip`")
     check_plausible(spec, listing)
@@ -65,7 +67,8 @@ def prepare(
     parts = [(part, _part_of(listing.items, part, per_shard)) for part in writers[0].parts()]
     results = _convert(converter, parts, len(listing.items), workers, stop, progress)
     bad = [*listing.problems, *(file for result in results for file in result.bad)]
-    _report(spec, split, bad, run / "bad-files.csv")
+    report_bad_files(spec, split, bad, run / "bad-files.csv")
+    report_far_pixels(results, run / "far-pixels.csv", tell)
     contents = {writer.prefix: writer.finish() for writer in writers}
     statistics = _statistics(results, taxonomy, labels)
     write_json(folder / "statistics.json", statistics)
@@ -107,30 +110,6 @@ def _convert(
     if len(results) < len(parts):
         raise Interrupted(f"{done} of {total} images are prepared: {stop()}")
     return [results[part] for part, _ in parts]
-
-
-def _report(spec: DatasetSpec, split: str, bad: Sequence[BadFile], path: Path) -> None:
-    """DataError with the first bad files when there are any, after writing all of them to `path`."""
-    if not bad:
-        path.unlink(missing_ok=True)
-        return
-    ordered = sorted(bad, key=lambda file: (file.path, file.reason))
-    make_folder(path.parent)
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("path", "reason"))
-        writer.writerows((entry.path, entry.reason) for entry in ordered)
-    lines = [f"{entry.path}: {entry.reason}" for entry in ordered[:SHOWN]]
-    if len(ordered) > SHOWN:
-        lines.append(f"... and {len(ordered) - SHOWN} more")
-    common, count = Counter(entry.reason for entry in ordered).most_common(1)[0]
-    if count > 1:
-        lines.append(f"Most common ({count} times): {common}")
-    raise DataError(
-        f"{spec.where_it_is}: split {split}: {len(ordered)} bad files, all in {path}."
-        " Mend them, or leave images out by their names under `skip:` in the dataset file.\n"
-        + "\n".join(lines)
-    )
 
 
 def _statistics(results: Sequence[PartResult], taxonomy: Taxonomy, labels: LabelMode) -> dict[str, Any]:

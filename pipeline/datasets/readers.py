@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline.artifacts.errors import DataError
 from pipeline.datasets.archives import ARCHIVE_FILES
-from pipeline.datasets.decoding import read_image, read_label, read_mask
+from pipeline.datasets.decoding import RawLabel, read_color_label, read_image, read_label, read_mask
 from pipeline.datasets.items import Item
 from pipeline.datasets.spec import DatasetSpec
 
@@ -27,8 +27,8 @@ class Reader(Protocol):
         """RGB uint8 (H, W, 3)."""
         ...
 
-    def label(self, item: Item) -> Pixels:
-        """Raw ids, uint8 (H, W)."""
+    def label(self, item: Item) -> RawLabel:
+        """The raw values, uint8 (H, W), and how many of them are far from everything named."""
         ...
 
     def ignored(self, item: Item, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
@@ -53,16 +53,20 @@ class FileReader:
     def __init__(self, spec: DatasetSpec) -> None:
         self.spec = spec
         self.colors = tuple(color for _, color in spec.color_list())
+        self.far_ids = spec.far_ids()
         self._mask = functools.lru_cache(maxsize=32)(self._read_mask)
 
     def image(self, item: Item) -> Pixels:
         """RGB uint8 (H, W, 3)."""
         return read_image(item.image)
 
-    def label(self, item: Item) -> Pixels:
-        """Raw ids, uint8 (H, W)."""
+    def label(self, item: Item) -> RawLabel:
+        """The raw values, uint8 (H, W)."""
         assert item.label is not None, f"{item.name} is listed without labels"
-        return read_label(item.label, self.spec.labels_as, self.colors)
+        if self.spec.labels_as == "colors":
+            return read_color_label(item.label, self.colors, self.spec.unnamed)
+        values = read_label(item.label, self.spec.labels_as)
+        return RawLabel(values, int(self.far_ids[values].sum()) if self.far_ids.any() else 0)
 
     def ignored(self, item: Item, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
         """The dataset's mask for this item, resized (nearest) to `shape`."""
@@ -97,9 +101,9 @@ class StreetsReader:
         """RGB uint8 (H, W, 3)."""
         return self._draw(item.index)[0]
 
-    def label(self, item: Item) -> Pixels:
+    def label(self, item: Item) -> RawLabel:
         """Class ids in CamVid's order, uint8 (H, W)."""
-        return self._draw(item.index)[1]
+        return RawLabel(self._draw(item.index)[1])
 
     def ignored(self, item: Item, shape: tuple[int, int]) -> None:
         """No pixel."""
@@ -122,9 +126,9 @@ class DigitsReader:
         """RGB uint8 (H, W, 3); grey digits have three equal channels."""
         return np.asarray(self._data[item.index][0].convert("RGB"))
 
-    def label(self, item: Item) -> Pixels:
+    def label(self, item: Item) -> RawLabel:
         """The digit, uint8 (1, 1)."""
-        return np.array([[int(self._data[item.index][1])]], dtype=np.uint8)
+        return RawLabel(np.array([[int(self._data[item.index][1])]], dtype=np.uint8))
 
     def ignored(self, item: Item, shape: tuple[int, int]) -> None:
         """No pixel."""

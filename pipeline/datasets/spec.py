@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.artifacts.errors import ConfigError, DataError
+from pipeline.datasets.nearest import far_values, nearest_values
 from pipeline.datasets.patterns import pattern_problem, wildcards
 from pipeline.datasets.raw_ids import RawIds, class_by_raw_id, expanded_root
 from pipeline.datasets.taxonomy import IGNORE, IGNORE_NAME, Color, Taxonomy
@@ -26,7 +27,9 @@ from pipeline.schema.names import nearest
 from pipeline.schema.strict import Strict
 
 Format = Literal["files", "streets", "mnist", "usps", "svhn"]
-LabelKind = Literal["ids8", "colors", "synthia", "mask"]
+LabelKind = Literal["ids8", "colors", "synthia", "mask", "grey"]
+Unnamed = Literal["error", "nearest", "ignore"]
+Patterns = str | Annotated[tuple[str, ...], Field(min_length=1)]
 Side = Annotated[int, Field(ge=32, le=2048)]
 STREETS_SIZE = (160, 96)
 
@@ -40,14 +43,24 @@ _SPLIT_KEYS: dict[str, tuple[str, ...]] = {
 _OPTIONAL_KEYS = ("labels", "list")
 
 
+def _as_tuple(patterns: Patterns | None) -> tuple[str, ...]:
+    if patterns is None:
+        return ()
+    return (patterns,) if isinstance(patterns, str) else patterns
+
+
 class SplitSpec(Strict):
     """One split of a dataset; which keys it takes depends on the dataset's `format`."""
 
     images: Annotated[
-        str | None, Field(description="pattern of the images below root; each * (** for folders) is captured")
+        Patterns | None,
+        Field(
+            description="pattern of the images below root, or several; each * (** for folders) is captured"
+        ),
     ] = None
     labels: Annotated[
-        str | None, Field(description="pattern of the labels: the captures of an image fill its * in order")
+        Patterns | None,
+        Field(description="pattern of the labels, or several: the captures of an image fill its * in order"),
     ] = None
     list_file: Annotated[
         str | None,
@@ -62,17 +75,35 @@ class SplitSpec(Strict):
 
     @model_validator(mode="after")
     def _patterns_fit(self) -> "SplitSpec":
-        for pattern in (self.images, self.labels):
-            problem = pattern_problem(pattern) if pattern is not None else None
+        for pattern in (*self.image_patterns, *self.label_patterns):
+            problem = pattern_problem(pattern)
             if problem:
                 raise ValueError(problem)
-        if self.images is not None and not wildcards(self.images):
-            raise ValueError(f"images: `{self.images}` has no *; write a pattern of all images of the split")
-        if self.images and self.labels and wildcards(self.images) != wildcards(self.labels):
+        if self.images is None:
+            return self
+        shape = wildcards(self.image_patterns[0])
+        if not shape:
             raise ValueError(
-                f"labels: `{self.labels}` needs the same * and ** in the same order as images `{self.images}`"
+                f"images: `{self.image_patterns[0]}` has no *; write a pattern of all images of the split"
             )
+        for key, patterns in (("images", self.image_patterns), ("labels", self.label_patterns)):
+            for pattern in patterns:
+                if wildcards(pattern) != shape:
+                    raise ValueError(
+                        f"{key}: `{pattern}` needs the same * and ** in the same order as images"
+                        f" `{self.image_patterns[0]}`"
+                    )
         return self
+
+    @property
+    def image_patterns(self) -> tuple[str, ...]:
+        """The patterns of the images; none where the format has no files of its own."""
+        return _as_tuple(self.images)
+
+    @property
+    def label_patterns(self) -> tuple[str, ...]:
+        """The patterns of the labels; none where the split has no labels."""
+        return _as_tuple(self.labels)
 
     @property
     def has_labels(self) -> bool:
@@ -101,10 +132,18 @@ class DatasetSpec(Strict):
     labels_as: Annotated[
         LabelKind,
         Field(
-            description="ids8: 8-bit grey or palette, the pixel is the id; colors: `colors` gives the"
-            " meaning; synthia: 16-bit, id in the first channel; mask: brighter than 127 is raw id 1, else 0"
+            description="ids8: grey or palette of up to 8 bits, the pixel is the id; grey: any picture, the grey"
+            " level is the id; colors: `colors` gives the meaning; synthia: 16-bit, id in the first channel;"
+            " mask: as grey, brighter than 127 is raw id 1, else 0"
         ),
     ] = "ids8"
+    unnamed: Annotated[
+        Unnamed,
+        Field(
+            description="pixels of a value or colour that is not named: error; nearest: they take the meaning of"
+            " the nearest one; ignore"
+        ),
+    ] = "error"
     splits: Annotated[dict[str, SplitSpec], Field(min_length=1, description="the splits by name")]
     ids: Annotated[
         dict[str, RawIds],
@@ -169,6 +208,10 @@ class DatasetSpec(Strict):
         if any(split.has_labels for split in self.splits.values()) and not (self.ids or self.colors):
             key = "colors" if self.labels_as == "colors" else "ids"
             raise ValueError(f"{key}: missing; name the class of every raw value (unused ones: `ignore`)")
+        if self.unnamed != "error" and (self.format != "files" or self.labels_as in ("synthia", "mask")):
+            raise ValueError(
+                "unnamed: only with `labels_as: ids8`, `grey` or `colors` of `format: files`; remove it"
+            )
         class_by_raw_id(self.ids)
         colors = [color for _, color in self.color_list()]
         if len(set(colors)) < len(colors):
@@ -218,14 +261,37 @@ class DatasetSpec(Strict):
         return tuple((name, color) for name, colors in self.colors.items() for color in colors)
 
     def raw_classes(self) -> dict[int, str]:
-        """Class name, or `ignore`, of every raw id that the dataset names."""
+        """Class name, or `ignore`, of every raw value that has a meaning."""
         if self.labels_as == "colors":
-            return {index: name for index, (name, _) in enumerate(self.color_list())}
-        return class_by_raw_id(self.ids)
+            named = {index: name for index, (name, _) in enumerate(self.color_list())}
+        else:
+            named = self._named_values()
+        if self.unnamed == "nearest" and self.labels_as != "colors":
+            nearest = nearest_values(named)
+            named |= {value: named[int(nearest[value])] for value in range(256)}
+        elif self.unnamed == "ignore":
+            named = {**dict.fromkeys(range(256), IGNORE_NAME), **named}
+        return named
+
+    def _named_values(self) -> dict[int, str]:
+        """Class name, or `ignore`, of the values in the file; of a mask's, 0 to 127 and 128 to 255."""
+        named = class_by_raw_id(self.ids)
+        if self.labels_as != "mask":
+            return named
+        levels = (range(128), range(128, 256))
+        return {level: name for raw, name in named.items() if raw < 2 for level in levels[raw]}
 
     def named_ids(self) -> frozenset[int]:
-        """Every raw id whose meaning the dataset names; another one in a label file is an error."""
+        """Every raw value that has a meaning; another one in a label file is an error."""
         return frozenset(self.raw_classes())
+
+    def far_ids(self) -> NDArray[np.bool_]:
+        """Raw values that have a meaning, but are far from every named one: bool (256,); none where all are exact."""
+        if self.labels_as == "mask":
+            return far_values((0, 255))
+        if self.unnamed == "nearest" and self.labels_as != "colors":
+            return far_values(class_by_raw_id(self.ids))
+        return np.zeros(256, dtype=np.bool_)
 
     def lookup(self, taxonomy: Taxonomy) -> NDArray[np.uint8]:
         """Class id of every raw id, uint8 (256,), 255 for `ignore` and for what is not named.

@@ -4,8 +4,8 @@
 
 `out/ids/` holds single-channel PNGs of class ids, `out/overlay/` the pictures under the classes' colours, and
 on request `out/confidence/` and `out/entropy/` grey PNGs (0 to 255 for 0 to 1). The folders repeat the tree
-of the pictures. `out/bad_images.csv` lists what could not be read, with the reason. A picture whose files are
-there and newer than itself is not predicted again.
+of the pictures. `out/bad_images.csv` lists what could not be read, with the reason. A picture that the folder's
+index knows, unchanged and with all its maps, is not predicted again. Maps that belong to no picture are named.
 """
 
 import csv
@@ -22,13 +22,16 @@ from PIL import Image
 from pipeline.artifacts.errors import ConfigError, DataError, Interrupted
 from pipeline.artifacts.files import read_json, replacing, write_json, write_text
 from pipeline.datasets.decoding import read_image
+from pipeline.datasets.walking import PICTURES, Found, find_all_pictures, told_omissions
 from pipeline.inference.overlays import as_bytes, overlay
 from pipeline.inference.passes import never, silent
+from pipeline.inference.predicted_index import PredictedIndex, entry_of, is_unchanged, model_digest
 from pipeline.inference.prediction import Model, Prediction, UInt8, predict_image
 
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
 HEADER = "predict.json"
 BAD = "bad_images.csv"
+KINDS = ("ids", "overlay", "confidence", "entropy")
+"""Every folder of maps."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,17 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Summary:
-    """Counts of a run: predicted now, found finished, and what could not be read (path, reason)."""
+    """Counts of a run: predicted now, found finished, and what could not be read (path, reason).
+
+    `stale`: maps of pictures that are not there any more, removed if that was asked for; `omissions`: one line
+    per kind of file that was left out.
+    """
 
     predicted: int
     finished_before: int
     bad: tuple[tuple[str, str], ...]
+    stale: tuple[str, ...] = ()
+    omissions: tuple[str, ...] = ()
 
 
 def predict_folder(
@@ -60,53 +69,99 @@ def predict_folder(
     wanted: Wanted | None = None,
     stop: Callable[[], str | None] = never,
     progress: Callable[[int, int], None] = silent,
+    prune: bool = False,
 ) -> Summary:
     """Predict every picture below `images` into `out`; each file is written whole or not at all.
 
     Bad pictures are listed and passed over. `stop` is asked between pictures: Interrupted, nothing is lost.
-    ConfigError: no picture is found, `out` lies inside `images`, or holds another model's predictions.
+    `prune` removes maps that belong to no picture. ConfigError: no picture is found, `out` lies inside `images`,
+    holds another model's predictions, or files that are none.
     """
     wanted = wanted or Wanted()
     _check_folders(images, out)
-    pictures = list_pictures(images)
-    if not pictures:
-        raise ConfigError(f"{images} holds no picture; endings known: {', '.join(sorted(PICTURES))}")
+    found = _pictures(images)
     _claim(model, out)
-    names = output_names([picture.relative_to(images) for picture in pictures])
-    todo = [
-        (picture, name)
-        for picture, name in zip(pictures, names, strict=True)
-        if not _is_done(picture, _outputs(out, name, wanted))
-    ]
-    finished = len(pictures) - len(todo)
+    index = PredictedIndex(out)
+    jobs = _jobs(images, found.paths(), out, wanted, index)
+    todo = [job for job in jobs if not job.done]
+    finished = len(jobs) - len(todo)
     bad: list[tuple[str, str]] = []
-    for number, (picture, name, pixels) in enumerate(_read_ahead(todo)):
-        progress(finished + number, len(pictures))
+    for number, (job, pixels) in enumerate(_read_ahead(todo)):
+        progress(finished + number, len(jobs))
         reason = stop()
         if reason:
-            raise Interrupted(f"{reason}: {finished + number} of {len(pictures)} pictures are done")
+            raise Interrupted(f"{reason}: {finished + number} of {len(jobs)} pictures are done")
         if isinstance(pixels, DataError):
-            bad.append((str(picture.relative_to(images)), str(pixels)))
+            bad.append((job.image, str(pixels)))
+            index.forget([job.image])
             continue
         prediction = predict_image(model, Image.fromarray(pixels))
-        _write(model, pixels, prediction, _outputs(out, name, wanted))
-    progress(len(pictures), len(pictures))
+        _write(model, pixels, prediction, _outputs(out, job.output, wanted))
+        index.add(entry_of(job.picture, job.image, job.output, job.kinds))
+    progress(len(jobs), len(jobs))
     _list_bad(out / BAD, bad)
-    return Summary(len(todo) - len(bad), finished, tuple(bad))
+    stale = _stale_maps(out, index, {job.image for job in jobs})
+    if prune:
+        _remove(out, stale)
+        index.forget(index.images() - {job.image for job in jobs})
+    index.rewrite()
+    omissions = tuple(told_omissions(found.left_out, found.links))
+    return Summary(len(todo) - len(bad), finished, tuple(bad), tuple(stale), omissions)
 
 
-def list_pictures(folder: Path) -> list[Path]:
-    """Return the pictures below a folder, by their ending, sorted; hidden files and folders are left out."""
-    if not folder.is_dir():
-        raise ConfigError(f"{folder} is not a folder")
-    found = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in PICTURES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+@dataclass(frozen=True)
+class _Job:
+    """A picture, its path below the pictures' folder, the name and kinds of its maps, and whether they are there."""
+
+    picture: Path
+    image: str
+    output: str
+    kinds: tuple[str, ...]
+    done: bool
+
+
+def _pictures(images: Path) -> Found:
+    if not images.is_dir():
+        raise ConfigError(f"{images} is not a folder")
+    found = find_all_pictures(images)
+    if not found.files:
+        omissions = "".join(f"\n{line}" for line in told_omissions(found.left_out, found.links))
+        raise ConfigError(
+            f"{images} holds no picture; endings known: {', '.join(sorted(PICTURES))}{omissions}"
+        )
+    return found
+
+
+def _jobs(images: Path, names: Sequence[str], out: Path, wanted: Wanted, index: PredictedIndex) -> list[_Job]:
+    """What to do for every picture; one that has changed loses the maps that are not wanted now."""
+    outputs = output_names([Path(name) for name in names])
+    jobs = []
+    for name, output in zip(names, outputs, strict=True):
+        picture, entry = images / name, index.get(name)
+        kept: tuple[str, ...] = ()
+        if entry is not None and entry.output == output.as_posix() and is_unchanged(picture, entry):
+            kept = tuple(kind for kind in entry.kinds if (out / kind / output).is_file())
+        done = set(wanted.kinds()) <= set(kept)
+        jobs.append(_Job(picture, name, output.as_posix(), tuple({*kept, *wanted.kinds()}), done))
+    return jobs
+
+
+def _stale_maps(out: Path, index: PredictedIndex, images: set[str]) -> list[str]:
+    """Files among the maps that belong to no picture: it was removed, renamed, replaced or cannot be read now."""
+    entries = [entry for image in images if (entry := index.get(image)) is not None]
+    current = {file for entry in entries for file in entry.files()}
+    there = (path for kind in KINDS for path in (out / kind).rglob("*.png") if path.is_file())
+    return sorted({path.relative_to(out).as_posix() for path in there} - current)
+
+
+def _remove(out: Path, maps: Sequence[str]) -> None:
+    """Delete maps, and folders that become empty."""
+    for path in (out / name for name in maps):
+        path.unlink(missing_ok=True)
+        folder = path.parent
+        while folder.parent != out and not any(folder.iterdir()):
+            folder.rmdir()
+            folder = folder.parent
 
 
 def output_names(pictures: Sequence[Path]) -> list[Path]:
@@ -129,38 +184,44 @@ def _check_folders(images: Path, out: Path) -> None:
 
 
 def _claim(model: Model, out: Path) -> None:
-    """Mark the folder as this model's, or refuse it when it is another's."""
+    """Mark the folder as this model's; refuse it when it is another's, or holds maps that are no predictions."""
     ours = {
         "stage": model.meta.get("stage"),
         "step": model.meta.get("step"),
         "classes": list(model.taxonomy.names),
+        "digest": model_digest(model),
     }
     path = out / HEADER
-    if path.exists() and read_json(path) != ours:
-        raise ConfigError(
-            f"{out} holds predictions of another model ({path}); choose another folder or remove it"
-        )
+    if path.exists():
+        found = read_json(path)
+        # Folders of before the digest was noted: their pictures are predicted anew.
+        if found != ours and found != {key: value for key, value in ours.items() if key != "digest"}:
+            raise ConfigError(
+                f"{out} holds predictions of another model ({path}); choose another folder or remove it"
+            )
+    else:
+        strange = [out / kind for kind in KINDS if (out / kind).exists()]
+        if strange:
+            raise ConfigError(
+                f"--out {out}: there is {strange[0]}, which is not of predictions (no {HEADER} beside it); choose another "
+                "folder, so that nothing is written over"
+            )
     write_json(path, ours)
 
 
-def _outputs(out: Path, name: Path, wanted: Wanted) -> dict[str, Path]:
+def _outputs(out: Path, name: str, wanted: Wanted) -> dict[str, Path]:
     return {kind: out / kind / name for kind in wanted.kinds()}
 
 
-def _is_done(picture: Path, outputs: dict[str, Path]) -> bool:
-    changed = picture.stat().st_mtime_ns
-    return all(path.is_file() and path.stat().st_mtime_ns >= changed for path in outputs.values())
-
-
-def _read_ahead(todo: Sequence[tuple[Path, Path]]) -> Iterator[tuple[Path, Path, UInt8 | DataError]]:
+def _read_ahead(todo: Sequence[_Job]) -> Iterator[tuple[_Job, UInt8 | DataError]]:
     """Decode one picture in the background while the one before is predicted."""
     with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
-        waiting = [pool.submit(_read, picture) for picture, _ in todo[:1]]
-        for place, (picture, name) in enumerate(todo):
+        waiting = [pool.submit(_read, job.picture) for job in todo[:1]]
+        for place, job in enumerate(todo):
             pixels = waiting.pop().result()
             if place + 1 < len(todo):
-                waiting.append(pool.submit(_read, todo[place + 1][0]))
-            yield picture, name, pixels
+                waiting.append(pool.submit(_read, todo[place + 1].picture))
+            yield job, pixels
 
 
 def _read(picture: Path) -> UInt8 | DataError:

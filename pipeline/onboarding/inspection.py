@@ -1,69 +1,92 @@
-"""Looking into a user's pictures: their sizes, how labels are stored, and the raw ids or colours in them.
+"""Looking into a user's pictures: their sizes, how labels are stored, and the values or colours in them.
 
 What cannot be used is a DataError that names the file and says what is needed.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image
+import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.artifacts.errors import DataError
-from pipeline.datasets.decoding import PALETTE, picture_size, png_header, read_image, read_label
+from pipeline.datasets.decoding import read_image, read_label
+from pipeline.datasets.headers import Storage, is_turned, picture_size, stored_as
+from pipeline.datasets.nearest import color_codes
 from pipeline.datasets.taxonomy import IGNORE, Color
 from pipeline.onboarding.picture_folders import SHOWN, Pairs, Pictures
+from pipeline.onboarding.sizes import Size
 
 LABELS_READ = 2000
 """Labels looked at, evenly spaced: more would take minutes and rarely show another id."""
 DECODED = 200
 """Images decoded whole, evenly spaced; of the others the header is read. `prepare` decodes all."""
 MAX_CLASSES = IGNORE
-NEARLY = 0.02
-"""A lossy mask has less than this share of pixels that are neither dark nor bright."""
+MAX_COLORS = 1 << 18
+"""Labels with more colours than this are photos."""
 
-LabelForm = Literal["ids8", "colors", "mask"]
-Size = tuple[int, int]
+LabelForm = Literal["ids8", "grey", "colors"]
+Value = int | Color
 
 
 @dataclass(frozen=True)
 class LabelFacts:
-    """What labels hold: pixels of every raw id (an int) or colour, in ascending order, of `read` labels."""
+    """What labels hold: pixels of every value (an int) or colour, in ascending order, of `read` labels.
+
+    `solid`: the values that fill a square of 3x3 pixels somewhere; edges that were smoothed, traces of
+    compression and stray pixels do not. `lossy`: the first label whose compression changes values, if any.
+    """
 
     form: LabelForm
-    pixels: Mapping[int | Color, int]
+    pixels: Mapping[Value, int]
     read: int
+    solid: frozenset[Value]
+    example: Path
+    lossy: Path | None = None
 
-    def share(self, value: int | Color) -> float:
+    def share(self, value: Value) -> float:
         """Share of the pixels."""
-        return self.pixels[value] / max(1, sum(self.pixels.values()))
+        return self.pixels.get(value, 0) / max(1, sum(self.pixels.values()))
+
+    def shares(self, values: Sequence[Value]) -> float:
+        """Share of the pixels of all these values."""
+        return sum(self.share(value) for value in values)
 
 
-def image_sizes(pictures: Pictures) -> Counter[Size]:
-    """How many images have which (width, height); DataError lists every file that cannot be read."""
+@dataclass(frozen=True)
+class ImageFacts:
+    """How many images have which upright (width, height), and how many are turned by their EXIF orientation."""
+
+    sizes: Mapping[Size, int]
+    turned: int
+
+
+def image_facts(pictures: Pictures) -> ImageFacts:
+    """Look at every image; DataError lists every file that cannot be read."""
     paths = pictures.paths()
     whole = set(paths[:: max(1, -(-len(paths) // DECODED))])
 
-    def size(path: Path) -> Size:
+    def look(path: Path) -> tuple[Size, bool]:
         if path in whole:
-            height, width = read_image(path).shape[:2]
-            return width, height
-        return picture_size(path)
+            read_image(path)
+        return picture_size(path), is_turned(path)
 
-    return Counter(_over(paths, size))
+    found = _over(paths, look)
+    return ImageFacts(Counter(size for size, _ in found), sum(turned for _, turned in found))
 
 
-def _over(paths: Sequence[Path], read: Callable[[Path], Size]) -> list[Size]:
-    """`read` of every path, in threads; all DataErrors together."""
+def _over(paths: Sequence[Path], look: Callable[[Path], tuple[Size, bool]]) -> list[tuple[Size, bool]]:
+    """`look` at every path, in threads; all DataErrors together."""
     errors: list[str] = []
 
-    def attempt(path: Path) -> Size | None:
+    def attempt(path: Path) -> tuple[Size, bool] | None:
         try:
-            return read(path)
+            return look(path)
         except DataError as error:
             errors.append(str(error))
             return None
@@ -71,7 +94,7 @@ def _over(paths: Sequence[Path], read: Callable[[Path], Size]) -> list[Size]:
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(attempt, paths))
     refuse_all(errors, "files cannot be used; mend them or move them away")
-    return [size for size in found if size is not None]
+    return [one for one in found if one is not None]
 
 
 def refuse_all(errors: Sequence[str], what: str) -> None:
@@ -83,127 +106,117 @@ def refuse_all(errors: Sequence[str], what: str) -> None:
 
 
 def label_facts(pairs: Pairs, progress: Callable[[int, int], None] = lambda done, total: None) -> LabelFacts:
-    """Read the labels (2,000 at most) and count the pixels of every raw id or colour.
+    """Read the labels (2,000 at most) and count the pixels of every value or colour.
 
-    DataError: 16-bit labels, photos in the place of labels, more than 255 classes, damaged files, or a label
+    DataError: 16-bit labels, photos in the place of labels, damaged files, labels of several kinds, or a label
     of another size than its image.
     """
     chosen = pairs.files[:: max(1, -(-len(pairs.files) // LABELS_READ))]
-    form = _form_of([pairs.root / label for _, label in chosen])
-    total: Counter[int | Color] = Counter()
+    storages = _storages([pairs.root / label for _, label in chosen])
+    form = _form_of(storages)
+    count = _Count(form)
     errors: list[str] = []
     for number, (image, label) in enumerate(chosen):
         progress(number, len(chosen))
         try:
-            total.update(_counted(pairs.root / image, pairs.root / label, form))
+            count.add(pairs.root / image, pairs.root / label)
         except DataError as error:
             errors.append(str(error))
-        if len(total) > MAX_CLASSES + 1:
+        if len(count.pixels) > MAX_COLORS:
             break
     progress(len(chosen), len(chosen))
     refuse_all(errors, "labels cannot be used; mend them or move them away")
-    if form == "ids8" and set(total) == {0, 255}:
-        form, total = "mask", Counter({0: total[0], 1: total[255]})
-    if len(set(total) - {IGNORE} if form == "ids8" else total) > MAX_CLASSES:
-        what = "colours" if form == "colors" else "ids"
-        raise DataError(
-            f"the labels hold more than {MAX_CLASSES} different {what}, as photos or anti-aliased drawings do "
-            f"(first: {pairs.root / chosen[0][1]}); at most {MAX_CLASSES} classes are possible. Was the right folder "
-            "given? Labels need one exact value per class"
-        )
-    return LabelFacts(form, dict(sorted(total.items(), key=lambda entry: _key(entry[0]))), len(chosen))
+    lossy = next((path for path, storage in storages.items() if storage == "lossy"), None)
+    return _facts(count, storages, lossy, len(chosen))
 
 
-def _key(value: int | Color) -> tuple[int, ...]:
-    return (value,) if isinstance(value, int) else value
-
-
-def _form_of(paths: Sequence[Path]) -> LabelForm:
-    """How labels are stored, from their headers; DataError when they differ or cannot hold classes."""
-    forms: dict[Path, LabelForm] = {}
+def _storages(paths: Sequence[Path]) -> dict[Path, Storage]:
+    storages: dict[Path, Storage] = {}
     errors: list[str] = []
     for path in paths:
         try:
-            forms[path] = _one_form(path)
+            storages[path] = stored_as(path)
         except DataError as error:
             errors.append(str(error))
     refuse_all(errors, "labels cannot be used")
-    kinds = Counter(forms.values())
-    if len(kinds) > 1:
-        odd = next(path for path, form in forms.items() if form == kinds.most_common()[-1][0])
-        raise DataError(
-            f"the labels are of several kinds ({', '.join(f'{n} {kind}' for kind, n in kinds.items())}; for example "
-            f"{odd} is {forms[odd]}); all labels of a dataset must be stored alike"
-        )
-    return next(iter(kinds))
+    return storages
 
 
-def _one_form(path: Path) -> LabelForm:
-    header = png_header(path)
-    if header is not None and header[0] == 16:
-        raise DataError(
-            f"{path}: a 16-bit PNG. Instance maps number objects, not classes: give the class (semantic) maps as "
-            "8-bit PNGs. For SYNTHIA's own files write a dataset file with `labels_as: synthia`"
-        )
-    if header is not None and header[1] != PALETTE and header[0] == 1:
-        return "mask"
-    picture_size(path)  # what is no picture is told so
-    with Image.open(path) as picture:
-        lossy = picture.format in ("JPEG", "MPO", "WEBP")
-        mode = picture.mode
-    if lossy:
-        return _lossy_mask(path)
-    if mode in ("L", "P"):
+def _form_of(storages: Mapping[Path, Storage]) -> LabelForm:
+    """How labels are to be read; DataError when they are of several kinds."""
+    kinds = set(storages.values())
+    if kinds <= {"palette", "grey"}:
         return "ids8"
-    if mode in ("RGB", "RGBA"):
-        return "colors"
-    if mode == "1":
-        return "mask"
-    raise DataError(f"{path}: {mode} pixels; labels are 8-bit ids, colours (RGB) or black-and-white masks")
+    if kinds <= {"grey", "shades", "lossy"}:
+        return "grey"
+    if kinds <= {"grey", "shades", "colours"}:
+        return "colors"  # or grey, if no pixel turns out to be in colour
+    counts = Counter(storages.values())
+    rare = counts.most_common()[-1][0]
+    odd = next(path for path, storage in storages.items() if storage == rare)
+    raise DataError(
+        f"the labels are of several kinds ({', '.join(f'{n} {kind}' for kind, n in counts.items())}; for example {odd} "
+        f"is {rare}); all labels of a dataset must be stored alike"
+    )
 
 
-def _lossy_mask(path: Path) -> LabelForm:
-    grey = read_image(path).mean(axis=2)
-    between = ((grey > 40) & (grey < 215)).mean()
-    if between > NEARLY:
+@dataclass
+class _Count:
+    """Pixels of every value of the labels so far, and of those the ones inside squares of 3x3 equal pixels."""
+
+    form: LabelForm
+    pixels: Counter[int] = field(default_factory=Counter)
+    solid: set[int] = field(default_factory=set)
+
+    def add(self, image: Path, label: Path) -> None:
+        """Count one label; DataError when its size is not the image's."""
+        if self.form == "colors":
+            values: NDArray[np.generic] = color_codes(read_image(label))
+        else:
+            values = read_label(label, self.form)
+        size, due = (values.shape[1], values.shape[0]), picture_size(image)
+        if size != due:
+            turned = (
+                " (upright, as its EXIF orientation says; the label is not turned so)"
+                if size[::-1] == due
+                else ""
+            )
+            raise DataError(
+                f"{label}: has {size[0]}x{size[1]} pixels, its image {image.name} {due[0]}x{due[1]}{turned}; a label "
+                "needs the size of its image"
+            )
+        places, found = pd.factorize(values.ravel())  # by hashing: many times faster than sorting
+        counts = np.bincount(places, minlength=len(found))
+        inner = places.reshape(values.shape)[1:-1, 1:-1][_inside(values)]
+        self.pixels.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
+        self.solid.update(found[np.bincount(inner, minlength=len(found)) > 0].tolist())
+
+
+def _inside(values: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Whether the 3x3 pixels around each inner pixel are equal: bool (H - 2, W - 2), empty for small labels."""
+    if min(values.shape) < 3:
+        return np.zeros((max(0, values.shape[0] - 2), max(0, values.shape[1] - 2)), dtype=np.bool_)
+    rows = values[:, 1:] == values[:, :-1]
+    columns = values[1:] == values[:-1]
+    squares: NDArray[np.bool_] = rows[:-1] & rows[1:] & columns[:, :-1]
+    inside: NDArray[np.bool_] = squares[:-1, :-1] & squares[:-1, 1:] & squares[1:, :-1] & squares[1:, 1:]
+    return inside
+
+
+def _facts(count: _Count, storages: Mapping[Path, Storage], lossy: Path | None, read: int) -> LabelFacts:
+    example = next(iter(storages))
+    if count.form != "colors":
+        values: dict[Value, int] = dict(sorted(count.pixels.items()))
+        return LabelFacts(count.form, values, read, frozenset(count.solid), example, lossy)
+    colors = {code: (code >> 16, code >> 8 & 255, code & 255) for code in sorted(count.pixels)}
+    if all(red == green == blue for red, green, blue in colors.values()):
+        values = {code & 255: count.pixels[code] for code in colors}
+        return LabelFacts("grey", values, read, frozenset(code & 255 for code in count.solid), example)
+    mixed = {storage for storage in storages.values() if storage != "colours"}
+    if mixed:
         raise DataError(
-            f"{path}: a lossy picture, and not black and white: compression has changed ids and colours. Save the "
-            "labels as PNG from their source"
+            f"the labels are of several kinds: some are in colour, others grey (for example {example}); all labels of "
+            "a dataset must be stored alike"
         )
-    return "mask"
-
-
-def _counted(image: Path, label: Path, form: LabelForm) -> dict[int | Color, int]:
-    """Pixels of every value of one label; DataError when its size is not the image's."""
-    if form == "colors":
-        pixels = read_image(label)
-        size = (pixels.shape[1], pixels.shape[0])
-    else:
-        ids = read_label(label, form)
-        size = (ids.shape[1], ids.shape[0])
-    picture = picture_size(image)
-    if size != picture:
-        raise DataError(
-            f"{label}: has {size[0]}x{size[1]} pixels, its image {image.name} {picture[0]}x{picture[1]}; a label "
-            "needs the size of its image"
-        )
-    if form != "colors":
-        return {index: int(n) for index, n in enumerate(np.bincount(ids.ravel())) if n}
-    wide = pixels.astype(np.uint32)
-    codes, counts = np.unique(wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2], return_counts=True)
-    return {
-        (int(code >> 16), int(code >> 8 & 255), int(code & 255)): int(n)
-        for code, n in zip(codes, counts, strict=True)
-    }
-
-
-def common_size(sizes: Mapping[Size, int]) -> Size:
-    """The most frequent size; the larger of equals."""
-    return max(sizes, key=lambda size: (sizes[size], size))
-
-
-def told_sizes(sizes: Mapping[Size, int]) -> str:
-    """`640x480`, or the most frequent sizes with their number."""
-    ordered: Iterable[tuple[Size, int]] = sorted(sizes.items(), key=lambda entry: -entry[1])
-    shown = [f"{width}x{height}" + f" ({n})" * (len(sizes) > 1) for (width, height), n in ordered]
-    return ", ".join(shown[:3]) + (f", {len(shown) - 3} more sizes" if len(shown) > 3 else "")
+    pixels: dict[Value, int] = {color: count.pixels[code] for code, color in colors.items()}
+    return LabelFacts("colors", pixels, read, frozenset(colors[code] for code in count.solid), example)

@@ -4,25 +4,40 @@ facts = Facts(name, source, source_sizes, labels, target, target_sizes, ...)
 write_files(configuration_files(facts), Path("config"), force=False)
 """
 
-import json
 import re
+import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from pipeline.artifacts.errors import ConfigError
 from pipeline.artifacts.files import write_text
+from pipeline.datasets.name_lists import list_text
 from pipeline.datasets.taxonomy import IGNORE_NAME
-from pipeline.onboarding.class_naming import Classes, Value, distinct_colors
-from pipeline.onboarding.inspection import LabelFacts, Size, common_size, told_sizes
+from pipeline.onboarding.class_naming import Classes, class_shares, distinct_colors, told_ids, told_value
+from pipeline.onboarding.inspection import LabelFacts, Value
 from pipeline.onboarding.picture_folders import Pairs, Pictures
+from pipeline.onboarding.sizes import Size, told_sizes, working_sizes
 
-LONGER_SIDE = 512
-SHORTEST_SIDE = 64
-"""The discriminators of AdvEnt need maps of at least 32x32 pixels."""
 WIDTH = 110
 YAML_WORDS = r"y|n|yes|no|on|off|true|false|null"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the labels of one side hold, and what their values mean."""
+
+    facts: LabelFacts
+    classes: Classes
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether there are two classes, and white is one of them: an object and what is not the object."""
+        white = any(255 in group for group in self.classes.values.values())
+        return white and len(self.classes.values) == 2
 
 
 @dataclass(frozen=True)
@@ -32,8 +47,7 @@ class Facts:
     name: str
     source: Pairs
     source_sizes: Mapping[Size, int]
-    labels: LabelFacts
-    classes: Classes
+    labels: Labels
     target: Pictures
     target_sizes: Mapping[Size, int]
     network: str
@@ -44,33 +58,15 @@ class Facts:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Target images that have labels: pairs below the target dataset's root, names on either side of the cut."""
+    """Target images that have labels: pairs below the target dataset's root, names on either side of the cut.
+
+    `labels`: what the target's own labels hold and mean.
+    """
 
     pairs: Pairs
+    labels: Labels
     train: tuple[str, ...]
     val: tuple[str, ...]
-
-
-def working_sizes(facts: Facts) -> tuple[Size, Size]:
-    """Working (width, height) of source and target: the target's proportions, its longer side at most 512.
-
-    The source keeps its own proportions and gets the target's shorter side, so that objects have about the
-    same size. Multiples of 8.
-    """
-    target = facts.size or _scaled(common_size(facts.target_sizes), LONGER_SIDE)
-    source = common_size(facts.source_sizes)
-    ratio = min(target) / min(source)
-    return _rounded(source[0] * ratio, source[1] * ratio), target
-
-
-def _scaled(size: Size, longest: int) -> Size:
-    ratio = min(1.0, longest / max(size))
-    ratio = max(ratio, SHORTEST_SIDE / min(size))
-    return _rounded(size[0] * ratio, size[1] * ratio)
-
-
-def _rounded(width: float, height: float) -> Size:
-    return max(32, round(width / 8) * 8), max(32, round(height / 8) * 8)
 
 
 def configuration_files(facts: Facts) -> dict[str, str]:
@@ -84,8 +80,8 @@ def configuration_files(facts: Facts) -> dict[str, str]:
         f"{name}.yaml": _suite(facts),
     }
     if facts.evaluation is not None:
-        files[f"datasets/lists/{name}-train.txt"] = "\n".join(facts.evaluation.train) + "\n"
-        files[f"datasets/lists/{name}-val.txt"] = "\n".join(facts.evaluation.val) + "\n"
+        files[f"datasets/lists/{name}-train.txt"] = list_text(facts.evaluation.train)
+        files[f"datasets/lists/{name}-val.txt"] = list_text(facts.evaluation.val)
     return files
 
 
@@ -116,34 +112,31 @@ def _wrapped(key: str, entries: Sequence[str], brackets: str = "{}") -> str:
 def _word(text: str) -> str:
     """A YAML key or value that reads as text: quoted where YAML would take it for something else."""
     plain = re.fullmatch(r"[A-Za-z][\w -]*", text) and not re.fullmatch(YAML_WORDS, text.lower())
-    return text if plain else json.dumps(text)
+    return text if plain else _quoted(text)
 
 
-def _listed(value: Value) -> str:
-    return str(value) if isinstance(value, int) else f"[{value[0]}, {value[1]}, {value[2]}]"
-
-
-def _share_of(facts: LabelFacts, values: Sequence[Value]) -> float:
-    return sum(facts.share(value) for value in values if value in facts.pixels)
+def _quoted(text: str) -> str:
+    """A text in double quotes, as YAML reads it back, whatever it holds."""
+    return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=sys.maxsize).strip()
 
 
 def _taxonomy(facts: Facts) -> str:
-    names = list(facts.classes.values)
-    colors = distinct_colors(len(names))
-    if facts.labels.form == "colors":
+    labels, values = facts.labels.facts, facts.labels.classes.values
+    colors = distinct_colors(len(values))
+    if labels.form == "colors":
         # A class of several colours is shown in its first.
-        colors = [value[0] for value in facts.classes.values.values() if not isinstance(value[0], int)]
-    what = {"ids8": "raw ids", "colors": "colours", "mask": "raw ids"}[facts.labels.form]
+        colors = [group[0] for group in values.values() if not isinstance(group[0], int)]
+    what = "colours" if labels.form == "colors" else "values"
     lines = [
-        f"# The classes by id, from the {what} in {facts.labels.read} labels, with their share of the pixels.",
+        f"# The classes by id, from the {what} in {labels.read} source labels, with their share of the pixels.",
         "# Better names: here and under `ids` or `colors` of the dataset files.",
         f"name: {facts.name}",
         "classes:",
     ]
-    for (name, values), color in zip(facts.classes.values.items(), colors, strict=True):
-        shown = ", ".join(_listed(value) for value in values)
-        share = _share_of(facts.labels, values)
-        lines.append(f"  - {{name: {_word(name)}, color: {_listed(color)}}}  # {shown}: {share:.2%}")
+    shares = class_shares(labels, facts.labels.classes)
+    for (name, group), color in zip(values.items(), colors, strict=True):
+        entry = f"{{name: {_word(name)}, color: {told_value(color)}}}"
+        lines.append(f"  - {entry}  # {_shown(group)}: {shares[name]:.2%}")
     lines += [
         "# things: []  # classes of countable objects",
         "# rare: []    # classes that `ranking: rare_code` counts",
@@ -151,40 +144,60 @@ def _taxonomy(facts: Facts) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _meaning(facts: Facts) -> str:
+def _shown(values: Sequence[Value]) -> str:
+    if all(isinstance(value, int) for value in values):
+        return told_ids(values)
+    return ", ".join(told_value(value) for value in values)
+
+
+def _meaning(labels: Labels) -> str:
     """The lines of a dataset file that say what labels mean."""
-    groups = dict(facts.classes.values)
-    if facts.classes.ignored:
-        groups[IGNORE_NAME] = facts.classes.ignored
-    if facts.labels.form == "colors":
-        entries = [
-            f"{_word(name)}: [{', '.join(_listed(value) for value in values)}]"
-            for name, values in groups.items()
-        ]
-        return "labels_as: colors\n" + _wrapped("colors", entries)
-    entries = [
-        f"{_word(name)}: " + (str(values[0]) if len(values) == 1 else str(list(values)))
-        for name, values in groups.items()
-    ]
-    return "labels_as: mask  # brighter than 127: 1\n" * (facts.labels.form == "mask") + _wrapped(
-        "ids", entries
-    )
+    groups = dict(labels.classes.values)
+    if labels.classes.ignored:
+        groups[IGNORE_NAME] = labels.classes.ignored
+    form = labels.facts.form
+    lines = {
+        "ids8": "",
+        "grey": "labels_as: grey  # the grey level is the id\n",
+        "colors": "labels_as: colors\n",
+    }[form]
+    if labels.classes.unnamed != "error":
+        lines += f"unnamed: {labels.classes.unnamed}  # what becomes of pixels of another value\n"
+    entries = [f"{_word(name)}: {_listed(values)}" for name, values in groups.items()]
+    return lines + _wrapped("colors" if form == "colors" else "ids", entries)
 
 
-def _split(images: str, labels: str | None, listed: str | None = None) -> str:
-    keys = [f"images: {json.dumps(images)}"]
-    keys += [f"labels: {json.dumps(labels)}"] if labels else []
+def _listed(values: Sequence[Value]) -> str:
+    """Values as a dataset file takes them: `7`, `[0, "4-6"]`, `[[128, 64, 128]]`."""
+    if not all(isinstance(value, int) for value in values):
+        return f"[{', '.join(told_value(value) for value in values)}]"
+    words = [word if word.isdigit() else _quoted(word) for word in told_ids(values).split(",")]
+    return words[0] if len(words) == 1 else f"[{', '.join(words)}]"
+
+
+def _pattern(patterns: Sequence[str]) -> str:
+    quoted = [_quoted(pattern) for pattern in patterns]
+    return quoted[0] if len(quoted) == 1 else f"[{', '.join(quoted)}]"
+
+
+def _split(images: Sequence[str], labels: Sequence[str], listed: str | None = None) -> str:
+    keys = [f"images: {_pattern(images)}"]
+    keys += [f"labels: {_pattern(labels)}"] if labels else []
     keys += [f"list: {listed}"] if listed else []
     return "{" + ", ".join(keys) + "}"
+
+
+def _root(folder: Path) -> str:
+    return f"root: {_quoted(str(folder))}\n"
 
 
 def _source(facts: Facts) -> str:
     pairs = facts.source
     return (
         f"# Labelled source: {len(pairs.files)} images of {told_sizes(facts.source_sizes)}.\n"
-        f"root: {json.dumps(str(pairs.root))}\n"
-        "splits:\n"
-        f"  train: {_split(pairs.images, pairs.labels)}\n" + _meaning(facts)
+        + _root(pairs.root)
+        + "splits:\n"
+        f"  train: {_split(pairs.images, pairs.labels)}\n" + _meaning(facts.labels)
     )
 
 
@@ -193,22 +206,23 @@ def _target(facts: Facts) -> str:
     if facts.evaluation is None:
         return (
             f"# Unlabelled target: {told}. For figures add a split with `labels`, and `evaluate` in the task.\n"
-            f"root: {json.dumps(str(facts.target.root))}\n"
-            "splits:\n"
-            f"  train: {_split(facts.target.pattern, None)}\n"
+            + _root(facts.target.root)
+            + "splits:\n"
+            f"  train: {_split(facts.target.patterns, ())}\n"
         )
     pairs, lists = facts.evaluation.pairs, f"./lists/{facts.name}"
     return (
         f"# Target: {told}. Training opens no label of it; the images of `val` are kept out of training.\n"
-        f"root: {json.dumps(str(pairs.root))}\n"
-        "splits:\n"
-        f"  train: {_split(pairs.images, None, f'{lists}-train.txt')}\n"
-        f"  val: {_split(pairs.images, pairs.labels, f'{lists}-val.txt')}\n" + _meaning(facts)
+        + _root(pairs.root)
+        + "splits:\n"
+        f"  train: {_split(pairs.images, (), f'{lists}-train.txt')}\n"
+        f"  val: {_split(pairs.images, pairs.labels, f'{lists}-val.txt')}\n"
+        + _meaning(facts.evaluation.labels)
     )
 
 
 def _task(facts: Facts) -> str:
-    (width, height), target = working_sizes(facts)
+    (width, height), target = working_sizes(facts.source_sizes, facts.target_sizes, facts.size)
     shown = f"[{target[0]}, {target[1]}]"
     lines = [
         "# Sizes are width and height in pixels at which the network works; larger ones cost time and see more.",
@@ -218,7 +232,7 @@ def _task(facts: Facts) -> str:
     ]
     if facts.evaluation is not None:
         lines.append(f"evaluate: {{dataset: {facts.name}-target, split: val, size: {shown}}}")
-    if facts.labels.form == "mask":
+    if facts.labels.is_mask:
         lines.append("metric: dice")
     return "\n".join(lines) + "\n"
 

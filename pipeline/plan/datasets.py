@@ -10,6 +10,7 @@ from pipeline.config.load import Config
 from pipeline.config.models import DomainSplit, LabelledSubset, Task
 from pipeline.datasets.items import Listing
 from pipeline.datasets.listing import identity, list_split
+from pipeline.datasets.name_lists import listed_names
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.numerics.randomness import shuffled
@@ -125,13 +126,15 @@ class DataPlanner:
             )
 
     def _images_of(self, part: DomainSplit, asked_by: str) -> dict[tuple[Path | str, int | str], str]:
-        """Name of every image of a split by what it is: its file and its number in it, whatever it is called.
+        """Name of every image of a split by what it is: its real file and its number in it, whatever it is called.
 
         A drawn image has no file; it is its dataset and its name.
         """
         listing, _ = self.listing(part.dataset, part.split, False, asked_by)
         return {
-            (item.image, item.index) if item.image != Path() else (part.dataset, item.name): item.name
+            (item.image.resolve(), item.index)
+            if item.image != Path()
+            else (part.dataset, item.name): item.name
             for item in listing.items
         }
 
@@ -168,8 +171,7 @@ class DataPlanner:
     def _names_from(path: Path, available: set[str], asked_by: str) -> list[str]:
         if not path.is_file():
             raise ConfigError(f"{asked_by}: labelled.names: no file {path}")
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-        chosen = [line for line in lines if line and not line.startswith("#")]
+        chosen = [line.name for line in listed_names(path, available)]
         unknown = [name for name in chosen if name not in available]
         repeated = "no or repeated names"
         if unknown or not chosen or len(set(chosen)) != len(chosen):

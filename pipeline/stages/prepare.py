@@ -43,6 +43,7 @@ def compute(run: StageRun[PrepareParameters]) -> dict[str, Any]:
         names=parameters.names,
         stop=run.stop,
         progress=Progress(run, "prepare"),
+        tell=run.log.warning,
     )
     names = cache_of(run.folder).names
     facts = {"dataset": data.dataset.name, "split": data.split, **list_facts(names)}

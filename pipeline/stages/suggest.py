@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 from pipeline.artifacts.errors import DataError
 from pipeline.artifacts.files import write_bytes, write_text
 from pipeline.data.records import Records
+from pipeline.datasets.name_lists import list_text
 from pipeline.inference.features import EntropyMaps, PooledFeatures, VectorMeasure
 from pipeline.inference.overlays import colour_values, contact_sheet, fit, overlay
 from pipeline.inference.passes import run_pass
@@ -137,7 +138,7 @@ def compute(run: StageRun[SuggestParameters]) -> dict[str, Any]:
     names = [str(name) for name in table["name"]]
     write_bytes(run.out / SHEET, contact_sheet_of(run, network, names, pseudo_labels_of(ranking)))
     write_text(run.out / TABLE, table.to_csv(index=False))
-    write_text(run.out / LIST, "".join(f"{name}\n" for name in names))
+    write_text(run.out / LIST, list_text(names))
     return {
         "count": count,
         "candidates": len(candidates.names),

@@ -1,6 +1,7 @@
 """A small finished model, and the settings that commands change in their process."""
 
 import pytest
+import strangers
 from process_settings import process_settings  # noqa: F401 - a fixture
 
 from pipeline.datasets.taxonomy import Taxonomy
@@ -29,3 +30,11 @@ def model(tmp_path):
     network = build_network(NetworkParameters(backbone="small", dilations=(1, 3), skip=True), 3, 0)
     save_network(folder / "model.safetensors", network, {**meta, "sizes": {"target": [40, 32]}})
     return folder
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """The working directory of a fresh clone: the shipped recipes and networks."""
+    strangers.make_clone(tmp_path / "clone")
+    monkeypatch.chdir(tmp_path / "clone")
+    return tmp_path / "clone"

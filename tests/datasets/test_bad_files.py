@@ -19,7 +19,7 @@ def test_every_bad_file_is_in_one_report(tmp_path):
     (root / "images/000.png").write_bytes(b"no picture")
     (root / "images/001.png").write_bytes((root / "images/001.png").read_bytes()[:100])
     write_png(root / "labels/002.png", np.zeros((6, 8, 3)), 8, 2)
-    write_png(root / "labels/003.png", np.zeros((6, 8, 1)), 4, 0)
+    write_png(root / "labels/003.png", np.zeros((6, 8, 2)), 8, 4)
     write_png(root / "labels/004.png", np.zeros((6, 8, 1)), 16, 0)
     write_ids(root / "labels/005.png", np.full((6, 8), 33))
     write_ids(root / "labels/006.png", np.zeros((5, 8)))
@@ -33,7 +33,7 @@ def test_every_bad_file_is_in_one_report(tmp_path):
         "000.png": "not a picture",
         "001.png": "truncated",
         "002.png": "8-bit RGB PNG where 8-bit ids are due",
-        "003.png": "4-bit grey PNG",
+        "003.png": "8-bit grey with alpha PNG",
         "004.png": "16-bit grey PNG",
         "005.png": "raw ids 33 are not named in the dataset file",
         "006.png": "the label is 8x5, its image",

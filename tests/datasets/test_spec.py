@@ -12,9 +12,10 @@ from tiny_pictures import AB, ab_dataset, ab_spec, write_ids, write_image
 
 from pipeline.artifacts.errors import ConfigError, DataError
 from pipeline.datasets.listing import identity, list_split
-from pipeline.datasets.patterns import captured_name, filled, matching_files, pattern_problem
+from pipeline.datasets.patterns import captured_name, filled, pattern_problem
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.datasets.taxonomy import IGNORE
+from pipeline.datasets.walking import find_files
 
 
 def spec_of(root: Path, images: str, labels: str | None = None, **more) -> DatasetSpec:
@@ -65,9 +66,9 @@ def test_filling_a_pattern_and_matching_it_are_inverse(tmp_path_factory, capture
     path = root / filled("x/*/im_*.png", tuple(captures))
     path.parent.mkdir(parents=True)
     path.touch()
-    assert list(matching_files(root, "x/*/im_*.png")) == [
-        (f"x/{captures[0]}/im_{captures[1]}.png", tuple(captures))
-    ]
+    assert find_files(root, ["x/*/im_*.png"]).files == (
+        (f"x/{captures[0]}/im_{captures[1]}.png", tuple(captures)),
+    )
     assert captured_name(tuple(captures)) == "/".join(captures)
 
 

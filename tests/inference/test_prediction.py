@@ -12,7 +12,7 @@ from PIL import Image
 from pipeline.artifacts.errors import ArtifactError, ConfigError, Interrupted, SegadaptError
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.inference import prediction as module
-from pipeline.inference.folder_prediction import Wanted, list_pictures, output_names, predict_folder
+from pipeline.inference.folder_prediction import Wanted, output_names, predict_folder
 from pipeline.inference.prediction import Model, load_model, predict_image, rows_at
 from pipeline.inference.test_modes import Plain, logits_at
 from pipeline.networks.build import build_network
@@ -181,13 +181,121 @@ def test_second_run_predicts_only_what_is_new_or_changed(model, folder, tmp_path
     out = tmp_path / "out"
     predict_folder(model, folder, out)
     (out / "ids" / "a.png").unlink()
-    later = (out / "ids" / "b.png").stat().st_mtime + 10
-    os.utime(folder / "b.png", (later, later))
+    changed(folder / "b.png")
     picture(make_pictures, (24, 32)).save(folder / "new.png")
     model.network.seen.clear()
     summary = predict_folder(model, folder, out)
     assert (summary.predicted, summary.finished_before) == (3, 1)
     assert len(model.network.seen) == 3
+
+
+def changed(path):
+    """Another picture of the same size and an old time, as when one is restored from elsewhere."""
+    with Image.open(path) as image:
+        turned = image.transpose(Image.Transpose.ROTATE_180)
+    turned.save(path)
+    os.utime(path, (1e9, 1e9))
+
+
+def test_a_picture_replaced_by_an_older_one_is_predicted_again(model, folder, tmp_path):
+    out = tmp_path / "out"
+    predict_folder(model, folder, out)
+    changed(folder / "b.png")
+    assert predict_folder(model, folder, out).predicted == 1
+    with Image.open(folder / "b.png") as image:
+        assert np.array_equal(np.asarray(Image.open(out / "ids" / "b.png")), predict_image(model, image).ids)
+
+
+def test_a_new_time_alone_predicts_nothing(model, folder, tmp_path):
+    predict_folder(model, folder, tmp_path / "out")
+    os.utime(folder / "b.png", (3e9, 3e9))
+    assert predict_folder(model, folder, tmp_path / "out").predicted == 0
+
+
+def test_maps_of_pictures_that_are_gone_are_named_and_removed_on_request(model, folder, tmp_path):
+    out = tmp_path / "out"
+    predict_folder(model, folder, out, Wanted(entropy=True))
+    (folder / "b.png").rename(folder / "new.png")
+    (folder / "deep" / "c.jpg").unlink()
+    stale = tuple(
+        f"{kind}/{name}" for kind in ("entropy", "ids", "overlay") for name in ("b.png", "deep/c.png")
+    )
+    assert predict_folder(model, folder, out).stale == stale
+    assert (out / "ids/deep/c.png").is_file()
+    assert predict_folder(model, folder, out, prune=True).stale == stale
+    assert sorted(path.name for path in (out / "ids").iterdir()) == ["a.png", "new.png"]
+    assert predict_folder(model, folder, out).stale == ()
+
+
+def test_maps_of_a_picture_that_is_broken_now_belong_to_nothing(model, folder, tmp_path):
+    predict_folder(model, folder, tmp_path / "out")
+    (folder / "b.png").write_bytes(b"broken")
+    assert predict_folder(model, folder, tmp_path / "out").stale == ("ids/b.png", "overlay/b.png")
+
+
+def test_maps_of_another_kind_are_stale_once_the_picture_changed(model, folder, tmp_path):
+    out = tmp_path / "out"
+    predict_folder(model, folder, out, Wanted(entropy=True))
+    assert predict_folder(model, folder, out).stale == ()
+    changed(folder / "b.png")
+    assert predict_folder(model, folder, out).stale == ("entropy/b.png",)
+
+
+def test_a_map_that_another_picture_wrote_over_counts_for_that_one_only(model, folder, tmp_path):
+    out = tmp_path / "out"
+    predict_folder(model, folder, out)
+    kept = (folder / "a.png").read_bytes(), (folder / "a.png").stat()
+    (folder / "a.png").unlink()
+    with Image.open(folder / "b.png") as image:
+        image.save(folder / "a.jpg")
+    predict_folder(model, folder, out)
+    (folder / "a.jpg").unlink()
+    (folder / "a.png").write_bytes(kept[0])
+    os.utime(folder / "a.png", ns=(kept[1].st_mtime_ns, kept[1].st_mtime_ns))
+    assert predict_folder(model, folder, out).predicted == 1
+
+
+def test_a_cut_off_index_predicts_only_what_it_lost(model, folder, tmp_path):
+    predict_folder(model, folder, tmp_path / "out")
+    index = tmp_path / "out/predicted.jsonl"
+    index.write_bytes(index.read_bytes()[:-9])
+    assert predict_folder(model, folder, tmp_path / "out").predicted == 1
+
+
+def test_a_folder_with_maps_of_somebody_else_is_left_alone(model, folder, tmp_path):
+    (tmp_path / "out/ids").mkdir(parents=True)
+    (tmp_path / "out/ids/a.png").write_bytes(b"drawn by hand")
+    with pytest.raises(ConfigError, match="not of predictions"):
+        predict_folder(model, folder, tmp_path / "out")
+    assert (tmp_path / "out/ids/a.png").read_bytes() == b"drawn by hand"
+
+
+def test_names_as_long_as_a_file_system_allows(model, folder, tmp_path):
+    (folder / "a.png").rename(folder / ("x" * 251 + ".png"))
+    assert predict_folder(model, folder, tmp_path / "out").predicted == 3
+
+
+def test_left_out_files_and_links_are_told(model, folder, tmp_path):
+    for name in (".hidden.png", "y.heic", "notes.txt"):
+        (folder / name).write_text("")
+    (folder / "gone.jpg").symlink_to("nowhere")
+    (folder / "deep/back").symlink_to(folder)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (folder / "a.png").rename(elsewhere / "a.png")
+    (folder / "more").symlink_to(elsewhere)
+    summary = predict_folder(model, folder, tmp_path / "out")
+    assert summary.predicted == 3 and (tmp_path / "out/ids/more/a.png").is_file()
+    told = "\n".join(summary.omissions)
+    for text in (
+        ".hidden.png",
+        ".heic",
+        "notes.txt",
+        "a broken link: gone.jpg",
+        "lies in: deep/back",
+        "more -> ",
+    ):
+        assert text in told
 
 
 def test_stopped_run_goes_on(model, folder, tmp_path):
@@ -226,6 +334,10 @@ def test_predictions_of_two_models_are_not_mixed(model, folder, tmp_path):
     predict_folder(model, folder, tmp_path / "out")
     with pytest.raises(ConfigError, match="another model"):
         predict_folder(replace(model, meta={"stage": "other", "step": 5}), folder, tmp_path / "out")
+    with torch.no_grad():
+        next(model.network.parameters()).add_(1)
+    with pytest.raises(ConfigError, match="another model"):
+        predict_folder(model, folder, tmp_path / "out")
 
 
 def test_folder_without_pictures_is_an_error(model, tmp_path):
@@ -234,14 +346,6 @@ def test_folder_without_pictures_is_an_error(model, tmp_path):
         predict_folder(model, tmp_path / "empty", tmp_path / "out")
     with pytest.raises(ConfigError, match="not a folder"):
         predict_folder(model, tmp_path / "nowhere", tmp_path / "out")
-
-
-def test_pictures_are_found_by_ending_and_hidden_ones_left_out(tmp_path):
-    for name in ("b.PNG", "a.jpeg", "notes.txt", ".hidden.png"):
-        (tmp_path / name).write_text("")
-    (tmp_path / ".cache").mkdir()
-    (tmp_path / ".cache" / "c.png").write_text("")
-    assert [path.name for path in list_pictures(tmp_path)] == ["a.jpeg", "b.PNG"]
 
 
 def test_pictures_of_one_stem_get_names_of_their_own(tmp_path):
