@@ -192,6 +192,11 @@ def test_a_wrong_value_says_where_it_stands_and_what_is_taken(root):
     edit(root / "demo.yaml", set={"train": {"steps": 5, "batch": -1}})
     edit_demo(root)
     assert "demo.yaml: set.train.batch: found -1" in complaint(root)
+    edit_demo(root, set={"train": {"batch": -2}}, sweep={"inter.batch": [-3]})
+    text = complaint(root)
+    assert "demo.yaml: experiments.demo.set.train.batch: found -2" in text
+    edit_demo(root, set={"source": {"batch": 1}, "inter": {"batch": -2}}, sweep={"inter.batch": [-3]})
+    assert "demo.yaml: experiments.demo.sweep.inter.batch: found -3" in complaint(root)
 
 
 def test_duplicate_keys_of_the_given_files_are_refused(root, tmp_path):
