@@ -28,7 +28,11 @@ def parents_of(key: str, folders: Mapping[str, ArtifactFolder], results: Results
     """Keys of a stage's parents: by its manifest, or as it is planned where it has not finished."""
     if key in folders and (finished := folders[key].path / FILES).is_file():
         return {parent["key"] for parent in read_json(finished)["header"]["parents"].values()}
-    return {parent.key for parent in results.record(key).parents} if results.planned(key).is_file() else set()
+    return (
+        {parent.key for parent in results.record(key).parents.values()}
+        if results.planned(key).is_file()
+        else set()
+    )
 
 
 def with_dependants(keys: list[str], results: Results) -> list[str]:

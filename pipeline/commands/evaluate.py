@@ -135,7 +135,7 @@ def prepared(config: Config, part: DomainSplit, taxonomy: Taxonomy) -> ArtifactF
     code = run_stage(Results().planned(stage.key), None)
     if code:
         raise SegadaptError(f"the images could not be prepared (exit code {code}); see above")
-    return Results().folder(stage)
+    return Results().folder(stage.record)
 
 
 def score(

@@ -65,7 +65,7 @@ def execute(arguments: argparse.Namespace) -> int:
             f"--experiment {arguments.experiment}: needs the name of one experiment, not a pattern"
         )
     _, stage = Planner(config).suggestion(arguments.experiment, parameters, arguments.seed)
-    artifact = Results().folder(stage)
+    artifact = Results().folder(stage.record)
     if not artifact.is_whole():
         write_stages([stage])
         if code := _make(stage, arguments):
@@ -85,8 +85,8 @@ def execute(arguments: argparse.Namespace) -> int:
 def _make(stage: Stage, arguments: argparse.Namespace) -> int:
     """Run the stage here if its parents are finished, else all that is missing as a workflow; the exit code."""
     results = Results()
-    if not all(results.manifest(parent).is_file() for parent in stage.parents.values()):
-        return run_workflow(arguments, str(results.manifest(stage)))
+    if not all(results.manifest(parent.record).is_file() for parent in stage.parents.values()):
+        return run_workflow(arguments, str(results.manifest(stage.record)))
     # Imported late: it imports torch, and a mistake should be told at once.
     from pipeline.stages.runner import run_stage
 

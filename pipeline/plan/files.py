@@ -52,7 +52,7 @@ def finished_runs(planner: Planner, results: Path = RESULTS) -> list[PlannedRun]
 
 
 def _is_finished(run: PlannedRun, results: Results) -> bool:
-    return all(results.manifest(stage).is_file() for stage in in_order(run.all_stages()))
+    return all(results.manifest(stage.record).is_file() for stage in in_order(run.all_stages()))
 
 
 def write_stage_files(

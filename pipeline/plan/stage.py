@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from pipeline.artifacts.files import digest_of
 from pipeline.stages.kinds import KINDS, Kind
-from pipeline.stages.record import DomainRef, Parent, Part, PlannedData, PlannedNetwork, StageRecord
+from pipeline.stages.record import ArtifactRef, DomainRef, Part, PlannedData, PlannedNetwork, StageRecord
 from pipeline.training.parameters import RunSettings
 
 
@@ -167,7 +167,6 @@ def make_stage(
     digest = digest_of(hashed)
     # A key is a folder and a word of the workflow; a split may be called anything.
     label = re.sub(r"[^a-z0-9._-]", "-", label.lower())
-    parents = sorted(roles.parents.items())
     record = StageRecord(
         kind=kind.name,
         rule=kind.rule_of(parameters),
@@ -177,7 +176,7 @@ def make_stage(
         seed=seed,
         determinism=settings.determinism,
         parameters=parameters,
-        parents=tuple(Parent(role=role, rule=one.rule, key=one.key) for role, one in parents),
+        parents={role: ArtifactRef(rule=one.rule, key=one.key) for role, one in roles.parents.items()},
         domains=dict(roles.domains),
         selection=roles.selection,
         network=subject if isinstance(subject, PlannedNetwork) else None,

@@ -20,9 +20,9 @@ def _failure(folder: Path) -> str | None:
 
 def _state(stage: Stage, results: Path, waiting: set[str]) -> tuple[str, str]:
     """The stage's state and the reason, from what lies in its folder; nothing is hashed here."""
-    if Results(results).manifest(stage).is_file():
+    if Results(results).manifest(stage.record).is_file():
         return "done", ""
-    folder = Results(results).folder(stage).path
+    folder = Results(results).folder(stage.record).path
     if (folder / FILES).is_file():
         return "done", "its manifest is written again when asked for"
     failure = _failure(folder)
@@ -39,7 +39,7 @@ def _state(stage: Stage, results: Path, waiting: set[str]) -> tuple[str, str]:
 def failures(runs: Sequence[PlannedRun], results: Path = RESULTS) -> list[tuple[str, str]]:
     """Key and message of every stage that failed in a way that would repeat, parents first."""
     stages = in_order([stage for run in runs for stage in run.all_stages()])
-    folders = {stage.key: Results(results).folder(stage).path for stage in stages}
+    folders = {stage.key: Results(results).folder(stage.record).path for stage in stages}
     found = {key: _failure(folder) for key, folder in folders.items() if not (folder / FILES).is_file()}
     return [(key, message) for key, message in found.items() if message]
 

@@ -9,9 +9,9 @@ from typing import Any
 from pipeline.config.load import load_config
 from pipeline.plan.files import finished_runs, write_stage_files
 from pipeline.plan.planner import Planner
-from pipeline.plan.records import REPORTS, ReportsRecord, RunRecord, run_key
-from pipeline.stages.record import read_record
-from pipeline.stages.results import PAGE, Located, Results
+from pipeline.plan.records import REPORTS, ReportsRecord, RunName, RunRecord
+from pipeline.stages.record import ArtifactRef, read_record
+from pipeline.stages.results import PAGE, Results
 
 RESULTS = Results()
 
@@ -32,13 +32,13 @@ def write_plan(configfiles: Sequence[str], overrides: Mapping[str, Any]) -> None
     write_stage_files(config, runs, finished=finished_runs(planner))
 
 
-def _manifests(stages: Iterable[Located]) -> list[str]:
+def _manifests(stages: Iterable[ArtifactRef]) -> list[str]:
     return list(dict.fromkeys(str(RESULTS.manifest(stage)) for stage in stages))
 
 
 def parents_of(wildcards: Any) -> list[str]:
     """Artifacts that the stage `{key}` reads."""
-    return _manifests(RESULTS.record(wildcards.key).parents)
+    return _manifests(RESULTS.record(wildcards.key).parents.values())
 
 
 def threads_of(wildcards: Any) -> int:
@@ -48,7 +48,7 @@ def threads_of(wildcards: Any) -> int:
 
 def figures_of(wildcards: Any) -> list[str]:
     """Artifacts that an experiment's folder links to."""
-    path = RESULTS.planned(run_key(wildcards.experiment, wildcards.seed))
+    path = RESULTS.planned(RunName(experiment=wildcards.experiment, seed=wildcards.seed).key)
     return _manifests(read_record(path, RunRecord).artifacts())
 
 

@@ -135,11 +135,11 @@ def _data_stages(results: Results, record: RunRecord) -> dict[str, ArtifactFolde
         planned = results.record(stage.key)
         for domain in planned.domains.values():
             for role in domain.caches:
-                found.setdefault({"images": "target"}.get(role, role), results.folder(planned.parent(role)))
+                found.setdefault({"images": "target"}.get(role, role), results.folder(planned.parents[role]))
     for evaluated in record.evaluates.values():
         planned = results.record(evaluated.key)
         (role,) = planned.domains["data"].caches
-        found.setdefault("evaluation", results.folder(planned.parent(role)))
+        found.setdefault("evaluation", results.folder(planned.parents[role]))
     return found
 
 
@@ -194,9 +194,9 @@ def experiment_record(results: Results, records: list[RunRecord]) -> ExperimentR
     rankings = [ranking for record in records if (ranking := _ranking(results, record)) is not None]
     return ExperimentRecord(
         name=first.experiment,
-        task=first.names.task,
+        task=first.names["task"],
         recipe=first.title,
-        network=first.names.network,
+        network=first.names["network"],
         seeds=tuple(record.seed for record in records),
         stages=tuple(StageName(one.name, str(one.method)) for one in trained if one.name in shown),
         runs=tuple(runs),

@@ -78,7 +78,7 @@ def _lists_of_training(
 
 def _caches(results: Results, planned: StageRecord, domain: str) -> dict[str, ArtifactFolder]:
     """The `prepare` artifacts of a domain by role."""
-    return {role: results.folder(planned.parent(role)) for role in planned.domains[domain].caches}
+    return {role: results.folder(planned.parents[role]) for role in planned.domains[domain].caches}
 
 
 def _whole(caches: Sequence[Facts]) -> int:

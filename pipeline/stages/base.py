@@ -95,16 +95,16 @@ class StageRun(Generic[Parameters]):
 
     def has_parent(self, role: str) -> bool:
         """Whether a parent of that role exists."""
-        return self.record.has_parent(role)
+        return role in self.record.parents
 
     def parent(self, role: str) -> ArtifactFolder:
         """The artifact folder of a parent (checked before the stage started)."""
-        return self.file.results.folder(self.record.parent(role))
+        return self.file.results.folder(self.record.parents[role])
 
     @cached_property
     def parent_manifests(self) -> dict[str, dict[str, Any]]:
         """Every parent's manifest by role; ArtifactError names a damaged or altered file."""
-        return {parent.role: self.parent(parent.role).load() for parent in self.record.parents}
+        return {role: self.parent(role).load() for role in self.record.parents}
 
     def summary(self, role: str) -> dict[str, Any]:
         """What a parent's manifest says of its content."""

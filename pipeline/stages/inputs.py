@@ -75,7 +75,7 @@ def network_of(run: StageRun[Any], role: str, choice: str) -> tuple[Segmentation
 
 def network_facts(run: StageRun[Any], role: str, step: int) -> dict[str, Any]:
     """What a summary notes of the network that a stage used: the parent `role` at a step."""
-    parent, digest = run.record.parent(role), run.parent_digests[role]
+    parent, digest = run.record.parents[role], run.parent_digests[role]
     return NetworkUsed(rule=parent.rule, key=parent.key, digest=digest, step=step).model_dump()
 
 

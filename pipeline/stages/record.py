@@ -1,7 +1,7 @@
 """What `results/stages/<key>.json` says: a planned stage, written by the plan and read by jobs; free of torch."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -60,14 +60,8 @@ class ArtifactRef(Record):
     key: str
 
 
-class Parent(ArtifactRef):
-    """A stage that another one reads. `role`: the name under which the child's key and manifest have it."""
-
-    role: str
-
-
 class DomainRef(Record):
-    """The images of a domain and their labels, by the roles of parents.
+    """The images of a domain and their labels, by the roles of the stage's parents.
 
     `caches`: `prepare` stages. `split` and `part`: only that part of a split's images. `labels`: the
     `pseudolabel` stage that gives the labels, and says which images have one.
@@ -77,10 +71,6 @@ class DomainRef(Record):
     split: str | None = None
     part: Part | None = None
     labels: str | None = None
-
-    def roles(self) -> Iterator[str]:
-        """Roles of all parents that the domain is made of."""
-        yield from (*self.caches, *(role for role in (self.split, self.labels) if role is not None))
 
 
 class PlannedNetwork(Record):
@@ -110,22 +100,20 @@ class NetworkUsed(ArtifactRef):
     step: int
 
 
-class StageRecord(Record):
+class StageRecord(ArtifactRef):
     """A planned stage. `parameters` is complete and of the kind's class; `hashed` is all that made the digest.
 
-    `selection`: role of the `select` stage that chooses the snapshot to start from. `network`: of trainings.
-    `data`: of `prepare`. `run` is part of no key.
+    `parents`: by role, the name under which key and manifest have it. `selection`: role of the `select` stage that
+    chooses the snapshot to start from. `network`: of trainings. `data`: of `prepare`. `run` is part of no key.
     """
 
     kind: str
-    rule: str
-    key: str
     digest: str
     label: str
     seed: int | None
     determinism: Literal["exact", "fast"]
     parameters: SerializeAsAny[BaseModel]
-    parents: tuple[Parent, ...]
+    parents: dict[str, ArtifactRef]
     domains: dict[str, DomainRef]
     selection: str | None = None
     network: PlannedNetwork | None = None
@@ -145,24 +133,13 @@ class StageRecord(Record):
 
     @model_validator(mode="after")
     def _roles_exist(self) -> Self:
-        named = {role for domain in self.domains.values() for role in domain.roles()}
-        missing = (named | ({self.selection} - {None})) - {parent.role for parent in self.parents}
-        if missing:
-            raise ValueError(f"no parent has the role {sorted(map(str, missing))[0]}")
+        named = [role for one in self.domains.values() for role in (*one.caches, one.split, one.labels)]
+        for role in (*named, self.selection):
+            if role is not None and role not in self.parents:
+                raise ValueError(f"no parent has the role {role}")
         return self
 
     @classmethod
     def read(cls, path: Path) -> "StageRecord":
         """Read a stage file; ArtifactError when it is missing, damaged or of another version."""
         return read_record(path, cls)
-
-    def has_parent(self, role: str) -> bool:
-        """Whether there is a parent of that role."""
-        return any(parent.role == role for parent in self.parents)
-
-    def parent(self, role: str) -> Parent:
-        """The parent of that role; KeyError when there is none."""
-        for parent in self.parents:
-            if parent.role == role:
-                return parent
-        raise KeyError(f"{self.key}: no parent has the role {role}")

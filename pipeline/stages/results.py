@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from pipeline.artifacts.folder import MANIFEST, ArtifactFolder
-from pipeline.stages.record import StageRecord
+from pipeline.stages.record import ArtifactRef, StageRecord
 
 RESULTS = Path("results")
 
@@ -14,20 +13,6 @@ STAGES, EXPERIMENTS, REPORT = "stages", "experiments", "report"
 
 PAGE, SUMMARY = "index.html", "summary.txt"
 """Of a report: the page, and its main table as plain text."""
-
-
-class Located(Protocol):
-    """Whatever says where a stage's artifact lies."""
-
-    @property
-    def rule(self) -> str:
-        """Workflow rule that makes it, and name of the folder above it."""
-        ...
-
-    @property
-    def key(self) -> str:
-        """The stage's key, and name of its folder."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -41,11 +26,11 @@ class Results:
         """The results that a file of `stages/` belongs to."""
         return cls(file.resolve().parent.parent)
 
-    def folder(self, stage: Located) -> ArtifactFolder:
+    def folder(self, stage: ArtifactRef) -> ArtifactFolder:
         """`<rule>/<key>`, a stage's artifact."""
         return ArtifactFolder(self.root / stage.rule / stage.key)
 
-    def manifest(self, stage: Located) -> Path:
+    def manifest(self, stage: ArtifactRef) -> Path:
         """The file that says that a stage has finished."""
         return self.folder(stage).path / MANIFEST
 

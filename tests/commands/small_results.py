@@ -6,7 +6,7 @@ from typing import Any
 from pipeline.artifacts.files import read_json, write_json, write_text
 from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.stages.parameters import RankParameters
-from pipeline.stages.record import Parent, StageRecord
+from pipeline.stages.record import ArtifactRef, StageRecord
 from pipeline.training.parameters import RunSettings
 
 STAGES = {
@@ -34,7 +34,7 @@ def record_of(key: str) -> StageRecord:
         seed=None,
         determinism="exact",
         parameters=RankParameters(),
-        parents=tuple(Parent(role=role, rule=STAGES[one][0], key=one) for role, one in parents.items()),
+        parents={role: ArtifactRef(rule=STAGES[one][0], key=one) for role, one in parents.items()},
         domains={},
         hashed={},
         run=RunSettings(),

@@ -46,7 +46,7 @@ def in_this_process(arguments: object, *targets: str) -> int:
     """Run a target's stage after its parents, as Snakemake would."""
     for target in targets:
         path = Path("results/stages") / f"{Path(target).parent.name}.json"
-        parents = json.loads(path.read_text())["parents"]
+        parents = json.loads(path.read_text())["parents"].values()
         wanted = [f"results/{parent['rule']}/{parent['key']}/artifact.json" for parent in parents]
         code = in_this_process(arguments, *(file for file in wanted if not Path(file).is_file()))
         if code or (code := run_stage(path, None)):

@@ -105,9 +105,9 @@ def test_a_record_names_its_domains_by_the_same_roles():
         "source": DomainRef(caches=("source", "source.2")),
         "target": DomainRef(caches=("target",), split="target_part", part="easy"),
     }
-    assert [(parent.role, parent.key) for parent in stage.record.parents] == sorted(
-        (role, parent.key) for role, parent in stage.parents.items()
-    )
+    assert {role: one.key for role, one in stage.record.parents.items()} == {
+        role: one.key for role, one in stage.parents.items()
+    }
 
 
 def test_only_a_start_that_was_chosen_has_a_selection():

@@ -14,7 +14,7 @@ def rows(shop, runs):
 
 
 def folder(shop, stage):
-    return Results(shop.results).folder(stage).path
+    return Results(shop.results).folder(stage.record).path
 
 
 def put(shop, stage, file="artifact.json", value=None):

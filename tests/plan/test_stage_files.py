@@ -61,7 +61,7 @@ def test_a_stage_file_holds_all_that_a_job_needs(shop):
         "label": "split-tiny-s0",
         "seed": None,
         "determinism": "exact",
-        "parents": [{"role": "ranking", "key": run.stages["ranking"].key, "rule": "rank"}],
+        "parents": {"ranking": {"key": run.stages["ranking"].key, "rule": "rank"}},
         "domains": {},
         "selection": None,
         "parameters": {"lambda": 0.67, "ranking": "plain"},
@@ -182,7 +182,7 @@ def test_a_domain_names_caches_part_and_labels(shop):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"parents": {"ranking": {"key": "x", "rule": "rank"}}}, "parents: Input should be a valid tuple"),
+        ({"parents": {"ranking": {"key": "x"}}}, "parents.ranking.rule: Field required"),
         ({"kind": "slice"}, "found kind 'slice'"),
         ({"parameters": {"lambda": 2.0}}, "less than or equal to 1"),
         ({"more": 1}, "more: Extra inputs are not permitted"),
@@ -232,7 +232,7 @@ def test_the_report_covers_the_selected_experiments_and_seeds(here):
 
 def finish(run, results):
     """Leave what a finished run leaves, as far as the plan looks at it."""
-    stages = [Results(results).manifest(stage) for stage in by_key([run]).values()]
+    stages = [Results(results).manifest(stage.record) for stage in by_key([run]).values()]
     for path in (*stages, Results(results).metrics(run.experiment, run.seed)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()

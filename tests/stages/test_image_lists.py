@@ -149,7 +149,7 @@ def test_seeds_that_drew_differently_have_a_row_each(tmp_path):
 
 
 def run_with_parents(results, key):
-    for parent in results.record(key).parents:
+    for parent in results.record(key).parents.values():
         run_with_parents(results, parent.key)
     assert run_file(results.planned(key), None) == 0
 
