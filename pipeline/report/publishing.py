@@ -1,11 +1,11 @@
 """Running any file of `results/stages/`: a stage, an experiment's folder, or the report."""
 
-import logging
 from importlib import import_module
 from pathlib import Path
 
 from pipeline.stages.base import StageFile
-from pipeline.stages.runner import run_logged, run_stage
+from pipeline.stages.job_log import Ending, open_log
+from pipeline.stages.runner import run_stage
 
 PUBLISHERS = {"experiment": "pipeline.report.experiment", "report": "pipeline.report.collect"}
 """What is no stage: it has no key of its own and is made anew each time."""
@@ -13,12 +13,10 @@ PUBLISHERS = {"experiment": "pipeline.report.experiment", "report": "pipeline.re
 
 def run_file(path: Path, log_path: Path | None, runtime_minutes: float | None = None) -> int:
     """Run what the file describes; exit codes and `runtime_minutes` as those of `run_stage`."""
-    kind = StageFile.read(path).record["kind"]
-    if kind not in PUBLISHERS:
+    file = StageFile.read(path)
+    publisher = PUBLISHERS.get(file.record["kind"])
+    if publisher is None:
         return run_stage(path, log_path, runtime_minutes)
-
-    def publish(file: StageFile, logger: logging.Logger) -> int:
-        import_module(PUBLISHERS[kind]).publish(file, logger)
-        return 0
-
-    return run_logged(path, log_path, publish)
+    with Ending(open_log(str(file.record["key"]), log_path)) as ending:
+        import_module(publisher).publish(file, ending.log)
+    return ending.code

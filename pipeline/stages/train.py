@@ -1,6 +1,5 @@
 """`train`: minimise a method's objective; publishes evenly spaced snapshots and the table of its terms."""
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from pipeline.stages.inputs import (
     snapshot_steps,
     taxonomy_of,
 )
+from pipeline.stages.job_log import no_log, open_log
 from pipeline.stages.rounds import source_of_round, with_learning_rate_of_round
 from pipeline.training.devices import choose_device, choose_devices, configure_determinism, device_kind
 from pipeline.training.distributed import SINGLE, Processes, run_processes
@@ -68,22 +68,27 @@ def compute(run: StageRun) -> dict[str, Any]:
 def _train_in_processes(run: StageRun) -> None:
     devices = [str(device) for device in choose_devices(run.settings.device, run.settings.gpus)]
     run.notes["device"] = devices[0]
-    run_processes(_train_process, devices, (str(run.file.path), run.settings.model_dump()), run.stop)
+    run_processes(_train_process, devices, (run.file, run.settings, run.log_path, run.alone), run.stop)
 
 
 def _train_process(
-    processes: Processes, device: torch.device, path: str, settings: Mapping[str, Any]
+    processes: Processes,
+    device: torch.device,
+    file: StageFile,
+    settings: RunSettings,
+    log_path: Path | None,
+    alone: bool,
 ) -> None:
-    """One process of several: rebuilt from the stage file, for nothing else travels between interpreters."""
-    logger = logging.getLogger(f"segadapt.rank{processes.rank}")
-    logger.addHandler(logging.StreamHandler() if processes.is_main else logging.NullHandler())
-    logger.setLevel(logging.INFO)
+    """One process of several: it opens data and network itself, for no tensor travels between interpreters."""
+    # Process 0 speaks for all: what goes wrong in another one is told by the process that started them.
+    log = open_log(str(file.record["key"]), log_path) if processes.is_main else no_log()
     with Interruption(runtime_minutes=None) as interruption, lost_workers_named():
         run = StageRun(
-            StageFile.read(Path(path)),
-            RunSettings.model_validate(settings),
-            logger,
-            lambda: interruption.reason() or processes.asked_to_stop(),
+            file,
+            settings,
+            log,
+            stop=lambda: interruption.reason() or processes.asked_to_stop(),
+            alone=alone,
         )
         configure_determinism(run.exact, run.settings.threads)
         Training(_job(run, _domains(run), processes, device)).run()
