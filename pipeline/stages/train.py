@@ -12,6 +12,7 @@ from pipeline.data.domain import Domain
 from pipeline.data.loading import StepDataset, lost_workers_named, step_loader
 from pipeline.data.parameters import Augmentation
 from pipeline.data.placement import Size
+from pipeline.data.sampler import SampleOrder
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.methods.parameters import method_domains
 from pipeline.methods.registry import build_method
@@ -186,15 +187,10 @@ def _loader(
     run: StageRun, domains: Mapping[str, Domain], processes: Processes, device: torch.device
 ) -> StepLoader:
     parameters: TrainParameters = run.parameters
-    dataset = StepDataset(
-        domains,
-        batch=parameters.batch,
-        seed=_draws_seed(run),
-        augmentation={str(role): value for role, value in parameters.augmentation.items()},
-        mode=parameters.sampling,
-        draws=parameters.schedule_horizon() * parameters.batch,
-        slots=processes.slots(parameters.batch),
-    )
+    draws = parameters.schedule_horizon() * parameters.batch
+    order = SampleOrder(_draws_seed(run), parameters.batch, parameters.sampling, draws)
+    augmentation = {str(role): value for role, value in parameters.augmentation.items()}
+    dataset = StepDataset(domains, order, augmentation, processes.slots(parameters.batch))
     pin = device.type == "cuda"
     return lambda start, stop: step_loader(dataset, start, stop, run.settings.workers, pin)
 
