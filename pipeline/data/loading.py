@@ -1,6 +1,6 @@
 """Loading the images of a training step: everything is a pure function of (seed, step, slot).
 
-    dataset = StepDataset({"source": domain}, batch=4, seed=0, augmentation={})
+    dataset = StepDataset({"source": domain}, SampleOrder(seed=0, batch=4), augmentation={})
     for batch in step_loader(dataset, start=0, stop=100, workers=2):
         batch["source"].images
 
@@ -26,7 +26,7 @@ from pipeline.data.augmentation import Augmented, augment, rare_classes
 from pipeline.data.batch import Batch
 from pipeline.data.domain import Domain, ExtraMap
 from pipeline.data.parameters import Augmentation
-from pipeline.data.sampler import Sampling, sample_index
+from pipeline.data.sampler import SampleOrder
 from pipeline.numerics.randomness import tag
 
 PREFETCH_STEPS = 2
@@ -45,26 +45,20 @@ class LoaderError(WorkerError):
 class StepDataset(Dataset[dict[str, Batch]]):
     """Steps by number; each is a dictionary of the domains that have images.
 
-    `batch`: images per step and domain. `augmentation`: by domain, none where missing. `draws`: images that
-    the whole schedule draws per domain, for mode `replicated`. `slots`: this process's slots of a step;
-    None: all. DataError where crops need labels that a domain has not.
+    `augmentation`: by domain, none where missing; drawn from the seed of `order`. `slots`: this process's slots
+    of a step; None: all. DataError where crops need labels that a domain has not.
     """
 
     def __init__(
         self,
         domains: Mapping[str, Domain],
-        batch: int,
-        seed: int,
+        order: SampleOrder,
         augmentation: Mapping[str, Augmentation],
-        mode: Sampling = "epoch",
-        draws: int = 0,
         slots: Sequence[int] | None = None,
     ) -> None:
-        if mode == "replicated" and draws < 1:
-            raise ValueError("mode `replicated` needs `draws`: steps of the schedule times the batch")
         self.domains = {name: domain for name, domain in domains.items() if len(domain)}
-        self.batch, self.seed, self.mode, self.draws = batch, seed, mode, draws
-        self.slots = tuple(range(batch) if slots is None else slots)
+        self.order = order
+        self.slots = tuple(range(order.batch) if slots is None else slots)
         self.augmentation = {name: augmentation.get(name, Augmentation()) for name in self.domains}
         self._rare = {name: self._rare_classes(name) for name in self.domains}
 
@@ -82,10 +76,7 @@ class StepDataset(Dataset[dict[str, Batch]]):
 
     def _domain_batch(self, name: str, step: int) -> Batch:
         domain, count = self.domains[name], len(self.domains[name])
-        indices = [
-            sample_index(self.seed, name, step, slot, self.batch, count, self.mode, self.draws)
-            for slot in self.slots
-        ]
+        indices = [self.order.index(name, count, step, slot) for slot in self.slots]
         names = tuple(domain.names[index] for index in indices)
         pairs = zip(self.slots, indices, strict=True)
         samples = [self._sample(name, step, slot, index) for slot, index in pairs]
@@ -99,7 +90,7 @@ class StepDataset(Dataset[dict[str, Batch]]):
 
     def _sample(self, name: str, step: int, slot: int, index: int) -> Augmented:
         domain = self.domains[name]
-        key = [self.seed, tag(f"augment/{name}"), step, slot]
+        key = [self.order.seed, tag(f"augment/{name}"), step, slot]
         try:
             image, label = domain.image(index), domain.label(index)
             return augment(image, label, key, self.augmentation[name], self._rare[name])

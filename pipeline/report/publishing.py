@@ -1,16 +1,15 @@
 """Running any file of `results/stages/`: a stage, an experiment's folder, a suite's report, or the list of these."""
 
-import logging
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts.files import read_json
 from pipeline.plan.records import ReportRecord, ReportsRecord, RunRecord
+from pipeline.stages.job_log import Ending, open_log
 from pipeline.stages.record import Record, read_record
 from pipeline.stages.results import Results
-from pipeline.stages.runner import run_logged, run_stage
+from pipeline.stages.runner import run_stage
 
 PUBLISHERS: dict[str, tuple[type[Record], str]] = {
     "experiment": (RunRecord, "pipeline.report.experiment"),
@@ -27,10 +26,6 @@ def run_file(path: Path, log_path: Path | None, runtime_minutes: float | None = 
         return run_stage(path, log_path, runtime_minutes)
     model, module = PUBLISHERS[kind]
     record: Any = read_record(path, model)
-
-    def work(logger: logging.Logger) -> int:
-        publish: Callable[[Results, Any, logging.Logger], None] = import_module(module).publish
-        publish(Results.around(path), record, logger)
-        return 0
-
-    return run_logged(record.key, log_path, work)
+    with Ending(open_log(record.key, log_path)) as ending:
+        import_module(module).publish(Results.around(path), record, ending.log)
+    return ending.code

@@ -53,6 +53,8 @@ class StageRun(Generic[Parameters]):
     """Tells the interruption how many seconds before the deadline to stop."""
     notes: dict[str, Any] = field(default_factory=dict)
     """Times, memory and the like for `run/record.json`; never part of a digest."""
+    log_path: Path | None = None
+    """The job's log file, for processes that this one starts."""
 
     @property
     def record(self) -> StageRecord:

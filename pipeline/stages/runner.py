@@ -1,13 +1,11 @@
 """Running one stage file: finished already, failed before, or compute and publish under the folder's lock."""
 
-import logging
 import os
 import platform
 import resource
-import sys
 import time
-import traceback
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,32 +15,13 @@ from pipeline.artifacts.files import digest_of, read_json, write_json
 from pipeline.artifacts.lock import STALE, FolderLock
 from pipeline.artifacts.software import versions
 from pipeline.stages.base import StageFile, StageRun
+from pipeline.stages.job_log import Ending, open_log
 from pipeline.stages.kinds import KINDS
 from pipeline.stages.results import Results
 from pipeline.training.interruption import Interruption
 from pipeline.training.leases import DeviceError
-from pipeline.training.progress import TerminalFilter
 
 AnyRun = StageRun[Any]
-
-
-def make_logger(key: str, log_path: Path | None) -> logging.Logger:
-    """A logger with plain lines to the job's log file and, shorter, to the terminal."""
-    # Everything below `pipeline` logs through the same handlers: a lost lock or a damaged state is news too.
-    logger = logging.getLogger("pipeline")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.handlers.clear()
-    if log_path is not None:
-        log_path.parent.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(log_path, encoding="utf-8")
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logger.addHandler(file)
-    terminal = logging.StreamHandler(sys.stderr)
-    terminal.setFormatter(logging.Formatter(f"[{key}] %(message)s"))
-    terminal.addFilter(TerminalFilter())
-    logger.addHandler(terminal)
-    return logger.getChild("job")
 
 
 def _cause(run: AnyRun) -> str:
@@ -111,17 +90,14 @@ def _record_run(run: AnyRun, started: float, outcome: str) -> None:
     write_json(path, history)
 
 
-def _compute(run: AnyRun) -> None:
-    """Check the parents, compute, publish; a failure that would repeat is kept in `run/failed.json`."""
+@contextmanager
+def _recorded(run: AnyRun) -> Iterator[None]:
+    """Note in `run/` how the work inside ends; refuse to begin what failed before and would fail again."""
     started = time.time()
     _refuse_repeated_failure(run)
     outcome = "error"
     try:
-        _ = run.parent_manifests
-        module = import_module(f"pipeline.stages.{run.record.kind}")
-        compute: Callable[[AnyRun], dict[str, Any]] = module.compute
-        summary = compute(run)
-        run.folder.publish(_header(run, summary))
+        yield
         outcome = "finished"
     except Interrupted:
         outcome = "interrupted"
@@ -146,52 +122,35 @@ def run_stage(path: Path, log_path: Path | None, runtime_minutes: float | None =
     `runtime_minutes`: the scheduler's limit, over the configuration's.
     """
     file = StageFile.read(path)
-    return run_logged(file.record.key, log_path, lambda logger: _run_keyed(file, logger, runtime_minutes))
-
-
-def run_logged(key: str, log_path: Path | None, work: Callable[[logging.Logger], int]) -> int:
-    """Do `work` with a logger for the job `key`; errors are logged and become exit codes."""
-    logger = make_logger(key, log_path)
-    try:
-        return work(logger)
-    except Interrupted as stop:
-        logger.warning("stopped (%s); the state is saved, the same command goes on from it", stop)
-        return Interrupted.EXIT_CODE
-    except SegadaptError as error:
-        logger.error("%s", error)
-        return 1
-    except Exception:
-        logger.error("unexpected error; please report it with this log\n%s", traceback.format_exc())
-        return 1
-
-
-def _run_keyed(file: StageFile, logger: logging.Logger, runtime_minutes: float | None) -> int:
-    folder = file.folder
-    settings = file.record.run
+    record, folder = file.record, file.folder
+    settings = record.run
     if runtime_minutes is not None:
         settings = settings.model_copy(update={"runtime_minutes": runtime_minutes})
-    alone = _alone(file.results)
+    log, alone = open_log(record.key, log_path), _alone(file.results)
     # The handlers stand before the lock is waited for: a signal while waiting ends the wait cleanly.
     with (
+        Ending(log) as ending,
         Interruption(runtime_minutes=settings.runtime_minutes) as interruption,
         FolderLock(folder.path) as lock,
     ):
         if folder.is_whole():
             folder.restore_manifest()
-            logger.info("already finished; the manifest is written again")
+            log.info("already finished; the manifest is written again")
             return 0
+        taken = "another process took this stage over"
         run: AnyRun = StageRun(
             file,
             settings,
-            logger,
-            lambda: (
-                interruption.reason()
-                or (None if lock.still_ours() else "another process took this stage over")
-            ),
-            alone,
-            lambda margin: setattr(interruption, "margin", margin),
+            log,
+            stop=lambda: interruption.reason() or (None if lock.still_ours() else taken),
+            alone=alone,
+            set_margin=lambda margin: setattr(interruption, "margin", margin),
+            log_path=log_path,
         )
-        logger.info("start: %s", file.record.kind)
-        _compute(run)
-        logger.info("finished: %s", folder.path)
-    return 0
+        log.info("start: %s", record.kind)
+        with _recorded(run):
+            _ = run.parent_manifests
+            module = import_module(f"pipeline.stages.{record.kind}")
+            run.folder.publish(_header(run, module.compute(run)))
+        log.info("finished: %s", folder.path)
+    return ending.code

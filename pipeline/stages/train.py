@@ -1,6 +1,5 @@
 """`train`: minimise a method's objective; publishes evenly spaced snapshots and the table of its terms."""
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from pipeline.data.domain import Domain, list_facts
 from pipeline.data.loading import StepDataset, lost_workers_named, step_loader
 from pipeline.data.parameters import Augmentation
 from pipeline.data.placement import Size
+from pipeline.data.sampler import SampleOrder
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.methods.parameters import method_domains
 from pipeline.methods.registry import build_method
@@ -31,6 +31,7 @@ from pipeline.stages.inputs import (
     source_of_round,
     taxonomy_for,
 )
+from pipeline.stages.job_log import no_log, open_log
 from pipeline.training.devices import choose_device, choose_devices, configure_determinism, device_kind
 from pipeline.training.distributed import SINGLE, Processes, run_processes
 from pipeline.training.fingerprint import Fingerprint, software_versions
@@ -68,22 +69,27 @@ def compute(run: StageRun) -> dict[str, Any]:
 def _train_in_processes(run: StageRun) -> None:
     devices = [str(device) for device in choose_devices(run.settings.device, run.settings.gpus)]
     run.notes["device"] = devices[0]
-    run_processes(_train_process, devices, (str(run.file.path), run.settings.model_dump()), run.stop)
+    run_processes(_train_process, devices, (run.file, run.settings, run.log_path, run.alone), run.stop)
 
 
 def _train_process(
-    processes: Processes, device: torch.device, path: str, settings: Mapping[str, Any]
+    processes: Processes,
+    device: torch.device,
+    file: StageFile,
+    settings: RunSettings,
+    log_path: Path | None,
+    alone: bool,
 ) -> None:
-    """One process of several: rebuilt from the stage file, for nothing else travels between interpreters."""
-    logger = logging.getLogger(f"segadapt.rank{processes.rank}")
-    logger.addHandler(logging.StreamHandler() if processes.is_main else logging.NullHandler())
-    logger.setLevel(logging.INFO)
+    """One process of several: it opens data and network itself, for no tensor travels between interpreters."""
+    # Process 0 speaks for all: what goes wrong in another one is told by the process that started them.
+    log = open_log(file.record.key, log_path) if processes.is_main else no_log()
     with Interruption(runtime_minutes=None) as interruption, lost_workers_named():
         run: StageRun[TrainParameters] = StageRun(
-            StageFile.read(Path(path)),
-            RunSettings.model_validate(settings),
-            logger,
-            lambda: interruption.reason() or processes.asked_to_stop(),
+            file,
+            settings,
+            log,
+            stop=lambda: interruption.reason() or processes.asked_to_stop(),
+            alone=alone,
         )
         configure_determinism(run.exact, run.settings.threads)
         Training(_job(run, _domains(run), processes, device)).run()
@@ -193,15 +199,10 @@ def _loader(
     run: StageRun, domains: Mapping[str, Domain], processes: Processes, device: torch.device
 ) -> StepLoader:
     parameters: TrainParameters = run.parameters
-    dataset = StepDataset(
-        domains,
-        batch=parameters.batch,
-        seed=_draws_seed(run),
-        augmentation={str(role): value for role, value in parameters.augmentation.items()},
-        mode=parameters.sampling,
-        draws=parameters.schedule_horizon() * parameters.batch,
-        slots=processes.slots(parameters.batch),
-    )
+    draws = parameters.schedule_horizon() * parameters.batch
+    order = SampleOrder(_draws_seed(run), parameters.batch, parameters.sampling, draws)
+    augmentation = {str(role): value for role, value in parameters.augmentation.items()}
+    dataset = StepDataset(domains, order, augmentation, processes.slots(parameters.batch))
     pin = device.type == "cuda"
     return lambda start, stop: step_loader(dataset, start, stop, run.settings.workers, pin)
 

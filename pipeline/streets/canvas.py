@@ -20,6 +20,8 @@ DEPTH_PER_METRE = 2.5
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Point = tuple[float, float, float]
+"""A point of the world in metres: to the right of the camera, above the road, ahead."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +116,14 @@ class Canvas:
         rows = slice(max(0, ceil(top - 0.5)), max(0, ceil(bottom - 0.5)))
         self.pixels[rows, columns] = ink.packed(z)
 
-    def ellipse(
-        self, x: float, y: float, rx: float, ry: float, z: float, ink: Ink, hole: float = 0.0
-    ) -> None:
-        """Fill an upright ellipse; `hole` is the share of the radius left open (a wheel's rim)."""
+    def ellipse(self, centre: Point, radii: tuple[float, float], ink: Ink, hole: float = 0.0) -> None:
+        """Fill an upright ellipse of half widths `radii` across and up.
+
+        `hole` is the share of the radius left open (a wheel's rim).
+        """
+        x, y, z = centre
         column, row = self.view.column(x, z), self.view.row(y, z)
-        a, b = max(1.0, self.view.focal * rx / z), max(1.0, self.view.focal * ry / z)
+        a, b = (max(1.0, self.view.focal * radius / z) for radius in radii)
         box = self.window(column - a, row - b, column + a, row + b)
         if box:
             xs, ys = self.centres(*box)
@@ -128,7 +132,7 @@ class Canvas:
             if hole:
                 self.relabel(box, distance <= 1.0, ink.label)
 
-    def polygon(self, points: list[tuple[float, float, float]], ink: Ink) -> None:
+    def polygon(self, points: list[Point], ink: Ink) -> None:
         """Fill the convex polygon of world points (x, y, z); its depth is that of the nearest point."""
         corners = [(self.view.column(x, z), self.view.row(y, z)) for x, y, z in points]
         found = self._convex(corners)

@@ -4,7 +4,7 @@ All lengths are metres; x to the right of the camera, z ahead of it, y above the
 """
 
 from pipeline.numerics.randomness import Draws
-from pipeline.streets.canvas import Canvas, Ink
+from pipeline.streets.canvas import Canvas, Ink, Point
 from pipeline.streets.materials import Label, Material
 
 CAR_SHADOW, FOOT_SHADOW = 22, 30
@@ -25,7 +25,7 @@ def draw_tree(canvas: Canvas, draws: Draws, x: float, z: float) -> None:
         ball = radius * draws.uniform(0.3, 0.6)
         shade = int(34 + 16 * level + draws.uniform(-6, 6) - 5 * dx / radius)
         ink = Ink(Label.TREE, Material.LEAF, tint, shade)
-        canvas.ellipse(x + dx, height + dy, ball, ball * 0.9, z, ink)
+        canvas.ellipse((x + dx, height + dy, z), (ball, ball * 0.9), ink)
 
 
 def draw_lamp(canvas: Canvas, draws: Draws, x: float, z: float) -> None:
@@ -46,8 +46,8 @@ def draw_sign(canvas: Canvas, draws: Draws, x: float, z: float) -> None:
     canvas.rectangle(x - 0.05, 0.0, x + 0.05, height, z, Ink(Label.POLE, Material.POLE, draws.tint()))
     face, field = Ink(Label.SIGN, Material.SIGN, tint), Ink(Label.SIGN, Material.SIGN_FACE, tint)
     if kind == 0:
-        canvas.ellipse(x, height, 0.38, 0.38, z, face)
-        canvas.ellipse(x, height, 0.25, 0.25, z, field)
+        canvas.ellipse((x, height, z), (0.38, 0.38), face)
+        canvas.ellipse((x, height, z), (0.25, 0.25), field)
     elif kind == 1:
         for size, ink in ((0.48, face), (0.27, field)):
             base = height - size * 0.6
@@ -68,7 +68,7 @@ def draw_signal(canvas: Canvas, draws: Draws, x: float, z: float) -> None:
     for place in range(3):
         tint = 64 + 64 * place if place == lit else 0
         ink = Ink(Label.SIGN, Material.SIGNAL, tint)
-        canvas.ellipse(x, height + 0.4 - 0.35 * place, 0.13, 0.13, z, ink)
+        canvas.ellipse((x, height + 0.4 - 0.35 * place, z), (0.13, 0.13), ink)
 
 
 def draw_car(canvas: Canvas, draws: Draws, x: float, z: float, oncoming: bool) -> None:
@@ -113,8 +113,8 @@ def draw_crossing_car(canvas: Canvas, draws: Draws, x: float, z: float) -> None:
     for start, stop in ((-1.15, -0.1), (0.0, 1.05)):
         canvas.rectangle(x + start, height * 0.62, x + stop, height - 0.14, z, glass)
     for wheel in (x - 1.3, x + 1.3):
-        canvas.ellipse(wheel, 0.32, 0.32, 0.32, z, Ink(Label.CAR, Material.TYRE))
-        canvas.ellipse(wheel, 0.32, 0.15, 0.15, z, Ink(Label.CAR, Material.PLATE, 0, 40))
+        canvas.ellipse((wheel, 0.32, z), (0.32, 0.32), Ink(Label.CAR, Material.TYRE))
+        canvas.ellipse((wheel, 0.32, z), (0.15, 0.15), Ink(Label.CAR, Material.PLATE, 0, 40))
 
 
 def draw_pedestrian(canvas: Canvas, draws: Draws, x: float, z: float) -> None:
@@ -126,7 +126,7 @@ def draw_pedestrian(canvas: Canvas, draws: Draws, x: float, z: float) -> None:
         foot, hip = x + way * (stride + 0.1) * size, x + way * 0.09 * size
         legs = [(foot - 0.08, 0.0, z), (foot + 0.08, 0.0, z), (hip + 0.11, 0.88 * size, z)]
         canvas.polygon([*legs, (hip - 0.11, 0.88 * size, z)], trousers)
-    _draw_upper_body(canvas, draws, x, 0.8 * size, z, size, Label.PEDESTRIAN, 0.0)
+    _draw_upper_body(canvas, draws, (x, 0.8 * size, z), size, Label.PEDESTRIAN)
     if draws.chance(0.3):
         canvas.rectangle(
             x + 0.15, 0.55, x + 0.42, 0.95, z, Ink(Label.PEDESTRIAN, Material.BODY, draws.tint())
@@ -139,24 +139,25 @@ def draw_bicyclist(canvas: Canvas, draws: Draws, x: float, z: float, along: bool
     legs = Ink(Label.BICYCLIST, Material.TROUSERS, draws.tint())
     canvas.ground_shadow(x - 0.4, x + 0.4, z - 0.2, z + 0.8, FOOT_SHADOW)
     if along:
-        canvas.ellipse(x, 0.36, 0.09, 0.36, z, bike)
+        canvas.ellipse((x, 0.36, z), (0.09, 0.36), bike)
         canvas.rectangle(x - 0.3, 0.98, x + 0.3, 1.06, z, bike)
         for hip, knee in ((x - 0.12, 0.45), (x + 0.12, 0.3)):
             canvas.rectangle(hip - 0.08, knee, hip + 0.08, 1.0, z, legs)
-        _draw_upper_body(canvas, draws, x, 0.95, z, 0.95, Label.BICYCLIST, 0.0)
+        _draw_upper_body(canvas, draws, (x, 0.95, z), 0.95, Label.BICYCLIST)
         return
     for wheel in (x - 0.55, x + 0.55):
-        canvas.ellipse(wheel, 0.35, 0.35, 0.35, z, bike, hole=0.7)
+        canvas.ellipse((wheel, 0.35, z), (0.35, 0.35), bike, hole=0.7)
     canvas.polygon([(x - 0.5, 0.32, z), (x - 0.12, 0.42, z), (x + 0.38, 0.88, z), (x - 0.2, 0.88, z)], bike)
     canvas.rectangle(x + 0.35, 0.5, x + 0.5, 1.1, z, bike)
     canvas.polygon([(x - 0.28, 0.95, z), (x - 0.05, 0.95, z), (x + 0.08, 0.4, z), (x - 0.06, 0.35, z)], legs)
-    _draw_upper_body(canvas, draws, x - 0.15, 0.9, z, 0.95, Label.BICYCLIST, 0.3)
+    _draw_upper_body(canvas, draws, (x - 0.15, 0.9, z), 0.95, Label.BICYCLIST, lean=0.3)
 
 
 def _draw_upper_body(
-    canvas: Canvas, draws: Draws, x: float, hip: float, z: float, size: float, label: Label, lean: float
+    canvas: Canvas, draws: Draws, middle: Point, size: float, label: Label, lean: float = 0.0
 ) -> None:
-    """Torso, arms and head of a person whose hip is at height `hip`."""
+    """Torso, arms and head of a person above the middle of the hips."""
+    x, hip, z = middle
     tint, shoulder = draws.tint(), hip + 0.62 * size
     top = Ink(label, Material.TOP, tint)
     half, neck = draws.uniform(0.19, 0.26) * size, x + lean
@@ -168,14 +169,10 @@ def _draw_upper_body(
         sleeve = [(neck + way * half * 0.7, shoulder, z), (neck + way * half * 1.15, shoulder - 0.05, z)]
         canvas.polygon([*sleeve, (hand + 0.05, hip + 0.05, z), (hand - 0.05, hip + 0.05, z)], arm)
     head = shoulder + 0.17 * size
-    canvas.ellipse(
-        neck + lean * 0.3, head, 0.12 * size, 0.15 * size, z, Ink(label, Material.SKIN, draws.tint())
-    )
+    skin = Ink(label, Material.SKIN, draws.tint())
+    canvas.ellipse((neck + lean * 0.3, head, z), (0.12 * size, 0.15 * size), skin)
     hair = Ink(label, Material.HAIR, draws.tint())
-    canvas.ellipse(neck + lean * 0.3, head + 0.07 * size, 0.12 * size, 0.1 * size, z, hair)
-
-
-Point = tuple[float, float, float]
+    canvas.ellipse((neck + lean * 0.3, head + 0.07 * size, z), (0.12 * size, 0.1 * size), hair)
 
 
 def _quad(x: float, low: float, high: float, near: float, far: float) -> list[Point]:

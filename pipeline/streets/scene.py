@@ -86,7 +86,7 @@ def _draw_sky(canvas: Canvas, draws: Draws) -> None:
         for _ in range(3):
             dx, size = draws.uniform(-6.0, 6.0), draws.uniform(3.0, 7.0)
             ink = Ink(Label.SKY, Material.CLOUD, tint, int(draws.uniform(44, 54)))
-            canvas.ellipse(x + dx, y, size, size * 0.35, 99.0, ink)
+            canvas.ellipse((x + dx, y, 99.0), (size, size * 0.35), ink)
 
 
 def _draw_skyline(canvas: Canvas, draws: Draws) -> None:
@@ -99,7 +99,7 @@ def _draw_skyline(canvas: Canvas, draws: Draws) -> None:
             canvas.rectangle(x, -1.0, x + width, height, FAR + 5.0, ink)
         else:
             ink = Ink(Label.TREE, Material.LEAF, draws.tint(), int(draws.uniform(32, 42)))
-            canvas.ellipse(x + width / 2, 1.0, width * 0.7, height * 0.7, FAR + 5.0, ink)
+            canvas.ellipse((x + width / 2, 1.0, FAR + 5.0), (width * 0.7, height * 0.7), ink)
         x += width * 0.8
 
 

@@ -12,6 +12,7 @@ from pipeline.artifacts.errors import DataError
 from pipeline.data.domain import Domain
 from pipeline.data.loading import LoaderError, StepDataset, lost_workers_named, step_loader
 from pipeline.data.parameters import Augmentation, RareCrops
+from pipeline.data.sampler import SampleOrder
 from pipeline.streets.images import render_scene
 
 
@@ -70,8 +71,7 @@ EVERYTHING = Augmentation(
 def make(cache, **changes):
     domains = {"source": Domain([cache], labels="own"), "target": Domain([cache], names=["a4", "a1", "a2"])}
     settings = {
-        "batch": 3,
-        "seed": 5,
+        "order": SampleOrder(seed=5, batch=3),
         "augmentation": {"source": EVERYTHING, "target": Augmentation(flip=0.5)},
     }
     return StepDataset(domains, **settings | changes)
@@ -123,7 +123,7 @@ def test_processes_load_their_slots_of_the_same_step(cache):
 
 
 def test_the_seed_changes_order_and_augmentation(cache):
-    assert flat([make(cache, seed=6)[0]]) != flat([make(cache)[0]])
+    assert flat([make(cache, order=SampleOrder(seed=6, batch=3))[0]]) != flat([make(cache)[0]])
 
 
 def test_loading_leaves_the_global_random_state_alone(cache):
@@ -137,19 +137,19 @@ def test_loading_leaves_the_global_random_state_alone(cache):
 
 def test_an_empty_domain_is_left_out(cache):
     domains = {"source": Domain([cache], labels="own"), "target": Domain([cache], names=[])}
-    assert list(StepDataset(domains, batch=1, seed=0, augmentation={})[0]) == ["source"]
+    assert list(StepDataset(domains, SampleOrder(seed=0, batch=1), augmentation={})[0]) == ["source"]
 
 
 def test_one_image_fills_a_batch(cache):
     domain = Domain([cache], names=["a3"], labels="own")
-    batch = StepDataset({"source": domain}, batch=3, seed=0, augmentation={})[7]["source"]
+    batch = StepDataset({"source": domain}, SampleOrder(seed=0, batch=3), augmentation={})[7]["source"]
     assert batch.names == ("a3", "a3", "a3")
 
 
 def test_one_image_is_cropped_anew_in_every_slot_step_and_domain(cache):
     domains = {name: Domain([cache], names=["a3"], labels="own") for name in ("source", "target")}
     crops = dict.fromkeys(domains, Augmentation(crop=(8, 8)))
-    dataset = StepDataset(domains, batch=4, seed=0, augmentation=crops)
+    dataset = StepDataset(domains, SampleOrder(seed=0, batch=4), augmentation=crops)
     views = [
         image.numpy().tobytes() for step in range(3) for p in dataset[step].values() for image in p.images
     ]
@@ -158,35 +158,40 @@ def test_one_image_is_cropped_anew_in_every_slot_step_and_domain(cache):
 
 def test_replicated_needs_the_number_of_draws(cache):
     with pytest.raises(ValueError, match="draws"):
-        make(cache, mode="replicated")
-    names = [n for step in range(4) for n in make(cache, mode="replicated", draws=12)[step]["source"].names]
+        SampleOrder(seed=5, batch=3, mode="replicated")
+    dataset = make(cache, order=SampleOrder(seed=5, batch=3, mode="replicated", draws=12))
+    names = [name for step in range(4) for name in dataset[step]["source"].names]
     assert sorted(names) == sorted([f"a{i}" for i in range(6)] * 2)
 
 
 def test_labels_of_an_unlabelled_domain_are_never_opened(scenes):
     cache = Unlabelled(["a", "b"], [scenes[0][0], scenes[1][0]])
     domain = Domain([cache])
-    batch = StepDataset({"target": domain}, batch=2, seed=0, augmentation={"target": Augmentation(flip=1.0)})[
-        0
-    ]
+    batch = StepDataset(
+        {"target": domain}, SampleOrder(seed=0, batch=2), augmentation={"target": Augmentation(flip=1.0)}
+    )[0]
     assert batch["target"].labels is None and not domain.has_labels
 
 
 def test_different_sizes_in_a_step_are_an_error_with_the_way_out(scenes):
     cache = FakeCache(["a", "b"], [scenes[0][0], scenes[1][0][:20]])
-    dataset = StepDataset({"target": Domain([cache])}, batch=2, seed=0, augmentation={})
+    dataset = StepDataset({"target": Domain([cache])}, SampleOrder(seed=0, batch=2), augmentation={})
     with pytest.raises(DataError, match=r"48x(32|20).*48x(32|20).*crop"):
         dataset[0]
-    cropped = StepDataset({"target": Domain([cache])}, 2, 0, {"target": Augmentation(crop=(30, 30))})
+    cropped = StepDataset(
+        {"target": Domain([cache])}, SampleOrder(seed=0, batch=2), {"target": Augmentation(crop=(30, 30))}
+    )
     assert cropped[0]["target"].images.shape == (2, 3, 30, 30)
-    single = StepDataset({"target": Domain([cache])}, batch=1, seed=0, augmentation={})
+    single = StepDataset({"target": Domain([cache])}, SampleOrder(seed=0, batch=1), augmentation={})
     assert {single[0]["target"].images.shape[2], single[1]["target"].images.shape[2]} == {32, 20}
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_error_names_the_image_and_comes_through_unchanged(scenes, workers):
     cache = FakeCache(["a"], [scenes[0][0]], [scenes[0][1][:, :-1]])
-    dataset = StepDataset({"source": Domain([cache], labels="own")}, batch=1, seed=0, augmentation={})
+    dataset = StepDataset(
+        {"source": Domain([cache], labels="own")}, SampleOrder(seed=0, batch=1), augmentation={}
+    )
     with pytest.raises(DataError) as raised:
         list(step_loader(dataset, 0, 1, workers))
     assert str(raised.value) == "source image `a`: the image has 48x32 pixels but its label 47x32"
@@ -194,9 +199,11 @@ def test_an_error_names_the_image_and_comes_through_unchanged(scenes, workers):
 
 def test_classified_images_have_labels_of_one_pixel(scenes):
     cache = FakeCache(["a", "b"], [s[0] for s in scenes[:2]], [np.full((1, 1), i, np.uint8) for i in (3, 8)])
-    batch = StepDataset({"source": Domain([cache], labels="own")}, 2, 0, {"source": Augmentation(flip=1.0)})[
-        0
-    ]
+    batch = StepDataset(
+        {"source": Domain([cache], labels="own")},
+        SampleOrder(seed=0, batch=2),
+        {"source": Augmentation(flip=1.0)},
+    )[0]
     assert batch["source"].labels.shape == (2, 1, 1)
     assert sorted(batch["source"].labels.flatten().tolist()) == [3, 8]
 
@@ -211,9 +218,9 @@ class ColumnMap:
 
 def test_further_maps_follow_the_augmentation(cache):
     domain = Domain([cache], extras={"columns": ColumnMap()})
-    batch = StepDataset({"target": domain}, 2, 0, {"target": Augmentation(crop=(20, 10), flip=1.0)})[0][
-        "target"
-    ]
+    batch = StepDataset(
+        {"target": domain}, SampleOrder(seed=0, batch=2), {"target": Augmentation(crop=(20, 10), flip=1.0)}
+    )[0]["target"]
     columns = batch.extras["columns"]
     assert columns.shape == (2, 2, 10, 20)
     assert (columns[:, 0, 0].diff() == -1).all()
@@ -228,7 +235,7 @@ def stubborn(cache):
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().__getitem__(step)
 
-    return Dying(make(cache).domains, batch=1, seed=0, augmentation={})
+    return Dying(make(cache).domains, SampleOrder(seed=0, batch=1), augmentation={})
 
 
 def test_a_killed_worker_is_reported_as_such(stubborn):
@@ -254,7 +261,9 @@ def test_what_a_worker_raised_is_not_taken_for_its_loss(cache, error):
             raise error("of its own")
 
     with pytest.raises(error, match="of its own"):
-        list(step_loader(Failing(make(cache).domains, batch=1, seed=0, augmentation={}), 0, 1, 1))
+        list(
+            step_loader(Failing(make(cache).domains, SampleOrder(seed=0, batch=1), augmentation={}), 0, 1, 1)
+        )
 
 
 def test_a_stalled_worker_is_reported_and_ended(cache, monkeypatch):
@@ -265,7 +274,7 @@ def test_a_stalled_worker_is_reported_and_ended(cache, monkeypatch):
         def __getitem__(self, step):
             signal.pause()
 
-    dataset = Stalled(make(cache).domains, batch=1, seed=0, augmentation={})
+    dataset = Stalled(make(cache).domains, SampleOrder(seed=0, batch=1), augmentation={})
     with pytest.raises(LoaderError, match="lost before step 0"):
         list(step_loader(dataset, 0, 1, 1, stall=0.5))
     assert multiprocessing.active_children() == []
@@ -342,4 +351,4 @@ def test_names_that_do_not_fit_are_refused(cache, scenes):
 def test_rare_crops_need_labels(cache):
     augmentation = {"target": Augmentation(crop=(8, 8), rare_crops=RareCrops())}
     with pytest.raises(DataError, match=r"augmentation\.target\.rare_crops"):
-        StepDataset({"target": Domain([cache])}, batch=1, seed=0, augmentation=augmentation)
+        StepDataset({"target": Domain([cache])}, SampleOrder(seed=0, batch=1), augmentation=augmentation)

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from pipeline.data import sampler
-from pipeline.data.sampler import sample_index
+from pipeline.data.sampler import SampleOrder
 
 
 def draw(steps, batch, count, mode="epoch", seed=0, domain="source", start=0, draws=0):
+    order = SampleOrder(seed, batch, mode, draws)
     return [
-        sample_index(seed, domain, step, slot, batch, count, mode, draws)
+        order.index(domain, count, step, slot)
         for step in range(start, start + steps)
         for slot in range(batch)
     ]
@@ -37,8 +38,9 @@ def test_a_resumed_run_needs_no_replay():
 
 def test_processes_share_the_steps_of_one():
     whole = draw(6, 4, 11)
+    order = SampleOrder(seed=0, batch=4)
     halves = [
-        [sample_index(0, "source", s, slot, 4, 11, "epoch") for s in range(6) for slot in own]
+        [order.index("source", 11, step, slot) for step in range(6) for slot in own]
         for own in ((0, 1), (2, 3))
     ]
     assert [whole[i] for i in range(24) if i % 4 < 2] == halves[0]
@@ -61,7 +63,7 @@ def test_replicated_covers_the_draws_when_the_list_does_not_divide_them():
 
 def test_every_image_is_as_likely_at_every_place():
     firsts = np.bincount(
-        [sample_index(seed, "source", 0, 0, 1, 5, "epoch") for seed in range(1000)], minlength=5
+        [SampleOrder(seed, batch=1).index("source", 5, 0, 0) for seed in range(1000)], minlength=5
     )
     assert firsts.min() > 150
 
@@ -69,7 +71,7 @@ def test_every_image_is_as_likely_at_every_place():
 def test_one_image_is_always_drawn_and_none_is_an_error():
     assert set(draw(5, 3, 1)) == {0} == set(draw(5, 3, 1, "replicated", draws=15))
     with pytest.raises(ValueError, match="domain target has no images"):
-        sample_index(0, "target", 0, 0, 1, 0, "epoch")
+        SampleOrder(seed=0, batch=1).index("target", 0, 0, 0)
 
 
 def test_the_order_is_frozen():
