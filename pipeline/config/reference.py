@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from pipeline.config.models import Experiment, Recipe, Rounds, Settings, Task
-from pipeline.datasets.spec import DatasetSpec
+from pipeline.datasets.spec import DatasetFile
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.networks.parameters import NetworkParameters
 from pipeline.stages.kinds import KINDS
@@ -20,7 +20,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("run: (in config.yaml)", RunSettings),
     ("config/experiments/NAME.yaml", Experiment),
     ("config/tasks/NAME.yaml", Task),
-    ("config/datasets/NAME.yaml", DatasetSpec),
+    ("config/datasets/NAME.yaml", DatasetFile),
     ("config/taxonomies/NAME.yaml", Taxonomy),
     ("config/networks/NAME.yaml", NetworkParameters),
     ("config/recipes/NAME.yaml", Recipe),
