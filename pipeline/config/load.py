@@ -15,7 +15,7 @@ from pipeline.config.selection import selected
 from pipeline.config.suites import Experiment, Suite, read_suite
 from pipeline.config.validation import validated
 from pipeline.config.yaml_files import merge, read_yaml
-from pipeline.datasets.spec import DatasetSpec
+from pipeline.datasets.spec import DatasetFile, DatasetSpec
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.networks.parameters import NetworkParameters
 from pipeline.schema.names import nearest
@@ -62,8 +62,11 @@ class Library:
 
     def dataset(self, name: str, asked_by: str) -> DatasetSpec:
         """`config/datasets/<name>.yaml`."""
-        spec = self._get("datasets", name, DatasetSpec, asked_by)
-        return spec.model_copy(update={"name": name, "file": str(self.root / "datasets" / f"{name}.yaml")})
+        said = self._get("datasets", name, DatasetFile, asked_by).model_dump(
+            by_alias=True, exclude_unset=True
+        )
+        file = str(self.root / "datasets" / f"{name}.yaml")
+        return DatasetSpec.model_validate({**said, "name": name, "file": file})
 
     def datasets(self) -> list[str]:
         """Names of all dataset files."""

@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from pipeline.config.models import LabelledSubset, Overrides, Recipe, Rounds, SuiteFile, Task
-from pipeline.datasets.spec import DatasetSpec
+from pipeline.datasets.spec import DatasetFile
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.networks.parameters import NetworkParameters
 from pipeline.stages.kinds import KINDS
@@ -20,8 +20,8 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("run: (in config.yaml or a suite)", RunSettings),
     ("config/NAME.yaml: a suite", SuiteFile),
     ("config/tasks/NAME.yaml", Task),
-    ("labelled: (in a task or a suite)", LabelledSubset),
-    ("config/datasets/NAME.yaml", DatasetSpec),
+    ("labelled: (in a suite)", LabelledSubset),
+    ("config/datasets/NAME.yaml", DatasetFile),
     ("config/taxonomies/NAME.yaml", Taxonomy),
     ("config/networks/NAME.yaml", NetworkParameters),
     ("config/recipes/NAME.yaml", Recipe),

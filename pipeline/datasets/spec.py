@@ -12,7 +12,7 @@ A dataset of one's own:
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,11 +115,9 @@ class SplitSpec(Strict):
         return set(self.model_dump(by_alias=True, exclude_none=True))
 
 
-class DatasetSpec(Strict):
-    """A dataset file; `name` and `file` are filled in by whoever reads it."""
+class DatasetFile(Strict):
+    """What a dataset file says."""
 
-    name: Annotated[str, Field(description="name of the dataset, for messages")] = ""
-    file: Annotated[str, Field(description="path of the dataset file, for messages and for ./ paths")] = ""
     root: Annotated[
         str, Field(description="folder of the dataset; ${VARIABLES} and ~ are expanded when it is used")
     ] = ""
@@ -177,7 +175,7 @@ class DatasetSpec(Strict):
         return {str(key): item for key, item in value.items()} if isinstance(value, dict) else value
 
     @model_validator(mode="after")
-    def _keys_fit_the_format(self) -> "DatasetSpec":
+    def _keys_fit_the_format(self) -> Self:
         takes = _SPLIT_KEYS[self.format]
         for name, split in self.splits.items():
             given = split.given_keys()
@@ -198,7 +196,7 @@ class DatasetSpec(Strict):
         return self
 
     @model_validator(mode="after")
-    def _labels_have_a_meaning(self) -> "DatasetSpec":
+    def _labels_have_a_meaning(self) -> Self:
         if self.labels_as == "colors" and self.ids:
             raise ValueError("ids: not used with `labels_as: colors`; name the colours under `colors`")
         if self.labels_as != "colors" and self.colors:
@@ -220,6 +218,17 @@ class DatasetSpec(Strict):
         if len(colors) > IGNORE:
             raise ValueError(f"colors: {len(colors)} colours; at most {IGNORE} are possible")
         return self
+
+    def color_list(self) -> tuple[tuple[str, Color], ...]:
+        """Class and colour by raw id: a colour label is decoded to the places of its colours here."""
+        return tuple((name, color) for name, colors in self.colors.items() for color in colors)
+
+
+class DatasetSpec(DatasetFile):
+    """A dataset file with its name and place, which whoever reads it fills in."""
+
+    name: Annotated[str, Field(description="name of the dataset, for messages")] = ""
+    file: Annotated[str, Field(description="path of the dataset file, for messages and for ./ paths")] = ""
 
     def split_names(self) -> tuple[str, ...]:
         """Names of the splits in the order of the file."""
@@ -255,10 +264,6 @@ class DatasetSpec(Strict):
         if self.ignore_mask is None:
             return ()
         return (self.ignore_mask,) if isinstance(self.ignore_mask, str) else tuple(self.ignore_mask.values())
-
-    def color_list(self) -> tuple[tuple[str, Color], ...]:
-        """Class and colour by raw id: a colour label is decoded to the places of its colours here."""
-        return tuple((name, color) for name, colors in self.colors.items() for color in colors)
 
     def raw_classes(self) -> dict[int, str]:
         """Class name, or `ignore`, of every raw value that has a meaning."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 ROOT = Path(__file__).resolve().parents[2]
-FOR_PEOPLE = {("DatasetSpec", "license")}
+FOR_PEOPLE = {("DatasetFile", "license"), ("DatasetSpec", "license")}
 
 
 def package() -> Iterator[tuple[str, ast.Module]]:
