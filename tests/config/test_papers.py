@@ -200,6 +200,8 @@ def test_ass_as_reconstructed(plan_ass, source):
     assert full["objective"] | weights == full["objective"]
     assert full["objective"]["semantic_tensor"] == "softmax"
     assert without == full | {"objective": full["objective"] | {"semantic_weight": 0.0}}
+    feature = published(plan_ass, f"ass-{source}", "inter", f"paper-ass-feature-{source}")
+    assert feature == full | {"objective": full["objective"] | {"semantic_tensor": "feature"}}
     for stage in (full, without, alone):
         assert (stage["network"]["levels"], stage["network"]["aspp"]) == ("single", "all")
         assert (stage["steps"], stage["horizon"], stage["snapshots"]) == (150_000, 250_000, 30)
@@ -233,6 +235,9 @@ def test_crst_as_published(plan):
     runs = {run.experiment: run for run in plan("crst-gta5") if run.seed == 0}
     mrkld = runs["paper-mrkld-gta5"].stages["round2"].parameters["objective"]
     assert (mrkld["regulariser"], mrkld["alpha"], mrkld["source_portion"]) == ("mrkld", 0.1, 0.03)
+    for name in ("mrent", "mrl2"):
+        objective = runs[f"paper-{name}-gta5"].stages["round2"].parameters["objective"]
+        assert objective == mrkld | {"regulariser": name, "alpha": None}
     lrent = runs["paper-lrent-gta5"].stages
     assert lrent["labels3"].parameters["soft_alpha"] == 0.25
     # Soft labels average logits, and the code's pass averages softmax maps.
@@ -245,6 +250,52 @@ def test_crst_as_published(plan):
     last = synthia["paper-mrkld-synthia"].stages["round5"].parameters
     assert last["objective"]["source_portion"] == 0.02
     assert last["augmentation"]["target"]["crop"] == [900, 600]
+
+
+def test_released_codes_as_they_run(plan):
+    runs = {run.experiment: run for run in plan("variants-gta5") if run.seed == 0}
+    adaptseg = runs["paper-adaptseg-released-gta5"].stages["inter"].parameters
+    assert (adaptseg["network"]["aspp"], adaptseg["optimiser"]["backbone_lr_mult"]) == ("legacy_two", 3.0)
+    objective = adaptseg["objective"]
+    assert (objective["adversarial_weight"], objective["adversarial_aux_weight"]) == (0.0005, 0.00005)
+    intrada = runs["paper-intrada-released-gta5"].stages
+    assert intrada["ranking"].parameters["snapshot"] == "70000"
+    assert intrada["split"].parameters["ranking"] == "rare_code"
+    (plain, *_) = plan("intrada-gta5")
+    rare = runs["paper-intrada-rare-gta5"].stages
+    assert rare["ranking"].key == plain.stages["ranking"].key
+    assert rare["split"].parameters["ranking"] == "rare_paper"
+
+
+def test_cbst_as_its_own_code_ran(plan):
+    run = next(run for run in plan("variants-gta5") if run.experiment == "paper-cbst-eccv-gta5")
+    portions = [run.stages[f"labels{number}"].parameters for number in range(1, 7)]
+    assert [(one["portion"], one["select_share"]) for one in portions] == [(0.15, 0.17)] * 6
+    assert [one["snapshot"] for one in portions] == ["label_free"] + ["last"] * 5
+    first, last = (run.stages[f"round{number}"].parameters for number in (1, 6))
+    assert (first["init_snapshot"], last["init_snapshot"]) == ("label_free", "last")
+    assert last["optimiser"]["lr"] * last["objective"]["lr_factor"] ** 5 == pytest.approx(1e-4 / 2**2.5)
+    assert last["augmentation"]["source"]["rare_crops"] == {"classes": 5}
+    assert run.evaluates["round6"].parameters["snapshots"] == "last"
+
+
+def test_rows_of_plcas_ablation_differ_by_their_terms(plan):
+    runs = {run.experiment: run for run in plan("plca-synthia") if run.seed == 0}
+
+    def terms(row):
+        objective = runs[f"paper-plca-synthia{row}"].stages["inter"].parameters["objective"]
+        weights = (
+            "lovasz_weight",
+            "feature_association_weight",
+            "prediction_association_weight",
+            "lsr_weight",
+        )
+        return [objective[name] for name in weights]
+
+    assert terms("-ce") == [0, 0, 0, 0]
+    assert terms("-lovasz") == [3.0, 0, 0, 0]
+    assert terms("-features") == [3.0, 0.1, 0, 0]
+    assert terms("") == [3.0, 0.1, 0.1, 0.01]
 
 
 def tiny(folder, paper):
