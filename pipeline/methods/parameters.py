@@ -168,8 +168,6 @@ class PlcaParameters(ObjectiveParameters):
 
     @model_validator(mode="after")
     def _no_dead_options(self) -> Self:
-        if not self.lovasz_weight:
-            self._refuse_unused(("lovasz_images",), "`lovasz_weight: 0`")
         if not (self.feature_association_weight or self.prediction_association_weight):
             self._refuse_unused(("block_rows",), "both association weights 0")
         return self

@@ -81,8 +81,8 @@ class Kind:
     """Names of the domains that a stage with these parameters reads, in order; None: all."""
     gives: Literal["model", "parts", "labels"] | None = None
     """A trained model, or what other stages take from it as a domain."""
-    planned_by: Literal["recipe", "task", "figures"] = "recipe"
-    """Where its stages come from: a recipe's entries, a task's data, or the figures of each training."""
+    planned_by: Literal["recipe", "task", "figures", "command"] = "recipe"
+    """Where its stages come from: a recipe's entries, a task's data, the figures of each training, or a verb."""
     seeded: bool = False
     """Whether it draws numbers."""
     free_in_fast: tuple[str, ...] = ()
@@ -216,6 +216,7 @@ KINDS: dict[str, Kind] = {
                 DomainKey("images", settable=False, through="ranking"),
                 DomainKey("labelled", settable=False, seen_by="model"),
             ),
+            planned_by="command",
             check=enough_images_to_label,
         ),
     )

@@ -150,6 +150,8 @@ def test_ass_as_reconstructed(plan_ass, source):
     assert full["objective"] | weights == full["objective"]
     assert full["objective"]["semantic_tensor"] == "softmax"
     assert without == full | {"objective": full["objective"] | {"semantic_weight": 0.0}}
+    feature = published(plan_ass, f"ass-feature-{source}", "inter")
+    assert feature == full | {"objective": full["objective"] | {"semantic_tensor": "feature"}}
     for stage in (full, without, alone):
         assert (stage["network"]["levels"], stage["network"]["aspp"]) == ("single", "all")
         assert (stage["steps"], stage["horizon"], stage["snapshots"]) == (150_000, 250_000, 30)
@@ -180,9 +182,16 @@ def test_plca_is_tested_in_both_modes_on_the_same_networks(plan, source):
 
 
 def test_crst_as_published(plan):
-    runs = {run.experiment: run for run in plan("mrkld-gta5", "lrent-gta5") if run.seed == 0}
+    runs = {
+        run.experiment: run
+        for run in plan("mrkld-gta5", "lrent-gta5", "mrent-gta5", "mrl2-gta5")
+        if run.seed == 0
+    }
     mrkld = runs["paper-mrkld-gta5"].stages["round2"].parameters.objective
     assert (mrkld.regulariser, mrkld.alpha, mrkld.source_portion) == ("mrkld", 0.1, 0.03)
+    for name in ("mrent", "mrl2"):
+        objective = runs[f"paper-{name}-gta5"].stages["round2"].parameters.objective
+        assert objective == mrkld.model_copy(update={"regulariser": name, "alpha": None})
     lrent = runs["paper-lrent-gta5"].stages
     assert lrent["labels3"].parameters.soft_alpha == 0.25
     # Soft labels average logits, and the code's pass averages softmax maps.
@@ -194,6 +203,48 @@ def test_crst_as_published(plan):
     last = published(plan, "mrkld-synthia", "round5")
     assert last["objective"]["source_portion"] == 0.02
     assert last["augmentation"]["target"]["crop"] == [900, 600]
+
+
+def test_released_codes_as_they_run(plan):
+    released = published(plan, "adaptseg-released-gta5", "inter")
+    assert (released["network"]["aspp"], released["optimiser"]["backbone_lr_mult"]) == ("legacy_two", 3.0)
+    objective = released["objective"]
+    assert (objective["adversarial_weight"], objective["adversarial_aux_weight"]) == (0.0005, 0.00005)
+    intrada = plan("intrada-released-gta5")[0].stages
+    assert intrada["ranking"].parameters.snapshot == "70000"
+    assert intrada["split"].parameters.ranking == "rare_code"
+    plain, rare = plan("intrada-gta5")[0].stages, plan("intrada-rare-gta5")[0].stages
+    assert rare["ranking"].key == plain["ranking"].key
+    assert rare["split"].parameters.ranking == "rare_paper"
+
+
+def test_cbst_as_its_own_code_ran(plan):
+    run = plan("cbst-eccv-gta5")[0]
+    portions = [run.stages[f"labels{number}"].parameters for number in range(1, 7)]
+    assert [(one.portion, one.select_share) for one in portions] == [(0.15, 0.17)] * 6
+    assert [one.snapshot for one in portions] == ["label_free"] + ["last"] * 5
+    first, last = (run.stages[f"round{number}"].parameters for number in (1, 6))
+    assert (first.init_snapshot, last.init_snapshot) == ("label_free", "last")
+    assert last.optimiser.lr * last.objective.lr_factor**5 == pytest.approx(1e-4 / 2**2.5)
+    assert last.augmentation["source"].rare_crops.classes == 5
+    assert run.evaluates["round6"].parameters.snapshots == "last"
+
+
+def test_rows_of_plcas_ablation_differ_by_their_terms(plan):
+    def terms(row):
+        objective = plan(f"plca-synthia{row}")[0].stages["inter"].parameters.objective
+        weights = (
+            "lovasz_weight",
+            "feature_association_weight",
+            "prediction_association_weight",
+            "lsr_weight",
+        )
+        return [getattr(objective, name) for name in weights]
+
+    assert terms("-ce") == [0, 0, 0, 0]
+    assert terms("-lovasz") == [3.0, 0, 0, 0]
+    assert terms("-features") == [3.0, 0.1, 0, 0]
+    assert terms("") == [3.0, 0.1, 0.1, 0.01]
 
 
 def tiny(folder):
