@@ -32,7 +32,7 @@ from gpu_sections.harness import Record, full_scale, toy_scale  # noqa: E402
 
 SECTIONS = {
     "device": (smoke.device, 30),
-    "advent": (advent.advent, 90),
+    "advent": (advent.advent, 150),
     "methods": (smoke.methods, 90),
     "exact": (repeats.exact, 50),
     "parity": (parity.parity, 45),

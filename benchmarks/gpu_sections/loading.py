@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from gpu_sections.harness import Record, Scale, Stopwatch
-from gpu_sections.trainings import CLASSES, Batch, make_job, network_of, set_up, train_parameters
+from gpu_sections.trainings import CLASSES, StepBatches, make_job, network_of, set_up, train_parameters
 from pipeline.data.cache import Cache
 from pipeline.data.domain import Domain
 from pipeline.data.loading import StepDataset, step_loader
 from pipeline.data.records import RecordWriter
-from pipeline.training.loop import run_training
+from pipeline.training.loop import Training
 
 IMAGES = 16
 STEPS = 30
@@ -64,7 +64,7 @@ def waiting(folder: Path, scale: Scale, workers: int) -> dict[str, Any]:
     waits: list[float] = []
     watch = Stopwatch(scale.device)
 
-    def loader(start: int, stop: int) -> Iterator[Batch]:
+    def loader(start: int, stop: int) -> Iterator[StepBatches]:
         batches = step_loader(dataset, start, stop, workers, pin=scale.device.type == "cuda")
         for _ in range(start, stop):
             watch.mark()
@@ -74,7 +74,7 @@ def waiting(folder: Path, scale: Scale, workers: int) -> dict[str, Any]:
             yield batch
         batches.close()  # type: ignore[attr-defined]
 
-    run_training(make_job(parameters, network_of(scale.deep), loader, scale, "fast"))
+    Training(make_job(parameters, network_of(scale.deep), loader, scale)).run()
     taken = watch.milliseconds(skip=scale.warm_up)
     waited = waits[scale.warm_up : scale.warm_up + len(taken)]
     return {

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pipeline.stages.maps import MapStore
 
 from gpu_sections.harness import Record, Scale, median_ms, peak_mib, synchronise
 from gpu_sections.trainings import CLASSES, Determinism, network_of, set_up
@@ -28,6 +27,7 @@ from pipeline.numerics.thresholds import (
     pseudo_label,
     thresholds,
 )
+from pipeline.stages.rank import MapStore
 
 Pictures = list[np.ndarray]
 

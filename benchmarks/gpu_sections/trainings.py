@@ -1,7 +1,6 @@
 """Trainings on made-up batches: every method, real networks, the real loop, nothing read from disk."""
 
 import copy
-import logging
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,15 +13,18 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gpu_sections.harness import Scale, Stopwatch, synchronise
-from pipeline.data.loading import StepBatch
+from pipeline.data.batch import Batch
 from pipeline.methods.registry import build_method
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.build import build_network
 from pipeline.networks.parameters import NetworkParameters
 from pipeline.training.devices import configure_determinism
-from pipeline.training.loop import TrainingJob, run_training
+from pipeline.training.learner import Learner
+from pipeline.training.loop import Training, TrainingJob
+from pipeline.training.metrics import MetricsTable
 from pipeline.training.optimisers import build_optimisers
 from pipeline.training.parameters import RunSettings, TrainParameters
+from pipeline.training.progress import Progress
 from pipeline.training.step import StepRunner
 
 CLASSES = 19
@@ -31,7 +33,7 @@ BLOCK = 16
 """Side of the squares of one class in made-up labels."""
 
 Determinism = Literal["exact", "fast"]
-Batch = Mapping[str, StepBatch]
+StepBatches = Mapping[str, Batch]
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "resnet101": {
@@ -117,7 +119,7 @@ def network_of(name: str) -> SegmentationNetwork:
     return copy.deepcopy(_built(name))
 
 
-def made_up_step(parameters: TrainParameters, sizes: Mapping[str, tuple[int, int]], pin: bool) -> Batch:
+def made_up_step(parameters: TrainParameters, sizes: Mapping[str, tuple[int, int]], pin: bool) -> StepBatches:
     """One step's images of every domain of the method; `sizes`: width and height by domain.
 
     `labelled` has the target's size. Labels are squares of one class, a strip of them ignored.
@@ -128,12 +130,16 @@ def made_up_step(parameters: TrainParameters, sizes: Mapping[str, tuple[int, int
     for domain in objective.domains():
         width, height = sizes.get(domain, sizes["target"])
         shape = (parameters.batch, height, width)
-        labels = None if domain == "target" and not objective.target_labels else _labels(shape, generator)
+        labels = (
+            None
+            if domain == "target" and domain not in objective.pseudo_labelled
+            else _labels(shape, generator)
+        )
         soft = domain == "target" and getattr(objective, "regulariser", "") == "lrent"
         extras = {"soft": _soft_labels(shape, generator)} if soft else {}
         images = torch.randint(0, 256, (shape[0], 3, *shape[1:]), dtype=torch.uint8, generator=generator)
         names = tuple(f"{domain}-{index}" for index in range(shape[0]))
-        made = StepBatch(images, labels, names, extras)
+        made = Batch(images, labels, names, extras)
         batch[domain] = made.pin_memory() if pin else made
     return batch
 
@@ -161,40 +167,31 @@ class NoStore:
         """Keep nothing."""
 
 
-def make_modules(
-    parameters: TrainParameters, network: SegmentationNetwork
-) -> tuple[Any, dict[str, nn.Module]]:
-    """The method and its auxiliary modules, always with the same weights."""
+def make_learner(parameters: TrainParameters, network: SegmentationNetwork) -> Learner:
+    """The network with its method and auxiliary modules, always with the same weights."""
     method = build_method(parameters.method, parameters.objective)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return method, method.build_modules(network, CLASSES)
+        return Learner(network, method.build_modules(network, CLASSES), method, parameters, seed=0)
 
 
 def make_job(
     parameters: TrainParameters,
     network: SegmentationNetwork,
-    loader: Callable[[int, int], Iterator[Batch]],
+    loader: Callable[[int, int], Iterator[StepBatches]],
     scale: Scale,
-    determinism: Determinism,
 ) -> TrainingJob:
     """A job for the real loop that keeps neither states nor snapshots."""
-    method, modules = make_modules(parameters, network)
     return TrainingJob(
-        label="benchmark",
-        network=network,
-        method=method,
-        modules=modules,
-        parameters=parameters,
+        learner=make_learner(parameters, network),
         loader=loader,
-        seed=0,
         store=NoStore(),  # type: ignore[arg-type]
-        stop=lambda: None,
         snapshot=lambda step: None,
-        log=logging.getLogger("benchmark"),
+        stop=lambda: None,
+        progress=Progress("benchmark", parameters.steps, None),
+        metrics=MetricsTable(None),
         settings=RunSettings(state_minutes=1e6, log_every=10**6, threads=scale.threads),
         device=scale.device,
-        determinism=determinism,
     )
 
 
@@ -221,14 +218,14 @@ def train(
     batch = made_up_step(parameters, sizes, pin=scale.device.type == "cuda")
     watch = Stopwatch(scale.device)
 
-    def loader(start: int, stop: int) -> Iterator[Batch]:
+    def loader(start: int, stop: int) -> Iterator[StepBatches]:
         for _ in range(start, stop):
             watch.mark()
             yield batch
 
-    job = make_job(parameters, network, loader, scale, determinism)
-    result = run_training(job)
-    return Trained(watch.milliseconds(skip=warm_up), result.last, {"network": network, **job.modules})
+    job = make_job(parameters, network, loader, scale)
+    Training(job).run()
+    return Trained(watch.milliseconds(skip=warm_up), job.metrics.latest(), job.learner.modules)
 
 
 @dataclass
@@ -237,7 +234,7 @@ class Steps:
 
     runner: StepRunner
     optimisers: dict[str, Optimizer]
-    batch: Batch
+    batch: StepBatches
     device: torch.device
     done: int = 0
 
@@ -272,12 +269,12 @@ def make_steps(
     device: torch.device,
 ) -> Steps:
     """Put network and modules on the device as the loop does."""
-    method, modules = make_modules(parameters, network)
-    for module in (network, *modules.values()):
+    learner = make_learner(parameters, network)
+    for module in learner.modules.values():
         module.to(device)
         if device.type == "cuda":
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         module.train()
-    runner = StepRunner(network, modules, method, parameters, device, seed=0)
+    runner = StepRunner(learner, device)
     batch = made_up_step(parameters, sizes, pin=device.type == "cuda")
-    return Steps(runner, build_optimisers(network, modules, parameters), batch, device)
+    return Steps(runner, build_optimisers(network, learner.auxiliary, parameters), batch, device)
