@@ -14,6 +14,7 @@ from pipeline.data.cache import Cache
 from pipeline.data.domain import Domain
 from pipeline.data.loading import StepDataset, step_loader
 from pipeline.data.records import RecordWriter
+from pipeline.data.sampler import SampleOrder
 from pipeline.training.loop import Training
 
 IMAGES = 16
@@ -60,7 +61,7 @@ def waiting(folder: Path, scale: Scale, workers: int) -> dict[str, Any]:
         "source": Domain([Cache(folder / "source")], labels="own"),
         "target": Domain([Cache(folder / "target")]),
     }
-    dataset = StepDataset(domains, batch=1, seed=0, augmentation={})
+    dataset = StepDataset(domains, SampleOrder(seed=0, batch=1), augmentation={})
     waits: list[float] = []
     watch = Stopwatch(scale.device)
 
