@@ -55,10 +55,10 @@ def test_pixel_discriminator_judges_each_pixel_alone():
 
 
 def test_vector_discriminator_takes_any_number_of_vectors():
-    discriminator = VectorDiscriminator(dim=7, hidden=16, outputs=3)
-    assert count(discriminator) == 7 * 16 + 16 + 16 * 16 + 16 + 16 * 3 + 3
-    assert discriminator(torch.zeros(5, 7)).shape == (5, 3)
-    assert discriminator(torch.zeros(0, 7)).shape == (0, 3)
+    discriminator = VectorDiscriminator(dim=7, hidden=16)
+    assert count(discriminator) == 7 * 16 + 16 + 16 * 16 + 16 + 16 + 1
+    assert discriminator(torch.zeros(5, 7)).shape == (5, 1)
+    assert discriminator(torch.zeros(0, 7)).shape == (0, 1)
 
 
 def test_the_network_decides_which_map_discriminator_fits():

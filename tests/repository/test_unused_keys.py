@@ -43,6 +43,9 @@ def shipped() -> Iterator[BaseModel]:
     for folder, model in FOLDERS.items():
         for path in sorted((CONFIG / folder).glob("*.yaml")):
             yield model.model_validate(read_yaml(path))
+    # A suite may say all that `config.yaml` says but which suite runs.
+    said = {key: value for key, value in read_yaml(CONFIG / "config.yaml").items() if key != "suite"}
+    yield SuiteFile.model_validate({**said, "experiments": {"bare": {}}})
     experiments = [*EXPERIMENTS.values(), *of_every_recipe()]
     for name in SUITES:
         yield SuiteFile.model_validate(read_yaml(CONFIG / f"{name}.yaml"))
