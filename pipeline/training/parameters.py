@@ -132,7 +132,9 @@ class TrainParameters(_Parameters):
                 )
             # An unknown method has one complaint, about itself; its keys cannot be judged.
             values["objective"] = (
-                {**own, "method": method} if method in OBJECTIVES else {"method": "supervised"}
+                {**own, "method": method}
+                if isinstance(method, str) and method in OBJECTIVES
+                else {"method": "supervised"}
             )
         return values
 
