@@ -121,15 +121,20 @@ def write_json(path: Path, value: Any) -> None:
     NaN and infinities raise ValueError, for no other program could read them.
     """
     text = json.dumps(value, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
-    write_text(path, text + "\n")
+    # Names of files may hold bytes that are no text: what the codec puts for them is their escape in JSON.
+    write_bytes(path, f"{text}\n".encode(errors="backslashreplace"))
 
 
 def read_json(path: Path) -> Any:
     """The value in a JSON file; ArtifactError names the file when it is missing or damaged."""
+    if path.exists() and not path.is_file():
+        raise ArtifactError(f"{path} is damaged: no file, but a folder, a device or a pipe")
     try:
         return json.loads(path.read_bytes(), parse_constant=_no_constant)
     except FileNotFoundError as error:
         raise ArtifactError(f"{path} is missing") from error
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} is damaged: it is not valid JSON ({error})") from error
 
@@ -149,6 +154,11 @@ def digest_of(value: Any) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 in hex of a file's bytes, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 in hex of a file's bytes, read in pieces; ArtifactError for what is no file or cannot be read."""
+    if path.exists() and not path.is_file():
+        raise ArtifactError(f"{path} is damaged: no file, but a folder, a device or a pipe")
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error

@@ -86,6 +86,9 @@ def parse_yaml(text: str, origin: str) -> dict[str, Any]:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read one YAML file as a mapping; ConfigError names the file and what is wrong with it."""
     try:
+        # A shell's <(command) is a pipe below /dev; another pipe would be waited for without end.
+        if path.exists() and not path.is_file() and not path.is_relative_to("/dev"):
+            raise ConfigError(f"{path}: cannot be read: no file, but a folder, a device or a pipe")
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise ConfigError(f"{path}: {size} bytes; a configuration file may have {MAX_BYTES} at most")

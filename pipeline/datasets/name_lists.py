@@ -45,6 +45,8 @@ def _line(name: str) -> str:
 
 def listed_names(path: Path, known: Container[str]) -> list[ListedName]:
     """The names in a list file; `known` holds those of the images. DataError when it cannot be read as text."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} cannot be read: no file, but a folder, a device or a pipe")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
