@@ -58,7 +58,7 @@ def world(tmp_path_factory, small_model):
         assert run(root, *truth, "--classes", str(root / "names.yaml")) == 0
         assert main(predict(root)) == 0
         config = load_config(["config/mine.yaml"])
-        write_stages(config, [stage for one in Planner(config).plan() for stage in one.all_stages()])
+        write_stages([stage for one in Planner(config).plan() for stage in one.all_stages()])
     return root
 
 
