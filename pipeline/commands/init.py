@@ -3,7 +3,7 @@
 python -m pipeline init --name drive --source-images rendered/rgb --source-labels rendered/ids --target-images photos
 python -m pipeline start --configfile config/drive.yaml
 
-A folder may also be a quoted pattern ('rendered/*/rgb_*.png'). Labels are 8-bit ids, colours or black-and-white
+A folder may also be a quoted pattern ('rendered/*/rgb_*.png'). Labels are 8-bit ids, colors or black-and-white
 masks. The folders are only read; `docs/own-data.md` says more.
 """
 
@@ -141,7 +141,7 @@ def _classes(labels: LabelFacts, arguments: argparse.Namespace) -> Classes:
         return named_classes(labels, read_yaml(arguments.classes), str(arguments.classes))
     if arguments.ids is not None:
         if labels.form == "colors":
-            raise ConfigError("--ids: the labels are in colour; name the colours in a file, see --classes")
+            raise ConfigError("--ids: the labels are in color; name the colors in a file, see --classes")
         return named_classes(labels, _parsed_ids(arguments.ids), "--ids")
     return found_classes(labels)
 
@@ -204,7 +204,7 @@ def _check_plans(overlay: Path, source: str) -> None:
 
 def _tell(facts: Facts) -> None:
     source, target = working_sizes(facts)
-    kinds = {"ids8": "8-bit ids", "colors": "colours", "mask": "black-and-white masks"}
+    kinds = {"ids8": "8-bit ids", "colors": "colors", "mask": "black-and-white masks"}
     print(f"source: {len(facts.source.files)} labelled images of {told_sizes(facts.source_sizes)}")
     print(f"target: {len(facts.target.files)} images of {told_sizes(facts.target_sizes)}")
     if facts.evaluation is None:

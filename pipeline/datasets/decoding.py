@@ -77,7 +77,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 
 
 def png_header(path: Path) -> tuple[int, int] | None:
-    """Bit depth and colour type of a PNG, from its first bytes; None for another format.
+    """Bit depth and color type of a PNG, from its first bytes; None for another format.
 
     Pillow shows neither: it reads a 16-bit RGB file as 8-bit, and a 4-bit grey one as 0, 17, 34, ...
     """
@@ -104,11 +104,11 @@ def _read_ids(path: Path) -> Pixels:
         return np.array(_loaded(path, picture))
 
 
-_COLORS_HINT = "for colour-coded labels set `labels_as: colors` and name the colours"
+_COLORS_HINT = "for color-coded labels set `labels_as: colors` and name the colors"
 
 
 def _wrong_png(depth: int, color: int) -> str:
-    found = f"{depth}-bit {_PNG_KINDS.get(color, f'colour type {color}')} PNG where 8-bit ids are due"
+    found = f"{depth}-bit {_PNG_KINDS.get(color, f'color type {color}')} PNG where 8-bit ids are due"
     if depth == 16:
         return f"{found}; save the ids as 8-bit grey (for SYNTHIA's own files set `labels_as: synthia`)"
     if color in (GREY, PALETTE):
@@ -147,7 +147,7 @@ def _ids_of_colors(path: Path, pixels: Pixels, colors: Sequence[Color]) -> Pixel
         most = found[np.argsort(-counts, kind="stable")][:3]
         shown = ", ".join(f"[{code >> 16}, {code >> 8 & 255}, {code & 255}]" for code in most.tolist())
         raise DataError(
-            f"{path}: {len(found)} colours that `colors` does not name ({shown}),"
+            f"{path}: {len(found)} colors that `colors` does not name ({shown}),"
             f" {unknown.mean():.1%} of the pixels; add them to a class or to `ignore`"
         )
     return order.astype(np.uint8)[place]
@@ -156,7 +156,7 @@ def _ids_of_colors(path: Path, pixels: Pixels, colors: Sequence[Color]) -> Pixel
 def _refuse_lossy(path: Path, picture: Image.Image) -> None:
     if picture.format in _LOSSY:
         raise DataError(
-            f"{path}: {picture.format} changes ids and colours; labels must be PNG (or `labels_as: mask`)"
+            f"{path}: {picture.format} changes ids and colors; labels must be PNG (or `labels_as: mask`)"
         )
 
 

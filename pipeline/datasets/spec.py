@@ -110,7 +110,7 @@ class DatasetFile(Strict):
     ] = {}
     colors: Annotated[
         dict[str, tuple[Color, ...]],
-        Field(description="for colour labels: the colours of every class and of `ignore`"),
+        Field(description="for color labels: the colors of every class and of `ignore`"),
     ] = {}
     ignore_mask: Annotated[
         str | dict[str, str] | None,
@@ -159,7 +159,7 @@ class DatasetFile(Strict):
     @model_validator(mode="after")
     def _labels_have_a_meaning(self) -> Self:
         if self.labels_as == "colors" and self.ids:
-            raise ValueError("ids: not used with `labels_as: colors`; name the colours under `colors`")
+            raise ValueError("ids: not used with `labels_as: colors`; name the colors under `colors`")
         if self.labels_as != "colors" and self.colors:
             raise ValueError("colors: only with `labels_as: colors`; add that line or remove `colors`")
         if self.format != "files" and (self.labels_as != "ids8" or self.ignore_mask):
@@ -173,11 +173,11 @@ class DatasetFile(Strict):
             twice = next(color for color in colors if colors.count(color) > 1)
             raise ValueError(f"colors: {list(twice)} is given twice; it can have one meaning")
         if len(colors) > IGNORE:
-            raise ValueError(f"colors: {len(colors)} colours; at most {IGNORE} are possible")
+            raise ValueError(f"colors: {len(colors)} colors; at most {IGNORE} are possible")
         return self
 
     def color_list(self) -> tuple[tuple[str, Color], ...]:
-        """Class and colour by raw id: a colour label is decoded to the places of its colours here."""
+        """Class and color by raw id: a color label is decoded to the places of its colors here."""
         return tuple((name, color) for name, colors in self.colors.items() for color in colors)
 
 

@@ -2,7 +2,7 @@
 
     python -m pipeline predict --model results/experiments/demo/seed0/model --images FOLDER --out FOLDER
 
-`out/ids/` holds single-channel PNGs of class ids, `out/overlay/` the pictures under the classes' colours, and
+`out/ids/` holds single-channel PNGs of class ids, `out/overlay/` the pictures under the classes' colors, and
 on request `out/confidence/` and `out/entropy/` grey PNGs (0 to 255 for 0 to 1). The folders repeat the tree
 of the pictures. `out/bad_images.csv` lists what could not be read, with the reason. A picture whose files are
 there and newer than itself is not predicted again.

@@ -1,4 +1,4 @@
-"""Names for the raw ids or colours that a user's labels hold: made up, or the user's own."""
+"""Names for the raw ids or colors that a user's labels hold: made up, or the user's own."""
 
 import colorsys
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ Value = int | Color
 
 @dataclass(frozen=True)
 class Classes:
-    """Class names with their raw ids or colours, in the order of the class ids; `ignore` apart."""
+    """Class names with their raw ids or colors, in the order of the class ids; `ignore` apart."""
 
     values: Mapping[str, tuple[Value, ...]]
     ignored: tuple[Value, ...]
 
 
 def found_classes(facts: LabelFacts) -> Classes:
-    """Classes named by their raw id or colour; the id 255 is ignored, a mask is background and object.
+    """Classes named by their raw id or color; the id 255 is ignored, a mask is background and object.
 
     DataError for more ids than anyone leaves without names.
     """
@@ -47,7 +47,7 @@ def _colors(facts: LabelFacts) -> list[Color]:
 def named_classes(facts: LabelFacts, given: Mapping[str, Any], origin: str) -> Classes:
     """Classes as the user names them; ConfigError when a value that occurs has no name.
 
-    `given`: ids (`{road: [1, 2], ignore: [0, "3-6"]}`) or, for colour labels, colours
+    `given`: ids (`{road: [1, 2], ignore: [0, "3-6"]}`) or, for color labels, colors
     (`{road: [[128, 64, 128]]}`), as in a dataset file.
     """
     try:
@@ -89,7 +89,7 @@ def _given_colors(given: Mapping[str, Any]) -> dict[str, tuple[Value, ...]]:
 
 def _list_of(name: str, colors: Any) -> list[Any]:
     if not isinstance(colors, list) or not colors or not isinstance(colors[0], list):
-        raise ValueError(f"{name}: found {colors!r}; needs a list of colours, such as [[128, 64, 128]]")
+        raise ValueError(f"{name}: found {colors!r}; needs a list of colors, such as [[128, 64, 128]]")
     return colors
 
 
@@ -99,13 +99,13 @@ def _color(name: str, channels: Any) -> Color:
         or len(channels) != 3
         or not all(channel in range(256) for channel in channels)
     ):
-        raise ValueError(f"{name}: found {channels!r}; a colour is [red, green, blue], each 0 to 255")
+        raise ValueError(f"{name}: found {channels!r}; a color is [red, green, blue], each 0 to 255")
     red, green, blue = channels
     return (red, green, blue)
 
 
 def distinct_colors(count: int) -> list[Color]:
-    """`count` colours that are easy to tell apart: hues by the golden ratio, three brightnesses."""
+    """`count` colors that are easy to tell apart: hues by the golden ratio, three brightnesses."""
     colors: list[Color] = []
     number = 0
     while len(colors) < count:

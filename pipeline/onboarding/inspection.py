@@ -1,4 +1,4 @@
-"""Looking into a user's pictures: their sizes, how labels are stored, and the raw ids or colours in them.
+"""Looking into a user's pictures: their sizes, how labels are stored, and the raw ids or colors in them.
 
 What cannot be used is a DataError that names the file and says what is needed.
 """
@@ -32,7 +32,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class LabelFacts:
-    """What labels hold: pixels of every raw id (an int) or colour, in ascending order, of `read` labels."""
+    """What labels hold: pixels of every raw id (an int) or color, in ascending order, of `read` labels."""
 
     form: LabelForm
     pixels: Mapping[int | Color, int]
@@ -83,7 +83,7 @@ def refuse_all(errors: Sequence[str], what: str) -> None:
 
 
 def label_facts(pairs: Pairs, progress: Callable[[int, int], None] = lambda done, total: None) -> LabelFacts:
-    """Read the labels (2,000 at most) and count the pixels of every raw id or colour.
+    """Read the labels (2,000 at most) and count the pixels of every raw id or color.
 
     DataError: 16-bit labels, photos in the place of labels, more than 255 classes, damaged files, or a label
     of another size than its image.
@@ -105,7 +105,7 @@ def label_facts(pairs: Pairs, progress: Callable[[int, int], None] = lambda done
     if form == "ids8" and set(total) == {0, 255}:
         form, total = "mask", Counter({0: total[0], 1: total[255]})
     if len(set(total) - {IGNORE} if form == "ids8" else total) > MAX_CLASSES:
-        what = "colours" if form == "colors" else "ids"
+        what = "colors" if form == "colors" else "ids"
         raise DataError(
             f"the labels hold more than {MAX_CLASSES} different {what}, as photos or anti-aliased drawings do "
             f"(first: {pairs.root / chosen[0][1]}); at most {MAX_CLASSES} classes are possible. Was the right folder "
@@ -159,7 +159,7 @@ def _one_form(path: Path) -> LabelForm:
         return "colors"
     if mode == "1":
         return "mask"
-    raise DataError(f"{path}: {mode} pixels; labels are 8-bit ids, colours (RGB) or black-and-white masks")
+    raise DataError(f"{path}: {mode} pixels; labels are 8-bit ids, colors (RGB) or black-and-white masks")
 
 
 def _lossy_mask(path: Path) -> LabelForm:
@@ -167,7 +167,7 @@ def _lossy_mask(path: Path) -> LabelForm:
     between = ((grey > 40) & (grey < 215)).mean()
     if between > NEARLY:
         raise DataError(
-            f"{path}: a lossy picture, and not black and white: compression has changed ids and colours. Save the "
+            f"{path}: a lossy picture, and not black and white: compression has changed ids and colors. Save the "
             "labels as PNG from their source"
         )
     return "mask"

@@ -133,9 +133,9 @@ def _taxonomy(facts: Facts) -> str:
     names = list(facts.classes.values)
     colors = distinct_colors(len(names))
     if facts.labels.form == "colors":
-        # A class of several colours is shown in its first.
+        # A class of several colors is shown in its first.
         colors = [value[0] for value in facts.classes.values.values() if not isinstance(value[0], int)]
-    what = {"ids8": "raw ids", "colors": "colours", "mask": "raw ids"}[facts.labels.form]
+    what = {"ids8": "raw ids", "colors": "colors", "mask": "raw ids"}[facts.labels.form]
     lines = [
         f"# The classes by id, from the {what} in {facts.labels.read} labels, with their share of the pixels.",
         "# Better names: here and under `ids` or `colors` of the dataset files.",
@@ -240,7 +240,7 @@ set:
     optimiser: {{kind: adamw, lr: 0.001, head_lr_mult: 1.0}}
     augmentation:
       # Mirrored pictures must mean the same: remove `flip` for text and the like.
-      source: {{flip: 0.5, colour: {{brightness: 0.4, contrast: 0.4, saturation: 0.5, hue: 0.05, blur: 0.5}}}}
+      source: {{flip: 0.5, color: {{brightness: 0.4, contrast: 0.4, saturation: 0.5, hue: 0.05, blur: 0.5}}}}
       target: {{flip: 0.5}}
     snapshots: {min(3, later)}
   source: {{steps: {facts.steps}}}

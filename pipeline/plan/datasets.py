@@ -95,7 +95,7 @@ class DataPlanner:
         )
         full = parameters.model_dump(mode="json", by_alias=True)
         hashed = parameters.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        # Without labels too: ranking, split and figures take names, rare classes and colours from the cache.
+        # Without labels too: ranking, split and figures take names, rare classes and colors from the cache.
         hashed["taxonomy"] = taxonomy.model_dump(mode="json")
         some = "" if names is None else f"-{len(names)}-labelled"
         return make_stage(

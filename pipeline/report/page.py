@@ -143,7 +143,7 @@ def _details(data: ReportData, number: int, item: ExperimentRecord) -> dict[str,
         "confusions": _confusions(item),
         "priors": [(one.title, images.value_map(one.values, _size(one.values))) for one in item.priors],
         "gallery": [_tiles(item, row) for row in item.gallery],
-        "legend": [(name, _css_colour(item.palette[index])) for index, name in enumerate(item.class_names)],
+        "legend": [(name, _css_color(item.palette[index])) for index, name in enumerate(item.class_names)],
     }
 
 
@@ -281,14 +281,14 @@ def _confusion_rows(item: ExperimentRecord, matrix: NDArray[np.int64]) -> list[d
 def _tiles(item: ExperimentRecord, row: GalleryRow) -> dict[str, Any]:
     size = _size(row.image)
     maps: Sequence[NDArray[np.uint8] | None] = (row.label, row.source_only, row.adapted)
-    coloured = [None if ids is None else images.label_map(ids, item.palette, size) for ids in maps]
+    colored = [None if ids is None else images.label_map(ids, item.palette, size) for ids in maps]
     entropy = None if row.entropy is None else images.value_map(row.entropy, size)
-    return {"name": row.name, "tiles": [images.photo(row.image), *coloured, entropy]}
+    return {"name": row.name, "tiles": [images.photo(row.image), *colored, entropy]}
 
 
 def _size(array: NDArray[np.uint8]) -> tuple[int, int]:
     return array.shape[0], array.shape[1]
 
 
-def _css_colour(rgb: NDArray[np.uint8]) -> str:
+def _css_color(rgb: NDArray[np.uint8]) -> str:
     return "#{:02x}{:02x}{:02x}".format(*rgb.tolist())

@@ -19,7 +19,7 @@ from pipeline.artifacts.files import write_bytes, write_text
 from pipeline.data.records import Records
 from pipeline.inference.features import EntropyMaps, PooledFeatures, VectorMeasure
 from pipeline.inference.measures import one_pixel, working_size
-from pipeline.inference.overlays import colour_values, contact_sheet, fit, overlay
+from pipeline.inference.overlays import color_values, contact_sheet, fit, overlay
 from pipeline.inference.passes import run_pass
 from pipeline.inference.test_modes import Plain
 from pipeline.networks.base import SegmentationNetwork
@@ -111,7 +111,7 @@ def contact_sheet_of(
     for place, name in enumerate(names):
         image, ids = np.asarray(images[place]), np.asarray(predicted[predicted.index_of(name)])
         shown = _captioned(image, f"{place + 1}  {name}")
-        tiles.append([shown, overlay(image, ids, palette), colour_values(entropy[place])])
+        tiles.append([shown, overlay(image, ids, palette), color_values(entropy[place])])
     rows = [
         [tile for group in tiles[start : start + IMAGES_PER_ROW] for tile in group]
         for start in range(0, len(tiles), IMAGES_PER_ROW)

@@ -149,7 +149,7 @@ def test_a_fixed_mask_is_ignored_by_pattern_of_names(tmp_path):
         made(spec, tmp_path / "other")
 
 
-def test_colour_labels(tmp_path):
+def test_color_labels(tmp_path):
     write_image(tmp_path / "data/images/x.png", (2, 1))
     (tmp_path / "data/labels").mkdir()
     pixels = np.array([[[9, 9, 9], [0, 0, 255]]], dtype=np.uint8)

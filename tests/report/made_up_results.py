@@ -74,9 +74,9 @@ def chain(name: str, figures: dict[str, Sequence[float | None]], **changes: obje
 
 
 def palette() -> np.ndarray:
-    colours = np.zeros((256, 3), dtype=np.uint8)
-    colours[:3] = [(128, 64, 128), (0, 0, 142), (220, 20, 60)]
-    return colours
+    colors = np.zeros((256, 3), dtype=np.uint8)
+    colors[:3] = [(128, 64, 128), (0, 0, 142), (220, 20, 60)]
+    return colors
 
 
 def gallery(rows: int = 2, size: tuple[int, int] = (60, 80)) -> tuple[GalleryRow, ...]:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 import pipeline
 from pipeline.config.validation import validated
+from pipeline.data.parameters import Augmentation
 from pipeline.schema.old_keys import DROPPED, RENAMED, with_hashed_names, with_present_keys
 from pipeline.schema.strict import Strict
 from pipeline.training.parameters import TrainParameters
@@ -84,6 +85,15 @@ def test_a_stored_record_of_a_former_version_is_read():
     written = read.model_dump(mode="json")
     assert "warmup_steps" not in written and "discriminator" not in written["objective"]
     assert TrainParameters.model_validate(written) == read
+
+
+def test_the_former_spelling_of_color_is_read_and_hashed():
+    """Every finished training with colors changed at random has the former word in its key."""
+    stored = json.loads(FORMER.read_text("utf-8"))
+    read = TrainParameters.model_validate(stored).augmentation["source"]
+    assert read.color.brightness == 0.4
+    assert read.model_dump(exclude_defaults=True).keys() == {"flip", "colour"}
+    assert Augmentation.model_validate({"flip": 0.5, "color": read.color.model_dump()}) == read
 
 
 def test_another_value_names_the_file_and_the_key_and_says_what_to_do():
