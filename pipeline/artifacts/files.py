@@ -125,10 +125,18 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, f"{text}\n".encode(errors="backslashreplace"))
 
 
+def why_no_file(path: Path) -> str | None:
+    """Why `path` must not be opened: a folder, or what would be waited for without end; None if it may be tried."""
+    # Not pathlib: these never raise.
+    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
+        return "no file, but a folder, a device or a pipe"
+    return None
+
+
 def read_json(path: Path) -> Any:
     """The value in a JSON file; ArtifactError names the file when it is missing or damaged."""
-    if path.exists() and not path.is_file():
-        raise ArtifactError(f"{path} is damaged: no file, but a folder, a device or a pipe")
+    if why := why_no_file(path):
+        raise ArtifactError(f"{path} is damaged: {why}")
     try:
         return json.loads(path.read_bytes(), parse_constant=_no_constant)
     except FileNotFoundError as error:
@@ -154,11 +162,6 @@ def digest_of(value: Any) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 in hex of a file's bytes, read in pieces; ArtifactError for what is no file or cannot be read."""
-    if path.exists() and not path.is_file():
-        raise ArtifactError(f"{path} is damaged: no file, but a folder, a device or a pipe")
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
+    """SHA-256 in hex of a file's bytes, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,6 +12,7 @@ from typing import Literal
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from pipeline.artifacts.errors import DataError
+from pipeline.artifacts.files import why_no_file
 from pipeline.datasets.png16 import PNG_SIGNATURE
 
 MAX_PIXELS = 89_478_485
@@ -151,8 +152,8 @@ def opened(path: Path) -> Image.Image:
 
 def _refuse_pipe(path: Path) -> None:
     """DataError for what would be waited for without end."""
-    if path.exists() and not path.is_file():
-        raise DataError(f"{path}: cannot be read: no file, but a folder, a device or a pipe")
+    if why := why_no_file(path):
+        raise DataError(f"{path}: cannot be read: {why}")
 
 
 def told(error: BaseException) -> str:

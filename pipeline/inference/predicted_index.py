@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from pipeline.artifacts.errors import ArtifactError
-from pipeline.artifacts.files import digest_of, sha256_file, storage_error, write_text
+from pipeline.artifacts.files import digest_of, sha256_file, storage_error, why_no_file, write_text
 from pipeline.inference.prediction import Model
 
 INDEX = "predicted.jsonl"
@@ -46,8 +46,8 @@ class PredictedIndex:
     def __init__(self, out: Path) -> None:
         self.path = out / INDEX
         self._entries: dict[str, Entry] = {}
-        if self.path.exists() and not self.path.is_file():
-            raise ArtifactError(f"{self.path} is damaged: no file, but a folder, a device or a pipe")
+        if why := why_no_file(self.path):
+            raise ArtifactError(f"{self.path} is damaged: {why}")
         if self.path.is_file():
             for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
                 self._keep(_entry(line))
@@ -110,7 +110,7 @@ def is_unchanged(picture: Path, entry: Entry) -> bool:
         if status.st_size != entry.bytes:
             return False
         return status.st_mtime_ns == entry.time_ns or sha256_file(picture) == entry.sha256
-    except (OSError, ArtifactError):
+    except OSError:
         return False  # reading it for prediction tells why
 
 
