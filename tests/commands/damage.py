@@ -158,7 +158,8 @@ def another_picture(path: Path, draw: random.Random) -> None:
         picture.convert("RGB").save(path, "PNG")
 
 
-ANY: tuple[Damage, ...] = (cut, flip, noise, vanish, become_folder, become_link, become_pipe)
+WHOLE: tuple[Damage, ...] = (cut, noise, vanish, become_folder, become_link, become_pipe)
+ANY: tuple[Damage, ...] = (*WHOLE, flip)
 PICTURE: tuple[Damage, ...] = (*ANY, rename, add_beside, another_picture, another_picture, another_picture)
 YAML: tuple[Damage, ...] = (*ANY, text_lines, *[yaml_value] * 12)
 JSON: tuple[Damage, ...] = (*ANY, *[json_value] * 12)
