@@ -8,6 +8,7 @@ python -m pipeline predict --model FOLDER --images FOLDER --out FOLDER
 """
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -45,6 +46,9 @@ def _parser(wanted: str | None) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code. Errors meant for the user are printed without a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may hold what is no text
     # Without a verb, argparse would only say that one is required, not which there are.
     chosen = _parser(words[0] if words else None).parse_args(words or ["--help"])
     try:

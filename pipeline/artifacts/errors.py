@@ -1,11 +1,13 @@
 """The errors that are meant for the user: printed as their message, without a traceback."""
 
+from typing import ClassVar
+
 
 class SegadaptError(Exception):
-    """Something the user can mend; the message names what was found, what is needed and what to do.
+    """Something the user can mend; the message names what was found, what is needed and what to do."""
 
-    A stage that ends with it would end so again: `failed.json` keeps the message until the cause is gone.
-    """
+    repeats: ClassVar[bool] = True
+    """Whether a stage that ends with it would end so again; `failed.json` then keeps it until its cause is gone."""
 
 
 class ConfigError(SegadaptError):
@@ -19,13 +21,19 @@ class DataError(SegadaptError):
 class ArtifactError(SegadaptError):
     """A finished artifact is missing, damaged or altered."""
 
+    repeats = False
+
 
 class StateError(SegadaptError):
     """A training state is damaged or belongs to another stage, other data or other software."""
 
+    repeats = False
+
 
 class WorkerError(SegadaptError):
     """A helper process died or hung: nobody's mistake, and the same command may well pass when given again."""
+
+    repeats = False
 
 
 class Interrupted(Exception):  # noqa: N818 - an order to stop, not a mistake

@@ -121,15 +121,28 @@ def write_json(path: Path, value: Any) -> None:
     NaN and infinities raise ValueError, for no other program could read them.
     """
     text = json.dumps(value, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
-    write_text(path, text + "\n")
+    # Names of files may hold bytes that are no text: what the codec puts for them is their escape in JSON.
+    write_bytes(path, f"{text}\n".encode(errors="backslashreplace"))
+
+
+def why_no_file(path: Path) -> str | None:
+    """Why `path` must not be opened: a folder, or what would be waited for without end; None if it may be tried."""
+    # Not pathlib: these never raise.
+    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
+        return "no file, but a folder, a device or a pipe"
+    return None
 
 
 def read_json(path: Path) -> Any:
     """The value in a JSON file; ArtifactError names the file when it is missing or damaged."""
+    if why := why_no_file(path):
+        raise ArtifactError(f"{path} is damaged: {why}")
     try:
         return json.loads(path.read_bytes(), parse_constant=_no_constant)
     except FileNotFoundError as error:
         raise ArtifactError(f"{path} is missing") from error
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} is damaged: it is not valid JSON ({error})") from error
 

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from pipeline.artifacts.errors import ConfigError
+from pipeline.artifacts.files import why_no_file
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 32
@@ -86,6 +87,9 @@ def parse_yaml(text: str, origin: str) -> dict[str, Any]:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read one YAML file as a mapping; ConfigError names the file and what is wrong with it."""
     try:
+        # A shell's <(command) is a pipe below /dev; another pipe would be waited for without end.
+        if (why := why_no_file(path)) and not path.is_relative_to("/dev"):
+            raise ConfigError(f"{path}: cannot be read: {why}")
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise ConfigError(f"{path}: {size} bytes; a configuration file may have {MAX_BYTES} at most")

@@ -12,6 +12,7 @@ from typing import Literal
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from pipeline.artifacts.errors import DataError
+from pipeline.artifacts.files import why_no_file
 from pipeline.datasets.png16 import PNG_SIGNATURE
 
 MAX_PIXELS = 89_478_485
@@ -78,6 +79,7 @@ def png_header(path: Path) -> tuple[int, int] | None:
 
     Pillow shows neither: it reads a 16-bit RGB file as 8-bit, and a 4-bit grey one as 0, 17, 34, ...
     """
+    _refuse_pipe(path)
     try:
         with path.open("rb") as file:
             start = file.read(26)
@@ -129,6 +131,7 @@ def _metadata_after_pixels(path: Path) -> bool:
 
 def opened(path: Path) -> Image.Image:
     """The picture with its header read; DataError when it is none, or too large to be decoded."""
+    _refuse_pipe(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below, with our message
@@ -145,6 +148,12 @@ def opened(path: Path) -> Image.Image:
         picture.close()
         raise DataError(f"{path}: {size} pixels; the limit is {MAX_PIXELS:,} in all. Cut it into tiles")
     return picture
+
+
+def _refuse_pipe(path: Path) -> None:
+    """DataError for what would be waited for without end."""
+    if why := why_no_file(path):
+        raise DataError(f"{path}: cannot be read: {why}")
 
 
 def told(error: BaseException) -> str:

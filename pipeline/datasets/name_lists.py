@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.artifacts.errors import DataError
+from pipeline.artifacts.files import why_no_file
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ def _line(name: str) -> str:
 
 def listed_names(path: Path, known: Container[str]) -> list[ListedName]:
     """The names in a list file; `known` holds those of the images. DataError when it cannot be read as text."""
+    if why := why_no_file(path):
+        raise DataError(f"{path} cannot be read: {why}")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -10,6 +10,7 @@ index knows, unchanged and with all its maps, is not predicted again. Maps that 
 
 import csv
 import io
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -121,8 +122,6 @@ class _Job:
 
 
 def _pictures(images: Path) -> Found:
-    if not images.is_dir():
-        raise ConfigError(f"{images} is not a folder")
     found = find_all_pictures(images)
     if not found.files:
         omissions = "".join(f"\n{line}" for line in told_omissions(found.left_out, found.links))
@@ -176,8 +175,10 @@ def output_names(pictures: Sequence[Path]) -> list[Path]:
 
 
 def _check_folders(images: Path, out: Path) -> None:
-    inside = images.resolve()
-    if inside == out.resolve() or inside in out.resolve().parents:
+    if not images.is_dir():
+        raise ConfigError(f"{images} is not a folder")
+    inside, place = images.resolve(), Path(os.path.realpath(out))  # `resolve` raises for links in a circle
+    if inside == place or inside in place.parents:
         raise ConfigError(
             f"--out {out} lies inside the pictures' folder {images}; choose a folder outside it"
         )

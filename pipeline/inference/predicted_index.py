@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from pipeline.artifacts.files import digest_of, sha256_file, write_text
+from pipeline.artifacts.errors import ArtifactError
+from pipeline.artifacts.files import digest_of, sha256_file, storage_error, why_no_file, write_text
 from pipeline.inference.prediction import Model
 
 INDEX = "predicted.jsonl"
@@ -45,6 +46,8 @@ class PredictedIndex:
     def __init__(self, out: Path) -> None:
         self.path = out / INDEX
         self._entries: dict[str, Entry] = {}
+        if why := why_no_file(self.path):
+            raise ArtifactError(f"{self.path} is damaged: {why}")
         if self.path.is_file():
             for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
                 self._keep(_entry(line))
@@ -64,8 +67,11 @@ class PredictedIndex:
     def add(self, entry: Entry) -> None:
         """Note a picture whose maps are written."""
         self._keep(entry)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(entry.line())
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(entry.line())
+        except OSError as error:
+            raise storage_error(self.path, error) from error
 
     def forget(self, images: Iterable[str]) -> None:
         """Drop pictures: their maps belong to nothing any more."""

@@ -115,7 +115,11 @@ def load_network(path: Path) -> tuple[SegmentationNetwork, dict[str, Any]]:
 def _checked_tensors(path: Path, record: NetworkRecord) -> dict[str, Tensor]:
     if not path.is_file():
         raise ArtifactError(f"{path} is missing beside {record_path(path).name}; {REPAIR}")
-    if sha256_file(path) != record.tensors_sha256:
+    try:
+        found = sha256_file(path)
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}; {REPAIR}") from error
+    if found != record.tensors_sha256:
         raise ArtifactError(
             f"{path}: not the file that {record_path(path).name} describes, or damaged; {REPAIR}"
         )

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.artifacts.errors import SegadaptError
-from pipeline.artifacts.files import temporary_beside
+from pipeline.artifacts.files import storage_error, temporary_beside
 from pipeline.config.load import Config
 from pipeline.config.suites import Suite
 from pipeline.plan.planner import Planner
@@ -19,12 +19,16 @@ from pipeline.stages.results import RESULTS, Results
 def _write_if_changed(path: Path, record: Record) -> None:
     """Replace the file only when its content differs; not flushed to disk, since the plan can be made again."""
     text = record.text()
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
+    if path.is_file() and path.read_bytes() == text.encode():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink()
+        raise storage_error(path, error) from error
 
 
 def write_stages(stages: Iterable[Stage], results: Path = RESULTS) -> None:

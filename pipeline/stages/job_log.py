@@ -19,7 +19,7 @@ def open_log(key: str, path: Path | None) -> logging.Logger:
     if path is None:
         return _logger(terminal)
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = logging.FileHandler(path, encoding="utf-8")
+    file = logging.FileHandler(path, encoding="utf-8", errors="surrogateescape")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     return _logger(file, terminal)
 

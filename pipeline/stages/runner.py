@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts.errors import ArtifactError, Interrupted, SegadaptError, StateError, WorkerError
+from pipeline.artifacts.errors import Interrupted, SegadaptError
 from pipeline.artifacts.files import digest_of, read_json, write_json
 from pipeline.artifacts.lock import STALE, FolderLock
 from pipeline.artifacts.software import versions
@@ -19,7 +19,6 @@ from pipeline.stages.job_log import Ending, open_log
 from pipeline.stages.kinds import KINDS
 from pipeline.stages.results import Results
 from pipeline.training.interruption import Interruption
-from pipeline.training.leases import DeviceError
 
 AnyRun = StageRun[Any]
 
@@ -104,16 +103,11 @@ def _recorded(run: AnyRun) -> Iterator[None]:
         raise
     except SegadaptError as error:
         outcome = "failed"
-        if _would_repeat(error):
+        if error.repeats:
             write_json(run.folder.run / "failed.json", {"message": str(error), "cause": _cause(run)})
         raise
     finally:
         _record_run(run, started, outcome)
-
-
-def _would_repeat(error: SegadaptError) -> bool:
-    """A wrong input or a non-finite loss comes again; a damaged parent or a full disk may be mended by then."""
-    return not isinstance(error, (ArtifactError, StateError, DeviceError, WorkerError))
 
 
 def run_stage(path: Path, log_path: Path | None, runtime_minutes: float | None = None) -> int:

@@ -2,30 +2,36 @@
 
 The global batch does not depend on the number of processes; gradients are summed, not averaged, because every
 term already divides by the counts of the whole step. Process 0 alone saves, logs and takes snapshots.
+
+Their parent, the stage, starts and watches them with `torch.multiprocessing`. torchrun would not do: asked to
+stop, it ends with code 1 instead of 75, and kills what has not saved within 30 s.
 """
 
-import multiprocessing
+import os
 import tempfile
-import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import timedelta
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.multiprocessing import (
+    ProcessExitedException,
+    ProcessRaisedException,
+    get_context,
+    start_processes,
+)
 
-from pipeline.artifacts.errors import ConfigError, Interrupted, SegadaptError
+from pipeline.artifacts.errors import ConfigError, Interrupted, SegadaptError, WorkerError
+from pipeline.artifacts.files import read_json, write_json
 
 POLL_SECONDS = 0.5
-GRACE_SECONDS = 30.0
-"""Time for the other processes to report after one has failed, before they are killed."""
-LEAVE_SECONDS = 5.0
+GRACE_SECONDS = 15.0
+"""Time for the other processes to end after one has failed, and again after they were told to, until they are killed."""
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 
 
@@ -99,48 +105,36 @@ Entry = Callable[..., None]
 """A module-level function `(processes, device, *arguments)` that trains in one process."""
 
 
+RAISED: dict[str, type[Exception]] = {
+    "failed": SegadaptError,
+    "hindered": WorkerError,
+    "died": RuntimeError,
+    "broken": RuntimeError,
+    "consequence": RuntimeError,
+    "interrupted": Interrupted,
+}
+"""What the parent raises for how a process ended, the most telling first; "finished" is no error."""
+
+
 @dataclass(frozen=True)
 class _Outcome:
     kind: str
     text: str
 
 
-def _child(
-    entry: Entry,
-    rank: int,
-    devices: Sequence[str],
-    store: str,
-    stop: Any,
-    report: Connection,
-    arguments: tuple[Any, ...],
-) -> None:
-    """Join the group, run `entry`, and report how it ended."""
-    try:
-        device = torch.device(devices[rank])
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        dist.init_process_group(
-            "nccl" if device.type == "cuda" else "gloo",
-            init_method=f"file://{store}",
-            rank=rank,
-            world_size=len(devices),
-            timeout=COLLECTIVE_TIMEOUT,
-        )
-        control = dist.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT)
-        entry(Processes(rank, len(devices), control, stop), device, *arguments)
-        outcome = _Outcome("finished", "")
-    except Interrupted as stopped:
-        outcome = _Outcome("interrupted", str(stopped))
-    except PeerFailed as failed:
-        outcome = _Outcome("consequence", str(failed))
-    except SegadaptError as error:
-        outcome = _Outcome("failed", str(error))
-    except BaseException:
-        outcome = _Outcome("broken", traceback.format_exc())
-    report.send((outcome.kind, outcome.text))
-    report.close()
-    if outcome.kind in ("finished", "interrupted"):
-        dist.destroy_process_group()
+@dataclass(frozen=True)
+class _Launch:
+    """What every process of a training is started with; `folder` is where they meet and report."""
+
+    entry: Entry
+    arguments: tuple[Any, ...]
+    devices: tuple[str, ...]
+    folder: Path
+    stop: Any
+
+    def report(self, rank: int) -> Path:
+        """Where process `rank` says how it ended."""
+        return self.folder / f"process-{rank}.json"
 
 
 def run_processes(
@@ -153,61 +147,65 @@ def run_processes(
     step. Raises what the processes raised: Interrupted, SegadaptError, or RuntimeError with the traceback of
     an unexpected error or the exit code of a process that died.
     """
-    context = multiprocessing.get_context("spawn")
-    event = context.Event()
     with tempfile.TemporaryDirectory(prefix="segadapt-") as folder:
-        children: dict[SpawnProcess, Connection] = {}
+        event = get_context("spawn").Event()
+        launch = _Launch(entry, arguments, tuple(devices), Path(folder), event)
+        context = start_processes(_child, (launch,), len(devices), join=False)
+        first: dict[int, _Outcome] = {}
         try:
-            for rank in range(len(devices)):
-                receive, send = context.Pipe(duplex=False)
-                store = str(Path(folder) / "rendezvous")
-                child = context.Process(
-                    target=_child, args=(entry, rank, tuple(devices), store, event, send, arguments)
-                )
-                child.start()
-                send.close()
-                children[child] = receive
-            outcomes = _wait(children, stop, event)
+            # After a failure the others get a grace time, then an end: a collective may never return.
+            while not context.join(POLL_SECONDS, GRACE_SECONDS):
+                if not event.is_set() and stop():
+                    event.set()
+        except (ProcessExitedException, ProcessRaisedException) as error:
+            first[error.error_index] = _Outcome("died", f"a training process died: {error}")
         finally:
-            _end(children)
-    _raise_worst(outcomes)
+            for process in context.processes:
+                process.kill()
+        reports = {rank: launch.report(rank) for rank in range(len(devices))}
+        told = {rank: _Outcome(**read_json(path)) for rank, path in reports.items() if path.is_file()}
+    _raise_worst(list((first | told).values()))
 
 
-def _wait(
-    children: Mapping[SpawnProcess, Connection], stop: Callable[[], str | None], event: Any
-) -> list[_Outcome]:
-    """Collect how each process ended; after a failure the others get a grace time, since they may hang."""
-    open_reports = {report: child for child, report in children.items()}
-    outcomes: list[_Outcome] = []
-    deadline: float | None = None
-    while open_reports and (deadline is None or time.monotonic() < deadline):
-        if not event.is_set() and stop():
-            event.set()
-        for ready in wait(list(open_reports), timeout=POLL_SECONDS):
-            assert isinstance(ready, Connection)
-            child = open_reports.pop(ready)
-            outcomes.append(_received(child, ready))
-            if outcomes[-1].kind in ("failed", "broken", "died") and deadline is None:
-                deadline = time.monotonic() + GRACE_SECONDS
-    return outcomes
+def _child(rank: int, launch: _Launch) -> None:
+    """Train in process `rank`, and report how it ended: an exit code cannot tell why."""
+    outcome = _outcome(rank, launch)
+    write_json(launch.report(rank), asdict(outcome))
+    whole = outcome.kind in ("finished", "interrupted")
+    if whole:
+        dist.destroy_process_group()
+    # All is said and closed; what torch does at a regular end may wait for a process that is no more.
+    os._exit(0 if whole else 1)
 
 
-def _received(child: SpawnProcess, report: Connection) -> _Outcome:
+def _outcome(rank: int, launch: _Launch) -> _Outcome:
     try:
-        kind, text = report.recv()
-    except EOFError:
-        child.join()
-        return _Outcome("died", f"{child.name} ended with exit code {child.exitcode} and no report")
-    return _Outcome(kind, text)
+        _train(rank, launch)
+    except Interrupted as stopped:
+        return _Outcome("interrupted", str(stopped))
+    except PeerFailed as failed:
+        return _Outcome("consequence", str(failed))
+    except SegadaptError as error:
+        return _Outcome("failed" if error.repeats else "hindered", str(error))
+    except BaseException:
+        return _Outcome("broken", f"a training process failed:\n{traceback.format_exc()}")
+    return _Outcome("finished", "")
 
 
-def _end(children: Iterable[SpawnProcess]) -> None:
-    """Let processes that have reported leave; kill those that have not (a collective never returns)."""
-    for child in children:
-        child.join(LEAVE_SECONDS)
-        if child.is_alive():
-            child.kill()
-            child.join()
+def _train(rank: int, launch: _Launch) -> None:
+    """Join the group, and run the entry."""
+    device, world = torch.device(launch.devices[rank]), len(launch.devices)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        init_method=f"file://{launch.folder}/rendezvous",
+        rank=rank,
+        world_size=world,
+        timeout=COLLECTIVE_TIMEOUT,
+    )
+    control = dist.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT)
+    launch.entry(Processes(rank, world, control, launch.stop), device, *launch.arguments)
 
 
 def _raise_worst(outcomes: Sequence[_Outcome]) -> None:
@@ -215,11 +213,8 @@ def _raise_worst(outcomes: Sequence[_Outcome]) -> None:
 
     When one process fails, the others break in their next exchange: their errors are only consequences.
     """
-    for kind in ("failed", "died", "broken", "consequence", "interrupted"):
+    for kind, error in RAISED.items():
+        # Each text once: all processes find the same fault in the same file.
         texts = list(dict.fromkeys(outcome.text for outcome in outcomes if outcome.kind == kind))
-        if texts and kind == "failed":
-            raise SegadaptError("\n".join(texts))
-        if texts and kind == "interrupted":
-            raise Interrupted(texts[0])
         if texts:
-            raise RuntimeError("a training process failed:\n" + "\n".join(texts))
+            raise error(texts[0] if error is Interrupted else "\n".join(texts))

@@ -27,6 +27,8 @@ _held: dict[int, IO[str]] = {}  # closing a file would free its GPU
 class DeviceError(SegadaptError):
     """The wished-for device is not there or not free; unlike bad input this may change by itself."""
 
+    repeats = False
+
 
 def default_folder() -> Path:
     """The folder of this user's lock files on this machine."""

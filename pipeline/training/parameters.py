@@ -110,7 +110,9 @@ class TrainParameters(Strict):
                 )
             # An unknown method has one complaint, about itself; its keys cannot be judged.
             values["objective"] = (
-                {**own, "method": method} if method in OBJECTIVES else {"method": next(iter(OBJECTIVES))}
+                {**own, "method": method}
+                if isinstance(method, str) and method in OBJECTIVES
+                else {"method": next(iter(OBJECTIVES))}
             )
         return values
 

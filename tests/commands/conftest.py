@@ -1,5 +1,7 @@
 """A small finished model, and the settings that commands change in their process."""
 
+import shutil
+
 import pytest
 import strangers
 from process_settings import process_settings  # noqa: F401 - a fixture
@@ -21,15 +23,21 @@ THREE = Taxonomy.model_validate(
 )
 
 
-@pytest.fixture
-def model(tmp_path):
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory):
     """A model folder as an experiment leaves it: `small`, three classes, working size 40x32."""
-    folder = tmp_path / "model"
+    folder = tmp_path_factory.mktemp("small") / "model"
     folder.mkdir()
     meta = {"taxonomy": THREE.model_dump(mode="json"), "stage": "adapt-x-0123", "step": 5}
     network = build_network(NetworkParameters(backbone="small", dilations=(1, 3), skip=True), 3, 0)
     save_network(folder / "model.safetensors", network, {**meta, "sizes": {"target": [40, 32]}})
     return folder
+
+
+@pytest.fixture
+def model(tmp_path, small_model):
+    """A copy of the small model that a test may change."""
+    return shutil.copytree(small_model, tmp_path / "model")
 
 
 @pytest.fixture

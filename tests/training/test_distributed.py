@@ -1,14 +1,18 @@
 """Two processes on the CPU: the same losses as one, shared stops, and what happens when one fails."""
 
 import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 from toys import toy_job, toy_loader, toy_parameters
 
-from pipeline.artifacts.errors import Interrupted, SegadaptError
+from pipeline.artifacts.errors import DataError, Interrupted, SegadaptError, StateError, WorkerError
+from pipeline.training import distributed
 from pipeline.training.distributed import SINGLE, Processes, _Outcome, _raise_worst, run_processes
 from pipeline.training.loop import Training
 from pipeline.training.parameters import RunSettings
@@ -51,9 +55,12 @@ def train_both(processes: Processes, device: torch.device, folder: str) -> None:
 
 def fail(processes: Processes, device: torch.device, how: str) -> None:
     if processes.rank == 1:
-        if how == "error":
-            raise SegadaptError("the image is bad")
-        os._exit(9)
+        if how == "death":
+            os._exit(9)
+        raise SegadaptError("the image is bad")
+    if how == "hang":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(1000)
     processes.barrier()  # process 1 never comes
 
 
@@ -102,9 +109,17 @@ def test_a_stop_of_one_process_stops_all_and_they_resume(tmp_path: Path, togethe
 
 @pytest.mark.parametrize(
     ("how", "kind", "message"),
-    [("error", SegadaptError, "the image is bad"), ("death", RuntimeError, "exit code 9")],
+    [
+        ("error", SegadaptError, "the image is bad"),
+        ("death", RuntimeError, "exit code 9"),
+        ("hang", SegadaptError, "the image is bad"),
+    ],
 )
-def test_a_failing_process_ends_all_and_is_reported(how: str, kind: type[Exception], message: str) -> None:
+def test_a_failing_process_ends_all_and_is_reported(
+    monkeypatch: pytest.MonkeyPatch, how: str, kind: type[Exception], message: str
+) -> None:
+    if how == "hang":
+        monkeypatch.setattr(distributed, "GRACE_SECONDS", 0.5)
     with pytest.raises(kind, match=message):
         run_processes(fail, ["cpu", "cpu"], (how,), stop=lambda: None)
 
@@ -118,6 +133,7 @@ def test_the_parents_stop_reaches_every_process() -> None:
     ("kinds", "raised", "message"),
     [
         (["broken", "failed", "died"], SegadaptError, "^failed$"),
+        (["broken", "died", "hindered"], WorkerError, "^hindered$"),
         (["broken", "died"], RuntimeError, "died"),
         (["consequence", "broken"], RuntimeError, "broken"),
         (["interrupted", "finished"], Interrupted, "interrupted"),
@@ -129,6 +145,12 @@ def test_the_cause_is_raised_rather_than_its_consequences(
     with pytest.raises(raised, match=message):
         _raise_worst([_Outcome(kind, kind) for kind in kinds])
     _raise_worst([_Outcome("finished", "")] * 2)
+
+
+def test_what_may_pass_by_itself_stays_apart_from_what_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error, kind in ((StateError("of another stage"), "hindered"), (DataError("bad image"), "failed")):
+        monkeypatch.setattr(distributed, "_train", Mock(side_effect=error))
+        assert distributed._outcome(0, Mock()).kind == kind
 
 
 def test_one_process_exchanges_nothing() -> None:
