@@ -38,12 +38,12 @@ def write_images(folder: Path, count: int) -> None:
     names = [f"{index:05d}" for index in range(count)]
     writer = RecordWriter(folder, "images", folder / "state", names)
     for part in writer.parts():
-        first = int(writer.part_names(part)[0])
+        first = int(writer.shard_names(part)[0])
         chosen = [
             np.roll(scenes[place % SCENES], place, axis=1)
-            for place in range(first, first + len(writer.part_names(part)))
+            for place in range(first, first + len(writer.shard_names(part)))
         ]
-        writer.write_part(part, iter(chosen))
+        writer.write_shard(part, iter(chosen))
         for place, image in enumerate(chosen, start=first):
             Image.fromarray(image).save(folder / f"{place:05d}.jpg", quality=92)
     writer.finish()

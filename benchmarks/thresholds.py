@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pipeline.artifacts.files import write_json
 from pipeline.data.packed_maps import pack_maps
 from pipeline.inference.accumulation import accumulate
-from pipeline.inference.parts import PartStore
+from pipeline.inference.chunks import ChunkStore
 from pipeline.inference.stored_maps import Scores, StoredMaps
 from pipeline.inference.test_modes import Plain
 from pipeline.networks.build import build_network
@@ -76,14 +76,14 @@ def streamed(scores: Scores, rule: ThresholdRule, state: Path) -> tuple[Tensor, 
     def high(position: int) -> None:
         count_high(table["counts"], scores[position], rule)
 
-    accumulate(table, high, len(scores), PartStore(state / "pass-1", {}))
+    accumulate(table, high, len(scores), ChunkStore(state / "pass-1", {}))
     ranks = locate(table["counts"], rule)
     table["counts"].zero_()
 
     def low(position: int) -> None:
         count_low(table["counts"], scores[position], rule, ranks)
 
-    accumulate(table, low, len(scores), PartStore(state / "pass-2", {}))
+    accumulate(table, low, len(scores), ChunkStore(state / "pass-2", {}))
     carried = table["counts"].numel() * table["counts"].element_size()
     return thresholds(ranks, table["counts"], rule).values, carried
 

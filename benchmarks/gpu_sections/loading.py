@@ -48,7 +48,7 @@ def write(folder: Path, prefix: str, arrays: np.ndarray) -> None:
     writer = RecordWriter(folder, prefix, folder / "state", names)
     for part in writer.parts():
         first = part * writer.per_shard
-        writer.write_part(part, iter(arrays[first : first + len(writer.part_names(part))]))
+        writer.write_shard(part, iter(arrays[first : first + len(writer.shard_names(part))]))
     writer.finish()
 
 

@@ -108,7 +108,7 @@ def ranking(network: SegmentationNetwork, scale: Scale) -> dict[str, Any]:
         names = [f"image-{index}" for index in range(len(images))]
         with settings() as own, tempfile.TemporaryDirectory() as out:
             maps = MapStore(Path(out), own.state, names)
-            run_pass(EntropyMeasure(names, CLASSES, maps.open_part), network, Plain(), images, own)
+            run_pass(EntropyMeasure(names, CLASSES, maps.open_chunk), network, Plain(), images, own)
             maps.finish()
 
     return per_image(run, scale)

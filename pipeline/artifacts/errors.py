@@ -4,7 +4,7 @@ from typing import ClassVar
 
 
 class SegadaptError(Exception):
-    """Something the user can mend; the message names what was found, what is needed and what to do."""
+    """Something the user can fix; the message names what was found, what is needed and what to do."""
 
     repeats: ClassVar[bool] = True
     """Whether a stage that ends with it would end so again; `failed.json` then keeps it until its cause is gone."""

@@ -40,12 +40,12 @@ _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class StorageError(ArtifactError):
-    """The disk is full or a folder cannot be written; unlike bad input this ends when the disk is mended."""
+    """The disk is full or a folder cannot be written; unlike bad input this ends when the disk is fixed."""
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:
     """The user's message for an `error` while writing `path`: what could not be written, why, what to do."""
-    remedy = _REMEDIES.get(error.errno or 0, "mend the cause and start the same command again")
+    remedy = _REMEDIES.get(error.errno or 0, "fix the cause and start the same command again")
     return StorageError(f"cannot write {path}: {error.strerror or error}: {remedy}")
 
 

@@ -50,10 +50,10 @@ class Finding:
 class Use:
     """A split of a dataset that a selected experiment reads, with labels or without."""
 
-    part: DomainSplit
+    domain: DomainSplit
     with_labels: bool
     taxonomy: str
-    asked_by: str
+    location: str
 
 
 def uses(config: Config) -> list[Use]:
@@ -61,28 +61,28 @@ def uses(config: Config) -> list[Use]:
     found: list[Use] = []
     for experiment in config.experiments.values():
         task = config.library.task(experiment.task, experiment.place("task"))
-        origin = f"task {experiment.task}"
-        found += [Use(part, True, task.taxonomy, origin) for part in task.source]
+        location = f"task {experiment.task}"
+        found += [Use(domain, True, task.taxonomy, location) for domain in task.source]
         recipe = config.library.recipe(experiment.recipe, experiment.place("recipe"))
         oracle = any("task.target_labels" in entry.values() for entry in recipe.stages.values())
-        found.append(Use(task.target, oracle, task.taxonomy, origin))
+        found.append(Use(task.target, oracle, task.taxonomy, location))
         if task.evaluate is not None:
-            found.append(Use(task.evaluate, True, task.taxonomy, origin))
+            found.append(Use(task.evaluate, True, task.taxonomy, location))
     return list(dict.fromkeys(found))
 
 
 def examine_used(config: Config, use: Use, finding: Finding) -> None:
     """Check a split as the run will read it, and note what would stop the run."""
     try:
-        spec = config.library.dataset(use.part.dataset, use.asked_by)
-        listing = list_split(spec, use.part.split, use.with_labels)
+        spec = config.library.dataset(use.domain.dataset, use.location)
+        listing = list_split(spec, use.domain.split, use.with_labels)
         if use.with_labels:
-            spec.lookup(config.library.taxonomy(use.taxonomy, use.asked_by))
+            spec.lookup(config.library.taxonomy(use.taxonomy, use.location))
     except SegadaptError as error:
         finding.faults.append(str(error))
         return
     finding.present = True
-    finding.lines += [told_split(spec, listing), *told_omitted(listing)]
+    finding.lines += [describe_split(spec, listing), *describe_omitted(listing)]
     finding.faults += faults_of(listing)
 
 
@@ -102,11 +102,11 @@ def examine_other(config: Config, name: str, finding: Finding) -> None:
             finding.lines.append(f"{split}: not here: {error}")
             continue
         finding.present = True
-        finding.lines += [told_split(spec, listing), *told_omitted(listing)]
+        finding.lines += [describe_split(spec, listing), *describe_omitted(listing)]
         finding.lines += [f"{split}: {fault}" for fault in faults_of(listing)]
 
 
-def told_split(spec: DatasetSpec, listing: Listing) -> str:
+def describe_split(spec: DatasetSpec, listing: Listing) -> str:
     """Count of a split against the published one, and the size of its first image."""
     count, expected = len(listing.items), spec.expected.get(listing.split)
     text = f"{listing.split}: {count:,} images" + ", labelled" * listing.with_labels
@@ -122,7 +122,7 @@ def told_split(spec: DatasetSpec, listing: Listing) -> str:
     return text
 
 
-def told_omitted(listing: Listing) -> list[str]:
+def describe_omitted(listing: Listing) -> list[str]:
     """One line per kind of file that the split leaves out."""
     return [f"{listing.split}: {line}" for line in listing.omissions]
 
@@ -168,7 +168,7 @@ def machine_lines() -> Iterator[str]:
     yield f"room:     {shutil.disk_usage(place).free / 2**30:.1f} GiB free for {RESULTS.absolute()}"
 
 
-def told_settings(config: Config) -> str:
+def describe_settings(config: Config) -> str:
     """How the selected experiments will be run."""
     run = config.settings.run
     return (
@@ -180,13 +180,13 @@ def told_settings(config: Config) -> str:
 def execute(arguments: argparse.Namespace) -> int:
     """Print everything; exit code 1 when something that the selected experiments need is unusable."""
     config = chosen_configuration(arguments)
-    for line in (*machine_lines(), told_settings(config)):
+    for line in (*machine_lines(), describe_settings(config)):
         print(line)
     data = os.environ.get("SEGADAPT_DATA")
     print(f"SEGADAPT_DATA: {data or 'not set; the shipped dataset files look for their folders below it'}")
     findings: dict[str, Finding] = {}
     for use in uses(config):
-        finding = findings.setdefault(use.part.dataset, Finding(use.part.dataset))
+        finding = findings.setdefault(use.domain.dataset, Finding(use.domain.dataset))
         examine_used(config, use, finding)
     print("\nDatasets of the selected experiments:")
     for finding in findings.values():

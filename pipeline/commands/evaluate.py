@@ -76,7 +76,7 @@ def same_classes(model: Taxonomy, spec: DatasetSpec) -> ClassPlan:
     unknown = [name for name in classes if name not in (*model.names, *model.ignored)]
     if unknown:
         raise ConfigError(
-            f"{spec.where_it_is}: its classes are not the model's: {', '.join(unknown)}.\n"
+            f"{spec.location}: its classes are not the model's: {', '.join(unknown)}.\n"
             f"model:   {', '.join(model.names)}\ndataset: {', '.join(classes)}\n"
             "Give --class-map FILE, a YAML file with a line `model class: dataset class` for every class of the "
             "model (`ignore` for one without a counterpart)"
@@ -126,11 +126,11 @@ def mapped_classes(model: Taxonomy, spec: DatasetSpec, path: Path) -> ClassPlan:
     return ClassPlan(taxonomy, groups)
 
 
-def prepared(config: Config, part: DomainSplit, taxonomy: Taxonomy) -> ArtifactFolder:
+def prepared(config: Config, domain: DomainSplit, taxonomy: Taxonomy) -> ArtifactFolder:
     """The split's cache with labels at their own size, made now unless it is there; SegadaptError when it fails."""
     from pipeline.stages.runner import run_stage
 
-    stage = DataPlanner(config).prepare(part, taxonomy, "native", "--dataset")
+    stage = DataPlanner(config).prepare(domain, taxonomy, "native", "--dataset")
     write_stages([stage])
     code = run_stage(Results().planned(stage.key), None)
     if code:
@@ -157,7 +157,7 @@ def score(
             bar.total = total
             bar.update(done - bar.n)
 
-        settings = PassSettings(Path(state), parts=config.settings.run.parts, progress=show)
+        settings = PassSettings(Path(state), chunks=config.settings.run.chunks, progress=show)
         matrix = run_pass(measure, model.network, build_test_mode(test_mode), cache.images, settings)
     return {"images": len(cache), **figures(matrix, plan.taxonomy), "confusion": matrix.tolist()}
 
@@ -198,8 +198,10 @@ def execute(arguments: argparse.Namespace) -> int:
         else mapped_classes(model.taxonomy, spec, arguments.class_map)
     )
     size = tuple(arguments.size or model.working_size)
-    part = DomainSplit.model_validate({"dataset": arguments.dataset, "split": arguments.split, "size": size})
-    folder = prepared(config, part, plan.taxonomy)
+    domain = DomainSplit.model_validate(
+        {"dataset": arguments.dataset, "split": arguments.split, "size": size}
+    )
+    folder = prepared(config, domain, plan.taxonomy)
     result = {
         "model": str(arguments.model),
         "provenance": model.meta.get("provenance"),

@@ -3,7 +3,7 @@
 python -m pipeline init --name drive --source-images rendered/rgb --source-labels rendered/ids --target-images photos
 python -m pipeline start --configfile config/drive.yaml
 
-A folder may also be a quoted pattern ('rendered/*/rgb_*.png'). Labels are 8-bit ids, colours or black-and-white
+A folder may also be a quoted pattern ('rendered/*/rgb_*.png'). Labels are 8-bit ids, colors or black-and-white
 masks. Where their values leave open what they mean, the readings are shown and one is asked for; without a terminal
 `init` stops and shows what to type. The folders are only read; `docs/own-data.md` says more.
 """
@@ -19,11 +19,11 @@ from pipeline.datasets.listing import list_split
 from pipeline.datasets.patterns import captured_name
 from pipeline.datasets.walking import find_files
 from pipeline.onboarding.inspection import ImageFacts, image_facts
-from pipeline.onboarding.label_reading import naming_of, read_labels, read_target_labels, told_labels
+from pipeline.onboarding.label_reading import describe_labels, naming_of, read_labels, read_target_labels
 from pipeline.onboarding.pairing import match, pair_up
 from pipeline.onboarding.picture_folders import Pairs, Pictures, find_pictures
 from pipeline.onboarding.scaffold import Evaluation, Facts, Labels, configuration_files, write_files
-from pipeline.onboarding.sizes import told_orientations, told_sizes, working_sizes
+from pipeline.onboarding.sizes import describe_orientations, describe_sizes, working_sizes
 
 STEPS = 1000
 HELD_OUT = 5
@@ -154,16 +154,16 @@ def _evaluation(
 ) -> Evaluation:
     """Which target images are kept for figures: those with a label, or the last fifth when all have one."""
     matched = match(target, found, "--target-labels")
-    if matched.lonely_labels:
+    if matched.unpaired_labels:
         raise DataError(
-            f"--target-labels: {len(matched.lonely_labels)} labels belong to no target image (first: "
-            f"{matched.lonely_labels[0]}); move them away"
+            f"--target-labels: {len(matched.unpaired_labels)} labels belong to no target image (first: "
+            f"{matched.unpaired_labels[0]}); move them away"
         )
     labels = read_target_labels(matched.pairs, source, naming_of(arguments, "--target-"))
     listed = find_files(matched.pairs.root, matched.pairs.images).files
     names = {path: captured_name(captures) for path, captures in listed}
     labelled = sorted(names[image] for image, _ in matched.pairs.files)
-    unlabelled = sorted(names[image] for image in matched.lonely_images if image in names)
+    unlabelled = sorted(names[image] for image in matched.unpaired_images if image in names)
     if not unlabelled:
         cut = max(1, len(labelled) - max(1, len(labelled) // HELD_OUT))
         unlabelled, labelled = labelled[:cut], labelled[cut:]
@@ -183,21 +183,21 @@ def _check_plans(suite: Path, source: str) -> None:
         first = listing.problems[0]
         raise DataError(
             f"config/datasets/{source}.yaml does not find every pair ({len(listing.problems)} problems, first: "
-            f"{first.path}: {first.reason}); mend its patterns and run the plan verb"
+            f"{first.path}: {first.reason}); fix its patterns and run the plan verb"
         )
 
 
 def _tell(facts: Facts) -> None:
     source, target = working_sizes(facts.source_sizes, facts.target_sizes, facts.size)
-    print(f"source: {len(facts.source.files)} labelled images of {told_sizes(facts.source_sizes)}")
-    print(f"target: {len(facts.target.files)} images of {told_sizes(facts.target_sizes)}")
+    print(f"source: {len(facts.source.files)} labelled images of {describe_sizes(facts.source_sizes)}")
+    print(f"target: {len(facts.target.files)} images of {describe_sizes(facts.target_sizes)}")
     if facts.evaluation is None:
         print("        no labels: the run ends with figures that need none, pictures, and the model")
     else:
         print(f"        {len(facts.evaluation.train)} to adapt to, {len(facts.evaluation.val)} for figures")
     print(f"sizes:  source {source[0]}x{source[1]}, target {target[0]}x{target[1]}")
     for side, sizes in (("source", facts.source_sizes), ("target", facts.target_sizes)):
-        mixed = told_orientations(sizes)
+        mixed = describe_orientations(sizes)
         if mixed:
             print(f"        {side}: {mixed}")
-    print("\n".join(told_labels(facts)))
+    print("\n".join(describe_labels(facts)))

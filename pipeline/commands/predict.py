@@ -1,4 +1,4 @@
-"""`predict`: a folder of pictures in, id PNGs and coloured overlays out; the same command goes on after a stop.
+"""`predict`: a folder of pictures in, id PNGs and colored overlays out; the same command goes on after a stop.
 
 python -m pipeline predict --model results/experiments/demo/seed0/model --images PHOTOS --out PREDICTIONS
 """

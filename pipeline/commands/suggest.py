@@ -104,15 +104,15 @@ def _copy(names: str, path: Path) -> None:
 
 def _what_to_do(config: Config, experiment: Experiment, out: Path | None) -> str:
     task = config.library.task(experiment.task, experiment.place("task"))
-    spec = config.library.dataset(task.target.dataset, config.origin)
+    spec = config.library.dataset(task.target.dataset, config.location)
     labels = spec.split(task.target.split).label_patterns
     key = f"splits.{task.target.split}.labels"
     if spec.format != "files":
         place = f"dataset {task.target.dataset} has their labels"
     elif not labels:
-        place = f"draw their labels and say in {spec.where_it_is} where they lie ({key}), and their ids"
+        place = f"draw their labels and say in {spec.location} where they lie ({key}), and their ids"
     else:
-        place = f"draw their labels as {spec.resolved_root() / labels[0]} ({key} of {spec.where_it_is})"
+        place = f"draw their labels as {spec.resolved_root() / labels[0]} ({key} of {spec.location})"
     own = [f"{key}: {getattr(experiment, key)}, " for key in ("task", "network") if key in experiment.given]
     named = "lists/FILE.txt"
     if out is not None and out.resolve().is_relative_to(config.library.root.resolve()):

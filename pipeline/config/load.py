@@ -35,34 +35,34 @@ class Library:
     def _names(self, folder: str) -> list[str]:
         return sorted(path.stem for path in (self.root / folder).glob("*.yaml"))
 
-    def _get(self, folder: str, name: str, model: type[Model], asked_by: str) -> Model:
+    def _get(self, folder: str, name: str, model: type[Model], location: str) -> Model:
         if (folder, name) not in self._read:
             path = self.root / folder / f"{name}.yaml"
             if not path.is_file():
-                raise ConfigError(f"{asked_by}: no {path}; {nearest(name, self._names(folder))}")
+                raise ConfigError(f"{location}: no {path}; {nearest(name, self._names(folder))}")
             self._read[folder, name] = validated(model, read_yaml(path), str(path))
         found: Model = self._read[folder, name]
         return found
 
-    def task(self, name: str, asked_by: str) -> Task:
+    def task(self, name: str, location: str) -> Task:
         """`config/tasks/<name>.yaml`."""
-        return self._get("tasks", name, Task, asked_by)
+        return self._get("tasks", name, Task, location)
 
-    def recipe(self, name: str, asked_by: str) -> Recipe:
+    def recipe(self, name: str, location: str) -> Recipe:
         """`config/recipes/<name>.yaml`."""
-        return self._get("recipes", name, Recipe, asked_by)
+        return self._get("recipes", name, Recipe, location)
 
-    def network(self, name: str, asked_by: str) -> NetworkParameters:
+    def network(self, name: str, location: str) -> NetworkParameters:
         """`config/networks/<name>.yaml`."""
-        return self._get("networks", name, NetworkParameters, asked_by)
+        return self._get("networks", name, NetworkParameters, location)
 
-    def taxonomy(self, name: str, asked_by: str) -> Taxonomy:
+    def taxonomy(self, name: str, location: str) -> Taxonomy:
         """`config/taxonomies/<name>.yaml`."""
-        return self._get("taxonomies", name, Taxonomy, asked_by)
+        return self._get("taxonomies", name, Taxonomy, location)
 
-    def dataset(self, name: str, asked_by: str) -> DatasetSpec:
+    def dataset(self, name: str, location: str) -> DatasetSpec:
         """`config/datasets/<name>.yaml`."""
-        said = self._get("datasets", name, DatasetFile, asked_by).model_dump(
+        said = self._get("datasets", name, DatasetFile, location).model_dump(
             by_alias=True, exclude_unset=True
         )
         file = str(self.root / "datasets" / f"{name}.yaml")
@@ -82,7 +82,7 @@ class Config:
     suites: tuple[Suite, ...]
     experiments: Mapping[str, Experiment]
     """The selected ones by name, with their selected seeds, in the order of the suites."""
-    origin: str
+    location: str
 
     def selected_suites(self) -> list[Suite]:
         """The suites that a selected experiment belongs to."""
@@ -149,9 +149,9 @@ def load_config(
     for suite in suites:
         for experiment in suite.experiments.values():
             _check_names(library, experiment)
-    origin = " + ".join(map(str, contents)) + (" + --config" if chosen else "")
+    location = " + ".join(map(str, contents)) + (" + --config" if chosen else "")
     experiments = selected(suites, override.only, override.seeds)
-    return Config(_settings(base, contents, chosen, origin), library, tuple(suites), experiments, origin)
+    return Config(_settings(base, contents, chosen, location), library, tuple(suites), experiments, location)
 
 
 def _default_suite(base: Path, settings: Sequence[Mapping[str, Any]]) -> Path:
@@ -170,7 +170,7 @@ def _default_suite(base: Path, settings: Sequence[Mapping[str, Any]]) -> Path:
 
 
 def _settings(
-    base: Path, contents: Mapping[Path, Mapping[str, Any]], chosen: Mapping[str, Any], origin: str
+    base: Path, contents: Mapping[Path, Mapping[str, Any]], chosen: Mapping[str, Any], location: str
 ) -> Settings:
     """The files' settings laid over one another, and what was chosen over them all.
 
@@ -190,23 +190,23 @@ def _settings(
         shown = ", ".join(f"{file} {value}" for file, value in wanted.items())
         raise ConfigError(f"determinism: the suites say different things ({shown}); give it with --config")
     own = {key: value for key, value in chosen.items() if key in Settings.model_fields}
-    return validated(Settings, merge(merged, own), origin)
+    return validated(Settings, merge(merged, own), location)
 
 
 def _check_together(suites: Sequence[Suite]) -> None:
     """ConfigError where two suites have one name, or one experiment."""
     files: dict[str, str] = {}
-    origins: dict[str, str] = {}
+    locations: dict[str, str] = {}
     for suite in suites:
         if suite.name in files:
             raise ConfigError(f"{suite.file}: {files[suite.name]} is a suite of that name too; rename one")
         files[suite.name] = suite.file
         for name, experiment in suite.experiments.items():
-            if name in origins:
+            if name in locations:
                 raise ConfigError(
-                    f"{experiment.origin}: makes an experiment {name}, and so does {origins[name]}; rename one"
+                    f"{experiment.location}: makes an experiment {name}, and so does {locations[name]}; rename one"
                 )
-            origins[name] = experiment.origin
+            locations[name] = experiment.location
 
 
 def _check_names(library: Library, experiment: Experiment) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.artifacts.errors import ConfigError
 from pipeline.config.models import ExperimentEntry, LabelledSubset, SuiteFile, SweptKeys
-from pipeline.config.validation import Location, dotted, nearest, validated
+from pipeline.config.validation import KeyPath, dotted, nearest, validated
 from pipeline.config.yaml_files import merge
 
 GRIDS = ("task", "network", "recipe")
@@ -21,7 +21,7 @@ NAME = r"[a-z0-9][a-z0-9._-]{0,119}"
 class SetLayer:
     """Parameters by stage kind or stage name, and the place where they are written."""
 
-    where: str
+    location: str
     values: Mapping[str, Mapping[str, Any]]
 
 
@@ -35,7 +35,7 @@ class Experiment:
 
     name: str
     file: str
-    origin: str
+    location: str
     task: str
     recipe: str
     network: str
@@ -78,8 +78,8 @@ def read_suite(path: Path, values: Mapping[str, Any]) -> Suite:
         for experiment in _members(_Source(content, str(path), key)):
             if experiment.name in experiments:
                 raise ConfigError(
-                    f"{experiment.origin}: makes an experiment {experiment.name}, and so does "
-                    f"{experiments[experiment.name].origin}; rename one"
+                    f"{experiment.location}: makes an experiment {experiment.name}, and so does "
+                    f"{experiments[experiment.name].location}; rename one"
                 )
             experiments[experiment.name] = experiment
     return Suite(path.stem, str(path), SetLayer(f"{path}: set", content.set), experiments)
@@ -98,7 +98,7 @@ class _Source:
         return self.suite.experiments[self.key]
 
     @property
-    def origin(self) -> str:
+    def location(self) -> str:
         return f"{self.file}: experiments.{self.key}"
 
     def value(self, key: str) -> Any:
@@ -140,7 +140,7 @@ def _grids(source: _Source) -> Iterator[_Axis]:
         names = source.value(key)
         if names is None:
             raise ConfigError(
-                f"{source.origin}.{key}: missing; give it here, or at the top of the file for all"
+                f"{source.location}.{key}: missing; give it here, or at the top of the file for all"
             )
         yield _Axis(key, (key,), names)
 
@@ -151,7 +151,7 @@ def _sweeps(source: _Source) -> Iterator[_Axis]:
     for text, path in paths.items():
         if text != "rounds" and (len(path) < 2 or not all(path)):
             raise ConfigError(
-                f"{source.origin}.sweep.{text}: needs a stage or kind and its parameter, such as split.lambda; for "
+                f"{source.location}.sweep.{text}: needs a stage or kind and its parameter, such as split.lambda; for "
                 "a grid give a list under task, network or recipe"
             )
         leaf = path[-1] if leaves.count(path[-1]) == 1 else "-".join(path)
@@ -171,47 +171,50 @@ def _name(source: _Source, chosen: list[tuple[_Axis, Any]]) -> str:
     leaves = [axis.leaf for axis, _ in chosen]
     for mark in re.findall(r"\{([^{}]*)\}", source.key):
         if mark not in leaves:
-            raise ConfigError(f"{source.origin}: {{{mark}}} is not swept here; {nearest(mark, leaves)}")
+            raise ConfigError(f"{source.location}: {{{mark}}} is not swept here; {nearest(mark, leaves)}")
     name = source.key
     for axis, value in chosen:
         mark = f"{{{axis.leaf}}}"
         name = name.replace(mark, _word(value)) if mark in source.key else name + axis.suffix(value)
     if not re.fullmatch(NAME, name):
         raise ConfigError(
-            f"{source.origin}: makes the name {name!r}; needs up to 120 lower-case letters, digits, dots, _ and -, "
+            f"{source.location}: makes the name {name!r}; needs up to 120 lower-case letters, digits, dots, _ and -, "
             "because a folder has this name"
         )
     return name
 
 
 def _member(source: _Source, name: str, chosen: list[tuple[_Axis, Any]]) -> Experiment:
-    given = {key: f"{source.origin}.{key}" for key in source.entry.model_fields_set}
+    given = {key: f"{source.location}.{key}" for key in source.entry.model_fields_set}
     keys = {key: source.value(key) for key in SweptKeys.model_fields}
     swept: dict[str, Any] = {}
     for axis, value in chosen:
         if axis.path[0] in keys:
             keys = merge(keys, axis.nested(value))
-            given[axis.path[0]] = f"{source.origin}.sweep.{dotted(axis.path)}"
+            given[axis.path[0]] = f"{source.location}.sweep.{dotted(axis.path)}"
         elif axis.path[0] not in GRIDS:
             swept = merge(swept, axis.nested(value))
 
-    def place(location: Location) -> str:
-        key = str(location[0])
+    def place(path: KeyPath) -> str:
+        key = str(path[0])
         if ".sweep." in given.get(key, ""):
             return given[key]
-        return ".".join(map(str, (given.get(key, f"{source.file}: {key}"), *location[1:])))
+        return ".".join(map(str, (given.get(key, f"{source.file}: {key}"), *path[1:])))
 
     checked = validated(SweptKeys, keys, place)
     names = {axis.leaf: value for axis, value in chosen if axis.path[0] in GRIDS}
     return Experiment(
         name=name,
         file=source.file,
-        origin=source.origin,
+        location=source.location,
         seeds=source.value("seeds") or (0,),
         rounds=checked.rounds,
         labelled=checked.labelled,
         shared=SetLayer(f"{source.file}: set", source.suite.set),
-        own=(SetLayer(f"{source.origin}.set", source.entry.set), SetLayer(f"{source.origin}.sweep", swept)),
+        own=(
+            SetLayer(f"{source.location}.set", source.entry.set),
+            SetLayer(f"{source.location}.sweep", swept),
+        ),
         given=given,
         **names,
     )

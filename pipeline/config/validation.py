@@ -21,10 +21,10 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return []
 
 
-def _names_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """Field names that are valid where `location` (the path of an unknown key) points to."""
+def _names_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
+    """Field names that are valid where `path` (the path of an unknown key) points to."""
     candidates = [model]
-    for part in location[:-1]:
+    for part in path[:-1]:
         following = [
             found
             for candidate in candidates
@@ -53,25 +53,27 @@ def _complaint(model: type[BaseModel], error: Any) -> str:
     return f"found {error['input']!r}; {message}{hint}"
 
 
-Location = tuple[int | str, ...]
+KeyPath = tuple[int | str, ...]
 """The keys and list positions that lead to a value."""
 
 
-def dotted(location: Location) -> str:
+def dotted(path: KeyPath) -> str:
     """Return the location as people write it, `train.optimiser.lr`."""
-    return ".".join(map(str, location)) or "(top)"
+    return ".".join(map(str, path)) or "(top)"
 
 
-def validated(model: type[Model], values: Any, origin: str | Callable[[Location], str]) -> Model:
+def validated(model: type[Model], values: Any, location: str | Callable[[KeyPath], str]) -> Model:
     """Validate `values` (a mapping) as `model`; one ConfigError with a line for every complaint.
 
-    `origin`: the file that holds the values, or what names the place of each location.
+    `location`: the file that holds the values, or what names the place of each location.
     """
     try:
         return model.model_validate(values)
     except ValidationError as error:
         lines = []
         for item in error.errors(include_url=False):
-            place = f"{origin}: {dotted(item['loc'])}" if isinstance(origin, str) else origin(item["loc"])
+            place = (
+                f"{location}: {dotted(item['loc'])}" if isinstance(location, str) else location(item["loc"])
+            )
             lines.append(f"{place}: {_complaint(model, item)}")
         raise ConfigError("\n".join(dict.fromkeys(lines))) from None

@@ -60,8 +60,8 @@ def _depth(value: Any) -> int:
     return 0
 
 
-def parse_yaml(text: str, origin: str) -> dict[str, Any]:
-    """Parse one YAML mapping; `origin` names the file in errors.
+def parse_yaml(text: str, location: str) -> dict[str, Any]:
+    """Parse one YAML mapping; `location` names the file in errors.
 
     Raises ConfigError for a syntax error, a duplicate key, an alias, nesting beyond 32 levels, or anything
     that is not a mapping with text keys.
@@ -70,17 +70,17 @@ def parse_yaml(text: str, origin: str) -> dict[str, Any]:
         # yaml.load is safe here: the loader derives from SafeLoader and makes plain data only.
         value = yaml.load(text, Loader=_StrictLoader)
     except ConfigError as error:
-        raise ConfigError(f"{origin}: {error}") from None
+        raise ConfigError(f"{location}: {error}") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{origin}: not valid YAML: {error}") from None
+        raise ConfigError(f"{location}: not valid YAML: {error}") from None
     except RecursionError:
-        raise ConfigError(f"{origin}: nested deeper than {MAX_DEPTH} levels") from None
+        raise ConfigError(f"{location}: nested deeper than {MAX_DEPTH} levels") from None
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise ConfigError(f"{origin}: needs `key: value` lines at the top, found a {type(value).__name__}")
+        raise ConfigError(f"{location}: needs `key: value` lines at the top, found a {type(value).__name__}")
     if _depth(value) > MAX_DEPTH:
-        raise ConfigError(f"{origin}: nested deeper than {MAX_DEPTH} levels")
+        raise ConfigError(f"{location}: nested deeper than {MAX_DEPTH} levels")
     return value
 
 

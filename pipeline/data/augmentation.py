@@ -2,7 +2,7 @@
 
     augmented = augment(image, label, key, parameters)
 
-The geometry is drawn first (`place`), then applied to image and label (`placement.py`), then the colour of
+The geometry is drawn first (`place`), then applied to image and label (`placement.py`), then the color of
 the image is changed. Rotations use the platform's sine and cosine; everything else is exact arithmetic or
 Pillow's fixed point.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
 from pipeline.artifacts.errors import DataError
-from pipeline.data.parameters import Affine, Augmentation, Colour, RareCrops
+from pipeline.data.parameters import Affine, Augmentation, Color, RareCrops
 from pipeline.data.placement import Matrix, Pixels, Placement, Size, resized_label
 from pipeline.numerics.mining import mined_crop_origin, mining_classes
 from pipeline.numerics.randomness import Draws
@@ -56,8 +56,8 @@ def augment(
     draws = Draws(key)
     placement = place(size, None if classified else label, draws, parameters, rare)
     placed = placement.image(image)
-    if parameters.colour:
-        placed = change_colour(placed, draws, parameters.colour)
+    if parameters.color:
+        placed = change_color(placed, draws, parameters.color)
     return Augmented(placed, label if label is None or classified else placement.label(label), placement)
 
 
@@ -121,7 +121,7 @@ def draw_affine(size: Size, draws: Draws, parameters: Affine) -> Matrix:
     return (a, b, x - a * moved_x - b * moved_y, d, e, y - d * moved_x - e * moved_y)
 
 
-def change_colour(image: Pixels, draws: Draws, parameters: Colour) -> Pixels:
+def change_color(image: Pixels, draws: Draws, parameters: Color) -> Pixels:
     """Change brightness, contrast, saturation, hue and sharpness of an image, uint8 (h, w, 3)."""
     picture = Image.fromarray(np.ascontiguousarray(image))
     draws.uniform()  # decided once whether to change anything; the numbers after it stay those of finished trainings

@@ -36,14 +36,14 @@ class Affine(Strict):
         return self
 
 
-class Colour(Strict):
-    """Random changes of colour and sharpness; labels stay as they are."""
+class Color(Strict):
+    """Random changes of color and sharpness; labels stay as they are."""
 
     brightness: Annotated[Share, Field(description="factor is uniform in 1-b..1+b")] = 0.0
     contrast: Annotated[Share, Field(description="factor is uniform in 1-c..1+c, about the mean grey")] = 0.0
     saturation: Annotated[Share, Field(description="factor is uniform in 1-s..1+s, about grey")] = 0.0
     hue: Annotated[
-        float, Field(ge=0.0, le=0.5, description="turn is uniform in -h..h of the colour circle")
+        float, Field(ge=0.0, le=0.5, description="turn is uniform in -h..h of the color circle")
     ] = 0.0
     blur: Annotated[Share, Field(description="share of images blurred")] = 0.0
     blur_radius: Annotated[
@@ -52,11 +52,11 @@ class Colour(Strict):
     ] = (0.3, 1.5)
 
     @model_validator(mode="after")
-    def _has_effect(self) -> "Colour":
+    def _has_effect(self) -> "Color":
         if self.blur_radius[0] > self.blur_radius[1]:
             raise ValueError(f"blur_radius: {list(self.blur_radius)} is not in order; smaller first")
         if not (self.brightness or self.contrast or self.saturation or self.hue or self.blur):
-            raise ValueError("colour changes nothing; set brightness, contrast, saturation, hue or blur")
+            raise ValueError("color changes nothing; set brightness, contrast, saturation, hue or blur")
         return self
 
 
@@ -75,7 +75,7 @@ class RareCrops(Strict):
 class Augmentation(Strict):
     """Random changes to the images of one domain; nothing is changed by default.
 
-    In this order: affine, resize (`scale` or `shorter_side`), crop, flip, colour. Images are bilinear and
+    In this order: affine, resize (`scale` or `shorter_side`), crop, flip, color. Images are bilinear and
     padded with 0 right and below, labels nearest and padded with the ignore index 255.
     """
 
@@ -93,7 +93,7 @@ class Augmentation(Strict):
     ] = None
     flip: Annotated[Share, Field(description="share of images mirrored left to right")] = 0.0
     affine: Annotated[Affine | None, Field(description="small rotation, shift, zoom, shear")] = None
-    colour: Annotated[Colour | None, Field(description="colour jitter and blur")] = None
+    color: Annotated[Color | None, Field(description="color jitter and blur")] = None
     rare_crops: Annotated[RareCrops | None, Field(description="crops around rare classes")] = None
 
     @model_validator(mode="after")

@@ -4,8 +4,8 @@
 says for every name where its array lies, its shape and its SHA-256. Readers map the shards into memory, so
 that the operating system's page cache is the only cache and processes share it.
 
-A shard is also the unit of work: parts are written in any order, by any number of processes, into `state`,
-each whole or not at all, and `finish` renames them. So a killed writer loses one part, nothing is written
+A shard is also the unit of work: shards are written in any order, by any number of processes, into `state`,
+each whole or not at all, and `finish` renames them. So a killed writer loses one shard, nothing is written
 twice, and the files depend only on the arrays, their names and `per_shard`.
 """
 
@@ -35,7 +35,7 @@ from pipeline.artifacts.files import (
 )
 
 RECORDS_PER_SHARD = 64
-"""For images of usual sizes: a part takes seconds and a shard has tens to hundreds of megabytes."""
+"""For images of usual sizes: a shard takes seconds and a shard has tens to hundreds of megabytes."""
 
 _COLUMNS = ("name", "shape", "shard", "offset", "sha256")
 _OPEN_SHARDS = 64
@@ -71,7 +71,7 @@ def array_digest(array: Pixels) -> str:
 class RecordWriter:
     """Writes the records `names` (in that order) as `<prefix>-*.bin` and `<prefix>.csv` into `folder`.
 
-    Parts in the making lie in `state`. Parts left there by another list of names are dropped.
+    Shards in the making lie in `state`. Shards left there by another list of names are dropped.
     """
 
     def __init__(
@@ -85,15 +85,15 @@ class RecordWriter:
         make_folder(folder)
         make_folder(state)
         self._drop_leftovers()
-        self._drop_parts_of_other_names()
+        self._drop_shards_of_other_names()
 
     def _drop_leftovers(self) -> None:
-        """Remove what killed writers left of unfinished parts: each may have hundreds of megabytes."""
+        """Remove what killed writers left of unfinished shards: each may have hundreds of megabytes."""
         for path in self.state.iterdir():
             if is_leftover(path) and f"-{self.prefix}-" in path.name:
                 path.unlink(missing_ok=True)
 
-    def _drop_parts_of_other_names(self) -> None:
+    def _drop_shards_of_other_names(self) -> None:
         plan = {"names": digest_of(self.names), "per_shard": self.per_shard}
         path = self.state / f"{self.prefix}-plan.json"
         if not path.exists() or read_json(path) != plan:
@@ -104,78 +104,78 @@ class RecordWriter:
                 stale.unlink()
             write_json(path, plan)
 
-    def parts(self) -> range:
-        """Numbers of all parts."""
+    def shards(self) -> range:
+        """Numbers of all shards."""
         return range(-(-len(self.names) // self.per_shard))
 
-    def part_names(self, part: int) -> tuple[str, ...]:
-        """The names whose arrays a part takes, in order."""
-        return self.names[part * self.per_shard : (part + 1) * self.per_shard]
+    def shard_names(self, shard: int) -> tuple[str, ...]:
+        """The names whose arrays a shard takes, in order."""
+        return self.names[shard * self.per_shard : (shard + 1) * self.per_shard]
 
-    def missing_parts(self) -> list[int]:
-        """Parts that are still to be written, in order."""
-        return [part for part in self.parts() if not self.is_written(part)]
+    def missing_shards(self) -> list[int]:
+        """Shards that are still to be written, in order."""
+        return [shard for shard in self.shards() if not self.is_written(shard)]
 
-    def is_written(self, part: int) -> bool:
-        """Whether a part is there and whole."""
-        if not self._rows(part).exists():
+    def is_written(self, shard: int) -> bool:
+        """Whether a shard is there and whole."""
+        if not self._rows(shard).exists():
             return False
-        return self._data(part).exists() or self._final(part).exists()
+        return self._data(shard).exists() or self._final(shard).exists()
 
-    def _rows(self, part: int) -> Path:
-        return self.state / f"{self.prefix}-{part:05d}.csv"
+    def _rows(self, shard: int) -> Path:
+        return self.state / f"{self.prefix}-{shard:05d}.csv"
 
-    def _data(self, part: int) -> Path:
-        return self.state / f"{self.prefix}-{part:05d}.bin"
+    def _data(self, shard: int) -> Path:
+        return self.state / f"{self.prefix}-{shard:05d}.bin"
 
-    def _final(self, part: int) -> Path:
-        return self.folder / f"{self.prefix}-{part:05d}.bin"
+    def _final(self, shard: int) -> Path:
+        return self.folder / f"{self.prefix}-{shard:05d}.bin"
 
-    def write_part(self, part: int, arrays: Iterable[Pixels]) -> None:
-        """Write one part from its arrays in the order of `part_names`; ValueError for another number."""
-        with self.part(part) as writer:
+    def write_shard(self, shard: int, arrays: Iterable[Pixels]) -> None:
+        """Write one shard from its arrays in the order of `shard_names`; ValueError for another number."""
+        with self.shard(shard) as writer:
             for array in arrays:
                 writer.add(array)
 
     @contextlib.contextmanager
-    def part(self, part: int) -> Iterator["PartWriter"]:
-        """A part that takes its arrays one by one and appears when the body ends well, or not at all."""
-        self.drop(part)
-        with replacing(self._data(part)) as temporary:
+    def shard(self, shard: int) -> Iterator["ShardWriter"]:
+        """A shard that takes its arrays one by one and appears when the body ends well, or not at all."""
+        self.drop(shard)
+        with replacing(self._data(shard)) as temporary:
             with temporary.open("wb") as file:
-                writer = PartWriter(file, part, self.part_names(part))
+                writer = ShardWriter(file, shard, self.shard_names(shard))
                 yield writer
                 entries = writer.whole()
-            self._rows(part).unlink(missing_ok=True)
-        # The rows come last and mark the part as written.
-        write_text(self._rows(part), _as_csv(entries))
+            self._rows(shard).unlink(missing_ok=True)
+        # The rows come last and mark the shard as written.
+        write_text(self._rows(shard), _as_csv(entries))
 
-    def drop(self, part: int) -> None:
-        """Forget a part, so that it counts as missing."""
-        for path in (self._rows(part), self._data(part), self._final(part)):
+    def drop(self, shard: int) -> None:
+        """Forget a shard, so that it counts as missing."""
+        for path in (self._rows(shard), self._data(shard), self._final(shard)):
             path.unlink(missing_ok=True)
 
     def finish(self) -> str:
-        """Move the parts into the folder, write the index, and return the digest of all contents.
+        """Move the shards into the folder, write the index, and return the digest of all contents.
 
-        ValueError when a part is missing. Parts stay countable until the index is written, so that a kill in
+        ValueError when a shard is missing. Shards stay countable until the index is written, so that a kill in
         between costs nothing.
         """
-        if self.missing_parts():
-            raise ValueError(f"{self.prefix}: parts {self.missing_parts()[:5]} are still to be written")
-        entries = [entry for part in self.parts() for entry in _read_rows(self._rows(part))]
-        for part in self.parts():
-            if self._data(part).exists():
-                self._data(part).replace(self._final(part))
+        if self.missing_shards():
+            raise ValueError(f"{self.prefix}: shards {self.missing_shards()[:5]} are still to be written")
+        entries = [entry for shard in self.shards() for entry in _read_rows(self._rows(shard))]
+        for shard in self.shards():
+            if self._data(shard).exists():
+                self._data(shard).replace(self._final(shard))
         write_text(self.folder / f"{self.prefix}.csv", _as_csv(entries))
         return contents_digest(entries)
 
 
-class PartWriter:
-    """The open file of one part."""
+class ShardWriter:
+    """The open file of one shard."""
 
-    def __init__(self, file: BinaryIO, part: int, names: Sequence[str]) -> None:
-        self._file, self._part, self._names = file, part, names
+    def __init__(self, file: BinaryIO, shard: int, names: Sequence[str]) -> None:
+        self._file, self._shard, self._names = file, shard, names
         self._entries: list[Entry] = []
         self._offset = 0
 
@@ -184,17 +184,17 @@ class PartWriter:
         if array.dtype != np.uint8:
             raise TypeError(f"records are uint8, found {array.dtype}")
         if len(self._entries) == len(self._names):
-            raise ValueError(f"part {self._part} takes {len(self._names)} arrays")
+            raise ValueError(f"shard {self._shard} takes {len(self._names)} arrays")
         whole = np.ascontiguousarray(array)
         name = self._names[len(self._entries)]
-        self._entries.append(Entry(name, whole.shape, self._part, self._offset, array_digest(whole)))
+        self._entries.append(Entry(name, whole.shape, self._shard, self._offset, array_digest(whole)))
         self._file.write(whole.data)
         self._offset += whole.nbytes
 
     def whole(self) -> list[Entry]:
         """The entries written; ValueError when some are missing."""
         if len(self._entries) < len(self._names):
-            raise ValueError(f"part {self._part} needs {len(self._names)} arrays, got {len(self._entries)}")
+            raise ValueError(f"shard {self._shard} needs {len(self._names)} arrays, got {len(self._entries)}")
         return self._entries
 
 

@@ -30,7 +30,7 @@ def list_archive(spec: DatasetSpec, split: str) -> Listing:
     paths = ARCHIVE_FILES[spec.format, spec.split(split).part or "train"]
     for path in paths:
         if not (root / path).is_file():
-            raise DataError(f"{spec.where_it_is}: {root / path} is missing. {spec.where}".strip())
+            raise DataError(f"{spec.location}: {root / path} is missing. {spec.where}".strip())
     count = count_images(root / paths[0], spec.format)
     numbers = {f"{number:05d}": number for number in range(count)}
     problems: list[BadFile] = []

@@ -1,4 +1,4 @@
-"""The work on one part of a split: decode, check, resize, write; what the worker processes run."""
+"""The work on one shard of a split: decode, check, resize, write; what the worker processes run."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.artifacts.errors import DataError
 from pipeline.artifacts.files import digest_of, read_json, write_json
-from pipeline.data.records import PartWriter, RecordWriter
+from pipeline.data.records import RecordWriter, ShardWriter
 from pipeline.datasets.items import BadFile, Item
 from pipeline.datasets.readers import Reader, open_reader
 from pipeline.datasets.spec import DatasetSpec
@@ -24,13 +24,13 @@ _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BI
 
 
 @dataclass
-class PartResult:
-    """What a part contributes: bad files, images by size, pixels and images by class id (256 each).
+class ShardResult:
+    """What a shard contributes: bad files, images by size, pixels and images by class id (256 each).
 
-    `far`: for labels that hold any, how many of their pixels are far from every named value or colour.
+    `far`: for labels that hold any, how many of their pixels are far from every named value or color.
     """
 
-    part: int
+    shard: int
     bad: list[BadFile] = field(default_factory=list)
     sizes: Counter[str] = field(default_factory=Counter)
     pixels: list[int] = field(default_factory=lambda: [0] * (IGNORE + 1))
@@ -47,11 +47,11 @@ class PartResult:
 
 
 class _BadPartError(Exception):
-    """Ends the writing of a part that holds bad files; the result tells which."""
+    """Ends the writing of a shard that holds bad files; the result tells which."""
 
 
 class Converter:
-    """Converts parts of one split; may be sent to other processes, where it opens its reader anew."""
+    """Converts shards of one split; may be sent to other processes, where it opens its reader anew."""
 
     def __init__(
         self,
@@ -80,36 +80,41 @@ class Converter:
             self._reader = open_reader(self.spec, self.split)
         return self._reader
 
-    def finished(self, part: int, items: Sequence[Item]) -> PartResult | None:
-        """The result of a part that is whole in the state and whose files are still as they were."""
-        path = self._result_file(part)
-        if not path.exists() or not all(writer.is_written(part) for writer in self.writers):
+    def finished(self, shard: int, items: Sequence[Item]) -> ShardResult | None:
+        """The result of a shard that is whole in the state and whose files are still as they were."""
+        path = self._result_file(shard)
+        if not path.exists() or not all(writer.is_written(shard) for writer in self.writers):
             return None
         found = read_json(path)
         if found.pop("stamp") != self._stamp(items):
             return None
-        return PartResult(part, [], Counter(found["sizes"]), found["pixels"], found["images"], found["far"])
+        return ShardResult(shard, [], Counter(found["sizes"]), found["pixels"], found["images"], found["far"])
 
-    def convert(self, part: int, items: Sequence[Item]) -> PartResult:
-        """Write a part, or, if any of its files is bad, nothing of it; the result tells which."""
-        self._result_file(part).unlink(missing_ok=True)
+    def convert(self, shard: int, items: Sequence[Item]) -> ShardResult:
+        """Write a shard, or, if any of its files is bad, nothing of it; the result tells which."""
+        self._result_file(shard).unlink(missing_ok=True)
         stamp = self._stamp(items)
-        result = PartResult(part)
+        result = ShardResult(shard)
         try:
-            with self.writers[0].part(part) as images:
+            with self.writers[0].shard(shard) as images:
                 if self.labels == "none":
                     self._write_all(items, images, None, result)
                 else:
-                    with self.writers[1].part(part) as labels:
+                    with self.writers[1].shard(shard) as labels:
                         self._write_all(items, images, labels, result)
         except _BadPartError:
             return result
-        told = {"sizes": result.sizes, "pixels": result.pixels, "images": result.images, "far": result.far}
-        write_json(self._result_file(part), {**told, "stamp": stamp})
+        described = {
+            "sizes": result.sizes,
+            "pixels": result.pixels,
+            "images": result.images,
+            "far": result.far,
+        }
+        write_json(self._result_file(shard), {**described, "stamp": stamp})
         return result
 
     def _write_all(
-        self, items: Sequence[Item], images: PartWriter, labels: PartWriter | None, result: PartResult
+        self, items: Sequence[Item], images: ShardWriter, labels: ShardWriter | None, result: ShardResult
     ) -> None:
         for item in items:
             try:
@@ -118,7 +123,7 @@ class Converter:
                 result.bad.append(_bad_file(item, error))
                 continue
             if result.bad:
-                continue  # the part is lost, but every further fault is still found
+                continue  # the shard is lost, but every further fault is still found
             images.add(image)
             if labels is not None and label is not None:
                 labels.add(label)
@@ -126,7 +131,7 @@ class Converter:
         if result.bad:
             raise _BadPartError
 
-    def _pair(self, item: Item, result: PartResult) -> tuple[Pixels, Pixels | None]:
+    def _pair(self, item: Item, result: ShardResult) -> tuple[Pixels, Pixels | None]:
         """The resized image and, unless labels are off, its class ids; every check that concerns one item."""
         image = self.reader.image(item)
         label = None if self.lookup is None else self._class_ids(item, image.shape[:2], result)
@@ -141,7 +146,7 @@ class Converter:
             label = _resized(label, self.size, Image.Resampling.NEAREST)
         return image, label
 
-    def _class_ids(self, item: Item, image_shape: tuple[int, ...], result: PartResult) -> Pixels:
+    def _class_ids(self, item: Item, image_shape: tuple[int, ...], result: ShardResult) -> Pixels:
         assert self.lookup is not None
         read = self.reader.label(item)
         raw = read.values
@@ -165,13 +170,13 @@ class Converter:
             label[ignored] = IGNORE
         return label
 
-    def _result_file(self, part: int) -> Path:
-        return self.writers[0].state / f"part-{part:05d}.json"
+    def _result_file(self, shard: int) -> Path:
+        return self.writers[0].state / f"shard-{shard:05d}.json"
 
     def _stamp(self, items: Sequence[Item]) -> str:
-        """Digest of the settings and of names, sizes and times of a part's files.
+        """Digest of the settings and of names, sizes and times of a shard's files.
 
-        A file that was mended since, or an id map that was edited, makes the part again.
+        A file that was fixed since, or an id map that was edited, makes the shard again.
         """
         lookup = None if self.lookup is None else self.lookup.tolist()
         settings = [

@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from pipeline.artifacts.errors import DataError
-from pipeline.datasets.headers import DAMAGE, DEEP_MODES, GREY, PALETTE, is_lossy, opened, png_header, told
+from pipeline.datasets.headers import (
+    DAMAGE,
+    DEEP_MODES,
+    GREY,
+    PALETTE,
+    describe,
+    is_lossy,
+    opened,
+    png_header,
+)
 from pipeline.datasets.nearest import FAR, color_codes, nearest_colors
 from pipeline.datasets.png16 import read_first_channel
 from pipeline.datasets.spec import LabelKind, Unnamed
@@ -24,7 +33,7 @@ _PNG_KINDS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB w
 _BITS_PER_SAMPLE = 258
 """A tag of TIFFs."""
 _TINTED = 0.01
-"""A picture with a smaller share of coloured pixels is grey."""
+"""A picture with a smaller share of colored pixels is grey."""
 
 Pixels = NDArray[np.uint8]
 
@@ -60,14 +69,14 @@ def read_label(path: Path, kind: LabelKind) -> Pixels:
     with opened(path) as picture:
         if kind == "grey":
             _refuse_deep(path, picture)
-            _refuse_colour(path, _as_array(path, picture, "RGB"))
+            _refuse_color(path, _as_array(path, picture, "RGB"))
         return _as_array(path, picture, "L")
 
 
 def read_color_label(path: Path, colors: Sequence[Color], unnamed: Unnamed = "error") -> RawLabel:
-    """Read a colour label as the places of its colours in `colors`, 255 for colours to be ignored.
+    """Read a color label as the places of its colors in `colors`, 255 for colors to be ignored.
 
-    DataError when the file is unreadable or lossy, or holds a colour that is not named, unless `unnamed` says
+    DataError when the file is unreadable or lossy, or holds a color that is not named, unless `unnamed` says
     what becomes of those.
     """
     with opened(path) as picture:
@@ -82,7 +91,7 @@ def read_color_label(path: Path, colors: Sequence[Color], unnamed: Unnamed = "er
     if not unknown.any():
         return RawLabel(places)
     if unnamed == "error":
-        raise DataError(f"{path}: {told_colors(codes[unknown], unknown)}")
+        raise DataError(f"{path}: {describe_colors(codes[unknown], unknown)}")
     if unnamed == "ignore":
         places[unknown] = IGNORE
         return RawLabel(places)
@@ -119,11 +128,11 @@ def _tiff_bits(picture: Image.Image) -> int:
     return int(tags.get(_BITS_PER_SAMPLE, (8,))[0])
 
 
-_COLORS_HINT = "for colour-coded labels set `labels_as: colors` and name the colours"
+_COLORS_HINT = "for color-coded labels set `labels_as: colors` and name the colors"
 
 
 def _wrong_png(depth: int, color: int) -> str:
-    found = f"{depth}-bit {_PNG_KINDS.get(color, f'colour type {color}')} PNG where 8-bit ids are due"
+    found = f"{depth}-bit {_PNG_KINDS.get(color, f'color type {color}')} PNG where 8-bit ids are due"
     if depth == 16:
         return f"{found}; save the ids as 8-bit grey (for SYNTHIA's own files set `labels_as: synthia`)"
     return f"{found}; {_COLORS_HINT}"
@@ -148,13 +157,13 @@ def _read_synthia(path: Path) -> Pixels:
     return first.astype(np.uint8)
 
 
-def told_colors(strange: NDArray[np.uint32], where: NDArray[np.bool_]) -> str:
-    """The colours that have no name, the most frequent ones shown."""
+def describe_colors(strange: NDArray[np.uint32], where: NDArray[np.bool_]) -> str:
+    """The colors that have no name, the most frequent ones shown."""
     found, counts = np.unique(strange, return_counts=True)
     most = found[np.argsort(-counts, kind="stable")][:3]
     shown = ", ".join(f"[{code >> 16}, {code >> 8 & 255}, {code & 255}]" for code in most.tolist())
     return (
-        f"{len(found)} colours that `colors` does not name ({shown}), {where.mean():.1%} of the pixels; add them to a"
+        f"{len(found)} colors that `colors` does not name ({shown}), {where.mean():.1%} of the pixels; add them to a"
         " class or to `ignore`, or say what becomes of them by `unnamed:`"
     )
 
@@ -162,7 +171,7 @@ def told_colors(strange: NDArray[np.uint32], where: NDArray[np.bool_]) -> str:
 def _refuse_lossy(path: Path, picture: Image.Image) -> None:
     if is_lossy(path, picture):
         raise DataError(
-            f"{path}: {picture.format} changes ids and colours; labels must be PNG (or black and white, with"
+            f"{path}: {picture.format} changes ids and colors; labels must be PNG (or black and white, with"
             " `labels_as: grey` and `unnamed: nearest`)"
         )
 
@@ -172,12 +181,12 @@ def _refuse_deep(path: Path, picture: Image.Image) -> None:
         raise DataError(f"{path}: {picture.mode} pixels of more than 8 bits; convert it to 8 bits")
 
 
-def _refuse_colour(path: Path, pixels: Pixels) -> None:
+def _refuse_color(path: Path, pixels: Pixels) -> None:
     """DataError unless nearly all pixels are grey: compression tints a few at edges."""
     spread = pixels.max(axis=2).astype(np.int16) - pixels.min(axis=2)
-    coloured = float((spread > FAR).mean()) if spread.size else 0.0
-    if coloured > _TINTED:
-        raise DataError(f"{path}: {coloured:.1%} of the pixels are in colour; {_COLORS_HINT}")
+    colored = float((spread > FAR).mean()) if spread.size else 0.0
+    if colored > _TINTED:
+        raise DataError(f"{path}: {colored:.1%} of the pixels are in color; {_COLORS_HINT}")
 
 
 def _as_array(path: Path, picture: Image.Image, mode: str | None) -> Pixels:
@@ -187,12 +196,12 @@ def _as_array(path: Path, picture: Image.Image, mode: str | None) -> Pixels:
         upright = ImageOps.exif_transpose(whole)
         return np.array(upright if mode is None else upright.convert(mode))
     except DAMAGE as error:
-        raise DataError(f"{path}: cannot be decoded: {told(error)}") from error
+        raise DataError(f"{path}: cannot be decoded: {describe(error)}") from error
 
 
 def _loaded(path: Path, picture: Image.Image) -> Image.Image:
     try:
         picture.load()
     except DAMAGE as error:
-        raise DataError(f"{path}: damaged or truncated: {told(error)}") from error
+        raise DataError(f"{path}: damaged or truncated: {describe(error)}") from error
     return picture

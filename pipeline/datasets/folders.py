@@ -10,7 +10,7 @@ from pipeline.datasets.items import BadFile, Item, Listing
 from pipeline.datasets.name_lists import is_plain_text, listed_names
 from pipeline.datasets.patterns import Captures, captured_name, filled, without_case_of_ending
 from pipeline.datasets.spec import DatasetSpec
-from pipeline.datasets.walking import Found, find_files, told_omissions
+from pipeline.datasets.walking import Found, describe_omissions, find_files
 
 Named = TypeVar("Named")
 
@@ -48,7 +48,7 @@ def list_folder(
     partners = _Partners(files.label_patterns, present)
     problems += partners.problems(root, named.values())
     if names is None:
-        problems += partners.lonely(root, everything.values())
+        problems += partners.unpaired(root, everything.values())
     whole = {name: found for name, found in named.items() if partners.of(found)}
     return _listing(spec, split, whole, partners, problems, images)
 
@@ -85,7 +85,7 @@ class _Partners:
                 problems.append(BadFile(str(root / label), also))
         return problems
 
-    def lonely(self, root: Path, images: Iterable[_Found]) -> list[BadFile]:
+    def unpaired(self, root: Path, images: Iterable[_Found]) -> list[BadFile]:
         """Labels that belong to no image."""
         used = {path for found in images for path in self.of(found)}
         alone = {path for paths in self.present.values() for path in paths} - used
@@ -113,12 +113,12 @@ def _matches(spec: DatasetSpec, root: Path, key: str, patterns: Sequence[str]) -
     try:
         found = find_files(root, patterns)
     except DataError as error:
-        raise DataError(f"{spec.where_it_is}: splits.{key}: {error}") from error
+        raise DataError(f"{spec.location}: splits.{key}: {error}") from error
     if not found.files:
-        omissions = "".join(f" {line}." for line in told_omissions(found.left_out))
+        omissions = "".join(f" {line}." for line in describe_omissions(found.left_out))
         listed = "`, `".join(patterns)
         raise DataError(
-            f"{spec.where_it_is}: splits.{key}: nothing matches `{listed}` below {root}."
+            f"{spec.location}: splits.{key}: nothing matches `{listed}` below {root}."
             f" {_what_is_there(root, patterns[0])}{omissions}"
         )
     return found
@@ -158,7 +158,7 @@ def read_list(
 ) -> tuple[dict[str, Named], list[BadFile]]:
     """The items that a split's `list` file names, in its order, and the lines that are wrong."""
     file = spec.resolved(spec.split(split).list_file or "")
-    where = f"{spec.where_it_is}: splits.{split}.list"
+    where = f"{spec.location}: splits.{split}.list"
     try:
         lines = listed_names(file, named)
     except DataError as error:
@@ -183,7 +183,7 @@ def _only(
     spec: DatasetSpec, split: str, named: Mapping[str, _Found], names: Sequence[str]
 ) -> dict[str, _Found]:
     items = tuple(Item(name, Path(found.path)) for name, found in named.items())
-    chosen = Listing(split, False, items, ()).chosen(names, spec.where_it_is)
+    chosen = Listing(split, False, items, ()).chosen(names, spec.location)
     return {name: named[name] for name in chosen.names}
 
 
@@ -204,7 +204,7 @@ def _listing(
     if partners is not None:
         files += [(f"mask {path}", _size(spec.resolved(path))) for path in spec.mask_paths()]
     ordered = sorted(problems, key=lambda bad: (bad.path, bad.reason))
-    omissions = tuple(told_omissions(walk.left_out, walk.links))
+    omissions = tuple(describe_omissions(walk.left_out, walk.links))
     return Listing(split, partners is not None, tuple(items), tuple(files), tuple(ordered), omissions)
 
 

@@ -19,7 +19,7 @@ MAX_PIXELS = 89_478_485
 """Pillow's own limit: above it a small file may unpack to gigabytes."""
 
 GREY, PALETTE = 0, 3
-"""Colour types of PNGs."""
+"""Color types of PNGs."""
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 """Pillow's modes of more than 8 bits."""
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, TypeError)
@@ -29,7 +29,7 @@ _LOSSY_IN_TIFF = ("jpeg", "tiff_jpeg", "webp")
 _QUARTER_TURNS = range(5, 9)
 """EXIF orientations that swap width and height."""
 
-Storage = Literal["palette", "grey", "shades", "colours", "lossy"]
+Storage = Literal["palette", "grey", "shades", "colors", "lossy"]
 """`shades`: black and white of one bit, or grey with alpha."""
 
 
@@ -68,14 +68,14 @@ def stored_as(path: Path) -> Storage:
         if picture.mode in ("1", "LA"):
             return "shades"
         if picture.mode in ("RGB", "RGBA"):
-            return "colours"
+            return "colors"
         raise DataError(
-            f"{path}: {picture.mode} pixels; labels are 8-bit ids, colours (RGB) or black-and-white masks"
+            f"{path}: {picture.mode} pixels; labels are 8-bit ids, colors (RGB) or black-and-white masks"
         )
 
 
 def png_header(path: Path) -> tuple[int, int] | None:
-    """Bit depth and colour type of a PNG, from its first bytes; None for another format.
+    """Bit depth and color type of a PNG, from its first bytes; None for another format.
 
     Pillow shows neither: it reads a 16-bit RGB file as 8-bit, and a 4-bit grey one as 0, 17, 34, ...
     """
@@ -112,7 +112,7 @@ def _orientation(path: Path, picture: Image.Image) -> int:
         exif = picture.getexif() if late else Image.Image.getexif(picture)
         found = exif.get(ExifTags.Base.Orientation, 1)
     except DAMAGE as error:
-        raise DataError(f"{path}: its EXIF data are damaged: {told(error)}") from error
+        raise DataError(f"{path}: its EXIF data are damaged: {describe(error)}") from error
     return found if found in range(1, 9) else 1
 
 
@@ -142,7 +142,7 @@ def opened(path: Path) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: too large: {error}") from error
     except DAMAGE as error:
-        raise DataError(f"{path}: cannot be read: {told(error)}") from error
+        raise DataError(f"{path}: cannot be read: {describe(error)}") from error
     if picture.width * picture.height > MAX_PIXELS:
         size = f"{picture.width}x{picture.height}"
         picture.close()
@@ -156,6 +156,6 @@ def _refuse_pipe(path: Path) -> None:
         raise DataError(f"{path}: cannot be read: {why}")
 
 
-def told(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """An error of a picture reader in a few words."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

@@ -28,14 +28,14 @@ def list_split(
     """
     if with_labels and not spec.split(split).has_labels:
         raise DataError(
-            f"{spec.where_it_is}: split {split} has no `labels`, and they are needed here;"
+            f"{spec.location}: split {split} has no `labels`, and they are needed here;"
             " add the pattern of the label files or choose another split"
         )
     if spec.format == "files":
         return list_folder(spec, split, with_labels, names)
     listing = _list_streets(spec, split) if spec.format == "streets" else list_archive(spec, split)
     listing = replace(listing, with_labels=with_labels)
-    return listing if names is None else listing.chosen(names, spec.where_it_is)
+    return listing if names is None else listing.chosen(names, spec.location)
 
 
 def _list_streets(spec: DatasetSpec, split: str) -> Listing:
@@ -49,14 +49,14 @@ def identity(spec: DatasetSpec, listing: Listing) -> str:
 
     Of the dataset file only what touches this split counts; what labels mean, only where they are listed.
     """
-    told = spec.model_dump(mode="json", include={"format", "domain", "seed", "size"})
-    told["split"] = spec.split(listing.split).model_dump(mode="json", exclude={"list_file", "labels"})
+    described = spec.model_dump(mode="json", include={"format", "domain", "seed", "size"})
+    described["split"] = spec.split(listing.split).model_dump(mode="json", exclude={"list_file", "labels"})
     if listing.with_labels:
         meaning = {"labels_as", "ids", "colors", "ignore_mask"}
-        told["labels"] = spec.model_dump(mode="json", include=meaning)
+        described["labels"] = spec.model_dump(mode="json", include=meaning)
         if spec.unnamed != "error":
-            told["labels"]["unnamed"] = spec.unnamed
-        told["labels"]["pattern"] = spec.split(listing.split).labels
+            described["labels"]["unnamed"] = spec.unnamed
+        described["labels"]["pattern"] = spec.split(listing.split).labels
     if spec.format == "streets":
-        told["name"] = listing.split  # the generator draws other scenes for another split
-    return digest_of({**told, "names": listing.names, "files": sorted(listing.files)})
+        described["name"] = listing.split  # the generator draws other scenes for another split
+    return digest_of({**described, "names": listing.names, "files": sorted(listing.files)})

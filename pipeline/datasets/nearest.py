@@ -1,4 +1,4 @@
-"""The nearest named value or colour of pixels that no class names: soft edges, traces of compression, stray pixels.
+"""The nearest named value or color of pixels that no class names: soft edges, traces of compression, stray pixels.
 
 A dataset file asks for it by `unnamed: nearest`. Pixels that are far from everything named are counted: many of
 them mean that the labels are something else.
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pipeline.datasets.taxonomy import Color
 
 FAR = 40
-"""Levels, or Euclidean distance of colours, from which on a pixel is far: nearest or not, it may be another thing."""
+"""Levels, or Euclidean distance of colors, from which on a pixel is far: nearest or not, it may be another thing."""
 _ROWS = 4096
-"""Colours compared at a time, to bound the memory."""
+"""Colors compared at a time, to bound the memory."""
 
 
 def nearest_values(named: Collection[int]) -> NDArray[np.uint8]:
@@ -34,7 +34,7 @@ def nearest_colors(
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """The place of the nearest of `colors` for every code (red << 16 | green << 8 | blue), and whether it is far.
 
-    Both have the shape (N,) of `codes`; the first of equally near colours wins.
+    Both have the shape (N,) of `codes`; the first of equally near colors wins.
     """
     channels = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1).astype(np.int32)
     anchors = np.array(colors, dtype=np.int32)
@@ -49,6 +49,6 @@ def nearest_colors(
 
 
 def color_codes(pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """Colours (..., 3) as numbers red << 16 | green << 8 | blue, uint32 (...)."""
+    """Colors (..., 3) as numbers red << 16 | green << 8 | blue, uint32 (...)."""
     wide = pixels.astype(np.uint32)
     return np.asarray(wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2], dtype=np.uint32)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.artifacts.errors import DataError
 from pipeline.artifacts.files import make_folder, replacing
-from pipeline.datasets.conversion import PartResult
+from pipeline.datasets.conversion import ShardResult
 from pipeline.datasets.items import BadFile
 from pipeline.datasets.nearest import FAR
 from pipeline.datasets.spec import DatasetSpec
@@ -30,14 +30,14 @@ def report_bad_files(spec: DatasetSpec, split: str, bad: Sequence[BadFile], path
     if count > 1:
         lines.append(f"Most common ({count} times): {common}")
     raise DataError(
-        f"{spec.where_it_is}: split {split}: {len(ordered)} bad files, all in {path}."
-        " Mend them, or leave images out by their names under `skip:` in the dataset file.\n"
+        f"{spec.location}: split {split}: {len(ordered)} bad files, all in {path}."
+        " Fix them, or leave images out by their names under `skip:` in the dataset file.\n"
         + "\n".join(lines)
     )
 
 
-def report_far_pixels(results: Sequence[PartResult], path: Path, tell: Callable[[str], None]) -> None:
-    """Tell how many pixels are far from every named value or colour, and write the labels that hold them."""
+def report_far_pixels(results: Sequence[ShardResult], path: Path, warn: Callable[[str], None]) -> None:
+    """Tell how many pixels are far from every named value or color, and write the labels that hold them."""
     far = sorted(
         ((label, count) for result in results for label, count in result.far.items()), key=lambda row: -row[1]
     )
@@ -46,8 +46,8 @@ def report_far_pixels(results: Sequence[PartResult], path: Path, tell: Callable[
         return
     _write_table(path, ("path", "pixels"), far)
     pixels = sum(count for _, count in far)
-    tell(
-        f"{len(far)} labels hold {pixels:,} pixels that are farther than {FAR} levels from every named value or colour"
+    warn(
+        f"{len(far)} labels hold {pixels:,} pixels that are farther than {FAR} levels from every named value or color"
         f" and took the nearest class; most in {far[0][0]} ({far[0][1]:,}), all in {path}"
     )
 

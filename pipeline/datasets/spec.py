@@ -138,7 +138,7 @@ class DatasetFile(Strict):
     unnamed: Annotated[
         Unnamed,
         Field(
-            description="pixels of a value or colour that is not named: error; nearest: they take the meaning of"
+            description="pixels of a value or color that is not named: error; nearest: they take the meaning of"
             " the nearest one; ignore"
         ),
     ] = "error"
@@ -149,7 +149,7 @@ class DatasetFile(Strict):
     ] = {}
     colors: Annotated[
         dict[str, tuple[Color, ...]],
-        Field(description="for colour labels: the colours of every class and of `ignore`"),
+        Field(description="for color labels: the colors of every class and of `ignore`"),
     ] = {}
     ignore_mask: Annotated[
         str | dict[str, str] | None,
@@ -198,7 +198,7 @@ class DatasetFile(Strict):
     @model_validator(mode="after")
     def _labels_have_a_meaning(self) -> Self:
         if self.labels_as == "colors" and self.ids:
-            raise ValueError("ids: not used with `labels_as: colors`; name the colours under `colors`")
+            raise ValueError("ids: not used with `labels_as: colors`; name the colors under `colors`")
         if self.labels_as != "colors" and self.colors:
             raise ValueError("colors: only with `labels_as: colors`; add that line or remove `colors`")
         if self.format != "files" and (self.labels_as != "ids8" or self.ignore_mask):
@@ -216,11 +216,11 @@ class DatasetFile(Strict):
             twice = next(color for color in colors if colors.count(color) > 1)
             raise ValueError(f"colors: {list(twice)} is given twice; it can have one meaning")
         if len(colors) > IGNORE:
-            raise ValueError(f"colors: {len(colors)} colours; at most {IGNORE} are possible")
+            raise ValueError(f"colors: {len(colors)} colors; at most {IGNORE} are possible")
         return self
 
     def color_list(self) -> tuple[tuple[str, Color], ...]:
-        """Class and colour by raw id: a colour label is decoded to the places of its colours here."""
+        """Class and color by raw id: a color label is decoded to the places of its colors here."""
         return tuple((name, color) for name, colors in self.colors.items() for color in colors)
 
 
@@ -237,20 +237,20 @@ class DatasetSpec(DatasetFile):
     def split(self, name: str) -> SplitSpec:
         """The split of that name; ConfigError with the nearest name when there is none."""
         if name not in self.splits:
-            raise ConfigError(f"{self.where_it_is}: no split `{name}`; {nearest(name, self.splits)}")
+            raise ConfigError(f"{self.location}: no split `{name}`; {nearest(name, self.splits)}")
         return self.splits[name]
 
     @property
-    def where_it_is(self) -> str:
+    def location(self) -> str:
         """How messages call the dataset: its file, or its name when it came without one."""
         return self.file or f"dataset {self.name or '(unnamed)'}"
 
     def resolved_root(self) -> Path:
         """The dataset's folder, variables expanded; DataError when one is unset or the folder absent."""
-        folder = Path(expanded_root(self.root, self.where_it_is)).expanduser()
+        folder = Path(expanded_root(self.root, self.location)).expanduser()
         if not folder.is_dir():
             hint = self.where or "Put the data there or change `root`."
-            raise DataError(f"{self.where_it_is}: root `{self.root}`: there is no folder {folder}. {hint}")
+            raise DataError(f"{self.location}: root `{self.root}`: there is no folder {folder}. {hint}")
         return folder
 
     def resolved(self, path: str) -> Path:
@@ -312,7 +312,7 @@ class DatasetSpec(DatasetFile):
                 key = "colors" if self.labels_as == "colors" else "ids"
                 hint = nearest(name, (*taxonomy.names, IGNORE_NAME))
                 raise ConfigError(
-                    f"{self.where_it_is}: {key}.{name}: taxonomy {taxonomy.name} has no such class; {hint}"
+                    f"{self.location}: {key}.{name}: taxonomy {taxonomy.name} has no such class; {hint}"
                 )
             table[raw] = taxonomy.index(name)
         return table

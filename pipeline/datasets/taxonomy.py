@@ -1,4 +1,4 @@
-"""Taxonomies: the classes a network predicts, their colours, the subsets of a report; free of torch.
+"""Taxonomies: the classes a network predicts, their colors, the subsets of a report; free of torch.
 
 A taxonomy is one file `config/taxonomies/<name>.yaml`; `docs/datasets.md` shows its keys.
 """
@@ -25,14 +25,14 @@ Color = tuple[Channel, Channel, Channel]
 
 
 class ClassEntry(Strict):
-    """One class: its name in every table and its colour in every picture."""
+    """One class: its name in every table and its color in every picture."""
 
     name: Annotated[str, Field(min_length=1, description="name of the class")]
     color: Annotated[Color, Field(description="red, green, blue, 0 to 255")]
 
 
 class Taxonomy(Strict):
-    """Class names in the order of their ids 0, 1, ..., colours, and the subsets of a report."""
+    """Class names in the order of their ids 0, 1, ..., colors, and the subsets of a report."""
 
     name: Annotated[str, Field(min_length=1, description="name of the taxonomy")]
     classes: Annotated[tuple[ClassEntry, ...], Field(min_length=2, max_length=IGNORE, description="by id")]
@@ -50,7 +50,7 @@ class Taxonomy(Strict):
     @model_validator(mode="after")
     def _names_are_known_and_unique(self) -> "Taxonomy":
         _refuse_twice("class", self.names)
-        _refuse_twice("colour", [entry.color for entry in self.classes])
+        _refuse_twice("color", [entry.color for entry in self.classes])
         if IGNORE_NAME in self.names:
             raise ValueError(f"`{IGNORE_NAME}` cannot be a class; pixels of no class have the id {IGNORE}")
         both = set(self.ignored) & set(self.names)
@@ -88,7 +88,7 @@ class Taxonomy(Strict):
         return tuple(self.index(member) for member in self.subsets[name])
 
     def palette(self) -> NDArray[np.uint8]:
-        """Colour of every id, uint8 (256, 3); ids without a class, 255 among them, are black."""
+        """Color of every id, uint8 (256, 3); ids without a class, 255 among them, are black."""
         table = np.zeros((256, 3), dtype=np.uint8)
         table[: self.num_classes] = [entry.color for entry in self.classes]
         return table

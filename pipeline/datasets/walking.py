@@ -74,7 +74,7 @@ def find_all_pictures(root: Path) -> Found:
     return _Walk(root, "**/*", pictures_only=True).run()
 
 
-def told_omissions(found: Iterable[LeftOut], links: Iterable[LeftOut] = ()) -> list[str]:
+def describe_omissions(found: Iterable[LeftOut], links: Iterable[LeftOut] = ()) -> list[str]:
     """One line per reason: how many were left out, and the first of them; then the links that were followed."""
     reasons: dict[str, list[str]] = {}
     for one in found:

@@ -1,6 +1,6 @@
 """Work over many images that a kill does not lose: one set of tables, saved now and then, and how far it got.
 
-Unlike a pass of a network, whose parts lie side by side until the end, this keeps a single set of tables
+Unlike a pass of a network, whose chunks lie side by side until the end, this keeps a single set of tables
 whatever the number of images: the streaming thresholds carry 10 MB from image to image.
 """
 
@@ -12,17 +12,17 @@ from torch import Tensor
 from pipeline.artifacts.errors import Interrupted
 from pipeline.artifacts.files import digest_of
 from pipeline.data.records import RecordWriter
-from pipeline.inference.parts import Part, PartStore
-from pipeline.inference.passes import MAX_PART, PassSettings, never, silent
+from pipeline.inference.chunks import Chunk, ChunkStore
+from pipeline.inference.passes import MAX_CHUNK, PassSettings, never, silent
 
 
 def accumulate(
     tables: Mapping[str, Tensor],
     update: Callable[[int], None],
     total: int,
-    store: PartStore,
+    store: ChunkStore,
     *,
-    every: int = MAX_PART,
+    every: int = MAX_CHUNK,
     stop: Callable[[], str | None] = never,
     progress: Callable[[int, int], None] = silent,
 ) -> None:
@@ -60,15 +60,15 @@ def write_records(
 
     def write_file(number: int) -> None:
         start = number * writer.per_shard
-        with writer.part(number) as records:
-            for position in range(start, start + len(writer.part_names(number))):
+        with writer.shard(number) as records:
+            for position in range(start, start + len(writer.shard_names(number))):
                 records.add(array_at(position))
 
     accumulate(
         tables,
         write_file,
-        len(writer.parts()),
-        PartStore(settings.state, {**settings.fingerprint, **records_of}),
+        len(writer.shards()),
+        ChunkStore(settings.state, {**settings.fingerprint, **records_of}),
         every=1,
         stop=settings.stop,
         progress=settings.progress,
@@ -76,7 +76,7 @@ def write_records(
     writer.finish()
 
 
-def _restore(tables: Mapping[str, Tensor], store: PartStore) -> int:
+def _restore(tables: Mapping[str, Tensor], store: ChunkStore) -> int:
     finished = store.finished()
     if not finished:
         return 0
@@ -86,10 +86,10 @@ def _restore(tables: Mapping[str, Tensor], store: PartStore) -> int:
     return finished[0].stop
 
 
-def _save(tables: Mapping[str, Tensor], done: int, store: PartStore) -> None:
-    saved = Part(0, done)
+def _save(tables: Mapping[str, Tensor], done: int, store: ChunkStore) -> None:
+    saved = Chunk(0, done)
     store.save(saved, {name: table.cpu() for name, table in tables.items()})
-    for path in store.folder.glob("part-*.json"):
+    for path in store.folder.glob("chunk-*.json"):
         if path.stem != saved.stem:
             path.unlink()
             path.with_suffix(".safetensors").unlink(missing_ok=True)

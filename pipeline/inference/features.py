@@ -45,8 +45,8 @@ class VectorMeasure(Measure[np.ndarray]):
     def __init__(self) -> None:
         self.vectors: list[Tensor] = []
 
-    def begin(self, part_start: int) -> None:
-        """Start a part."""
+    def begin(self, chunk_start: int) -> None:
+        """Start a chunk."""
         self.vectors = []
 
     def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Tensor) -> None:
@@ -54,12 +54,12 @@ class VectorMeasure(Measure[np.ndarray]):
         self.vectors.append(functional.normalize(logits.flatten(1), dim=1))
 
     def end(self) -> dict[str, Tensor]:
-        """Return the part's vectors."""
+        """Return the chunk's vectors."""
         return {"vectors": torch.cat(self.vectors).cpu()}
 
-    def merge(self, parts: Iterable[Mapping[str, Tensor]]) -> np.ndarray:
-        """Stack the parts' vectors."""
-        stacked = [part["vectors"] for part in parts]
+    def merge(self, chunks: Iterable[Mapping[str, Tensor]]) -> np.ndarray:
+        """Stack the chunks' vectors."""
+        stacked = [chunk["vectors"] for chunk in chunks]
         return torch.cat(stacked).numpy() if stacked else np.zeros((0, 0), dtype=np.float32)
 
 
@@ -69,8 +69,8 @@ class EntropyMaps(Measure[list[np.ndarray]]):
     def __init__(self) -> None:
         self.maps: dict[str, Tensor] = {}
 
-    def begin(self, part_start: int) -> None:
-        """Start a part."""
+    def begin(self, chunk_start: int) -> None:
+        """Start a chunk."""
         self.maps = {}
 
     def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Tensor) -> None:
@@ -79,9 +79,9 @@ class EntropyMaps(Measure[list[np.ndarray]]):
         self.maps.update({f"{position:08d}": one for position, one in zip(positions, maps, strict=True)})
 
     def end(self) -> dict[str, Tensor]:
-        """Return the part's maps by position."""
+        """Return the chunk's maps by position."""
         return self.maps
 
-    def merge(self, parts: Iterable[Mapping[str, Tensor]]) -> list[np.ndarray]:
+    def merge(self, chunks: Iterable[Mapping[str, Tensor]]) -> list[np.ndarray]:
         """List the maps in the order of the images."""
-        return [part[name].numpy() for part in parts for name in sorted(part)]
+        return [chunk[name].numpy() for chunk in chunks for name in sorted(chunk)]

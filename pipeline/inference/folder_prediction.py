@@ -2,7 +2,7 @@
 
     python -m pipeline predict --model results/experiments/demo/seed0/model --images FOLDER --out FOLDER
 
-`out/ids/` holds single-channel PNGs of class ids, `out/overlay/` the pictures under the classes' colours, and
+`out/ids/` holds single-channel PNGs of class ids, `out/overlay/` the pictures under the classes' colors, and
 on request `out/confidence/` and `out/entropy/` grey PNGs (0 to 255 for 0 to 1). The folders repeat the tree
 of the pictures. `out/bad_images.csv` lists what could not be read, with the reason. A picture that the folder's
 index knows, unchanged and with all its maps, is not predicted again. Maps that belong to no picture are named.
@@ -23,7 +23,7 @@ from PIL import Image
 from pipeline.artifacts.errors import ConfigError, DataError, Interrupted
 from pipeline.artifacts.files import read_json, replacing, write_json, write_text
 from pipeline.datasets.decoding import read_image
-from pipeline.datasets.walking import PICTURES, Found, find_all_pictures, told_omissions
+from pipeline.datasets.walking import PICTURES, Found, describe_omissions, find_all_pictures
 from pipeline.inference.overlays import as_bytes, overlay
 from pipeline.inference.passes import never, silent
 from pipeline.inference.predicted_index import PredictedIndex, entry_of, is_unchanged, model_digest
@@ -106,7 +106,7 @@ def predict_folder(
         _remove(out, stale)
         index.forget(index.images() - {job.image for job in jobs})
     index.rewrite()
-    omissions = tuple(told_omissions(found.left_out, found.links))
+    omissions = tuple(describe_omissions(found.left_out, found.links))
     return Summary(len(todo) - len(bad), finished, tuple(bad), tuple(stale), omissions)
 
 
@@ -124,7 +124,7 @@ class _Job:
 def _pictures(images: Path) -> Found:
     found = find_all_pictures(images)
     if not found.files:
-        omissions = "".join(f"\n{line}" for line in told_omissions(found.left_out, found.links))
+        omissions = "".join(f"\n{line}" for line in describe_omissions(found.left_out, found.links))
         raise ConfigError(
             f"{images} holds no picture; endings known: {', '.join(sorted(PICTURES))}{omissions}"
         )

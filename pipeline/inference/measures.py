@@ -47,7 +47,7 @@ class ConfusionMeasure(Measure[Tensor]):
         assert loaded is not None
         return (loaded.shape[0], loaded.shape[1])
 
-    def begin(self, part_start: int) -> None:
+    def begin(self, chunk_start: int) -> None:
         """Start with an empty matrix."""
         self.total = None
 
@@ -58,16 +58,16 @@ class ConfusionMeasure(Measure[Tensor]):
         self.total = counted if self.total is None else self.total + counted
 
     def end(self) -> dict[str, Tensor]:
-        """Return the part's matrix."""
+        """Return the chunk's matrix."""
         if self.total is None:
             return {"confusion": torch.zeros((self.num_classes, self.num_classes), dtype=torch.int64)}
         return {"confusion": self.total.cpu()}
 
-    def merge(self, parts: Iterable[Mapping[str, Tensor]]) -> Tensor:
-        """Add the parts' matrices."""
+    def merge(self, chunks: Iterable[Mapping[str, Tensor]]) -> Tensor:
+        """Add the chunks' matrices."""
         total = torch.zeros((self.num_classes, self.num_classes), dtype=torch.int64)
-        for part in parts:
-            total += part["confusion"]
+        for chunk in chunks:
+            total += chunk["confusion"]
         return total
 
 
@@ -111,19 +111,19 @@ class EntropyMeasure(Measure[EntropyScores]):
         num_classes: int,
         open_maps: Callable[[int], MapWriter] | None = None,
     ) -> None:
-        """`open_maps(start)` returns the writer of the part that begins at image `start`.
+        """`open_maps(start)` returns the writer of the chunk that begins at image `start`.
 
-        It replaces what an unfinished part that began there has left. Without it no maps are kept.
+        It replaces what an unfinished chunk that began there has left. Without it no maps are kept.
         """
         self.names, self.num_classes, self.open_maps = names, num_classes, open_maps
         self.writer: MapWriter | None = None
         self.entropy: list[Tensor] = []
         self.pixels: list[Tensor] = []
 
-    def begin(self, part_start: int) -> None:
-        """Start a part and its writer."""
+    def begin(self, chunk_start: int) -> None:
+        """Start a chunk and its writer."""
         self.entropy, self.pixels = [], []
-        self.writer = self.open_maps(part_start) if self.open_maps else None
+        self.writer = self.open_maps(chunk_start) if self.open_maps else None
 
     def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Tensor) -> None:
         """Score B images; the mean of the float32 map is taken in float64."""
@@ -136,17 +136,17 @@ class EntropyMeasure(Measure[EntropyScores]):
                 self.writer.add(self.names[position], label)
 
     def end(self) -> dict[str, Tensor]:
-        """Close the writer, then return the part's scores."""
+        """Close the writer, then return the chunk's scores."""
         if self.writer is not None:
             self.writer.close()
         return {"entropy": torch.cat(self.entropy).cpu(), "pixels": torch.stack(self.pixels).cpu()}
 
-    def merge(self, parts: Iterable[Mapping[str, Tensor]]) -> EntropyScores:
-        """Concatenate the parts' scores."""
+    def merge(self, chunks: Iterable[Mapping[str, Tensor]]) -> EntropyScores:
+        """Concatenate the chunks' scores."""
         entropy, pixels = [np.zeros(0)], [np.zeros((0, self.num_classes), dtype=np.int64)]
-        for part in parts:
-            entropy.append(part["entropy"].numpy())
-            pixels.append(part["pixels"].numpy())
+        for chunk in chunks:
+            entropy.append(chunk["entropy"].numpy())
+            pixels.append(chunk["pixels"].numpy())
         return EntropyScores(np.concatenate(entropy), np.concatenate(pixels))
 
 
@@ -160,14 +160,14 @@ class SelectionMeasure(Measure[PredictionSums]):
         self.num_classes = num_classes
         self.rows: list[list[int]] = []
 
-    def begin(self, part_start: int) -> None:
-        """Start a part."""
+    def begin(self, chunk_start: int) -> None:
+        """Start a chunk."""
         self.rows = []
 
     def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Tensor) -> None:
         """Sum over the pixels of B images, each rounded to fixed point on its own.
 
-        An image that is not finite gets zeros: the pass names it when the part ends.
+        An image that is not finite gets zeros: the pass names it when the chunk ends.
         """
         for image in logits.split(1):
             if bool(image.isfinite().all()):
@@ -180,8 +180,8 @@ class SelectionMeasure(Measure[PredictionSums]):
         """Return one row of integers per image; a sum over many images may pass 64 bits."""
         return {"sums": torch.tensor(self.rows, dtype=torch.int64)}
 
-    def merge(self, parts: Iterable[Mapping[str, Tensor]]) -> PredictionSums:
+    def merge(self, chunks: Iterable[Mapping[str, Tensor]]) -> PredictionSums:
         """Add all images in integers of any size."""
-        rows = [row for part in parts for row in part["sums"].tolist()]
+        rows = [row for chunk in chunks for row in chunk["sums"].tolist()]
         columns = [sum(column) for column in zip(*rows, strict=True)] or [0] * (self.num_classes + 2)
         return PredictionSums(columns[0], columns[1], tuple(columns[2:]))

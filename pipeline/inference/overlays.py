@@ -8,7 +8,7 @@ from PIL import Image
 
 UInt8 = NDArray[np.uint8]
 
-# Dark violet over red to pale yellow, rising evenly in lightness: reads in grey and for colour-blind eyes.
+# Dark violet over red to pale yellow, rising evenly in lightness: reads in grey and for color-blind eyes.
 _RAMP = np.array(
     [
         (0, 0, 4),
@@ -25,20 +25,20 @@ _RAMP = np.array(
 )
 
 
-def colour_labels(ids: UInt8, palette: UInt8) -> UInt8:
-    """Colour a label map: ids (H, W) and palette (256, 3) -> RGB (H, W, 3)."""
+def color_labels(ids: UInt8, palette: UInt8) -> UInt8:
+    """Color a label map: ids (H, W) and palette (256, 3) -> RGB (H, W, 3)."""
     if palette.shape != (256, 3):
         raise ValueError(f"the palette must have shape (256, 3), found {palette.shape}")
     return palette[ids]
 
 
-def colour_values(values: UInt8) -> UInt8:
-    """Colour a map of 0..255 (entropy, confidence): (H, W) -> RGB (H, W, 3), dark = low, light = high."""
+def color_values(values: UInt8) -> UInt8:
+    """Color a map of 0..255 (entropy, confidence): (H, W) -> RGB (H, W, 3), dark = low, light = high."""
     return value_palette()[values]
 
 
 def value_palette() -> UInt8:
-    """Return the colours of `colour_values`: uint8 (256, 3)."""
+    """Return the colors of `color_values`: uint8 (256, 3)."""
     stops = np.linspace(0, 255, len(_RAMP))
     table = np.stack([np.interp(np.arange(256), stops, _RAMP[:, channel]) for channel in range(3)], axis=1)
     return table.round().astype(np.uint8)
@@ -50,15 +50,15 @@ def as_bytes(values: NDArray[np.floating]) -> UInt8:
 
 
 def overlay(image: UInt8, ids: UInt8, palette: UInt8, opacity: float = 0.5, ignore: int = 255) -> UInt8:
-    """Lay label colours over an image (H, W, 3); ignored pixels keep the image.
+    """Lay label colors over an image (H, W, 3); ignored pixels keep the image.
 
-    A label map of another size is resized to the image by nearest neighbour. `opacity` of the colours is in
+    A label map of another size is resized to the image by nearest neighbour. `opacity` of the colors is in
     [0, 1].
     """
     height, width = image.shape[:2]
     if ids.shape != (height, width):
         ids = resize_nearest(ids, (height, width))
-    mixed = image * (1.0 - opacity) + colour_labels(ids, palette) * opacity
+    mixed = image * (1.0 - opacity) + color_labels(ids, palette) * opacity
     return np.where((ids == ignore)[..., None], image, mixed.round().astype(np.uint8))
 
 

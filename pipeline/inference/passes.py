@@ -1,10 +1,10 @@
-"""Passes: a network in eval mode over every image of a cache, cut into parts that are never computed twice.
+"""Passes: a network in eval mode over every image of a cache, cut into chunks that are never computed twice.
 
     scores = run_pass(EntropyMeasure(...), network, Plain(), cache.images, settings)
 
 What is computed per image is a `Measure` (`measures.py`); how logits are made is a test mode
-(`test_modes.py`). A pass that is stopped or killed goes on from its finished parts. Neither the number of
-parts nor a stop changes a bit of the result: batches are cut at multiples of the batch size, and measures
+(`test_modes.py`). A pass that is stopped or killed goes on from its finished chunks. Neither the number of
+chunks nor a stop changes a bit of the result: batches are cut at multiples of the batch size, and measures
 keep integer counts or one value per image, merged in the order of the images.
 """
 
@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 
 from pipeline.artifacts.errors import Interrupted, SegadaptError
-from pipeline.inference.parts import Part, PartStore, cut, gaps
+from pipeline.inference.chunks import Chunk, ChunkStore, cut, gaps
 from pipeline.inference.test_modes import Mode, Size
 from pipeline.networks.base import SegmentationNetwork
 
-MAX_PART = 64
-"""Images per part at most: what a part keeps lies in memory until it is saved."""
+MAX_CHUNK = 64
+"""Images per chunk at most: what a chunk keeps lies in memory until it is saved."""
 
 Result = TypeVar("Result")
 
@@ -50,8 +50,8 @@ class Measure(Generic[Result]):
         """Return height and width of the wanted logits: those of the network's label map, unless told."""
         return label_size
 
-    def begin(self, part_start: int) -> None:
-        """Start a part with empty accumulators."""
+    def begin(self, chunk_start: int) -> None:
+        """Start a chunk with empty accumulators."""
         raise NotImplementedError
 
     def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Tensor) -> None:
@@ -59,11 +59,11 @@ class Measure(Generic[Result]):
         raise NotImplementedError
 
     def end(self) -> dict[str, Tensor]:
-        """Return the part's result as CPU tensors."""
+        """Return the chunk's result as CPU tensors."""
         raise NotImplementedError
 
-    def merge(self, parts: Iterable[Mapping[str, Tensor]]) -> Result:
-        """Turn the results of all parts, in the order of the images, into the result; read them once."""
+    def merge(self, chunks: Iterable[Mapping[str, Tensor]]) -> Result:
+        """Turn the results of all chunks, in the order of the images, into the result; read them once."""
         raise NotImplementedError
 
 
@@ -91,8 +91,8 @@ def _heeded_after_the_first(stop: Callable[[], str | None]) -> Callable[[], str 
 class PassSettings:
     """How a pass runs; only `batch` may change bits of the result (convolutions round differently).
 
-    `state`: folder for finished parts. `fingerprint`: what identifies network, data and software, as JSON;
-    parts with another one are refused. `parts`: at least so many pieces are saved. `stop`: returns a reason
+    `state`: folder for finished chunks. `fingerprint`: what identifies network, data and software, as JSON;
+    chunks with another one are refused. `chunks`: at least so many pieces are saved. `stop`: returns a reason
     once the pass is to stop, asked between batches; one batch is always computed. `progress`:
     called with images done and in total.
     """
@@ -100,7 +100,7 @@ class PassSettings:
     state: Path
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
     batch: int = 1
-    parts: int = 8
+    chunks: int = 8
     stop: Callable[[], str | None] = never
     progress: Callable[[int, int], None] = silent
 
@@ -125,30 +125,30 @@ def run_pass(
 
     The network is used in eval mode on its own device and left as it was found. Interrupted: `stop` gave a
     reason; everything computed so far is saved. SegadaptError: a prediction is not finite (names the image's
-    position). StateError: the state folder holds parts of another pass.
+    position). StateError: the state folder holds chunks of another pass.
     """
-    if settings.batch < 1 or settings.parts < 1:
-        raise ValueError(f"batch and parts must be at least 1, found {settings.batch} and {settings.parts}")
+    if settings.batch < 1 or settings.chunks < 1:
+        raise ValueError(f"batch and chunks must be at least 1, found {settings.batch} and {settings.chunks}")
     settings = replace(settings, stop=_heeded_after_the_first(settings.stop))
     total = len(images)
     fingerprint = {**settings.fingerprint, "test_mode": mode.name, "batch": settings.batch, "images": total}
-    store = PartStore(settings.state, fingerprint)
+    store = ChunkStore(settings.state, fingerprint)
     finished = store.finished()
-    done = sum(part.stop - part.start for part in finished)
+    done = sum(chunk.stop - chunk.start for chunk in finished)
     settings.progress(done, total)
     with _evaluating(network), ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
         for gap in gaps(finished, total):
-            for part in cut(gap, _part_length(total, settings)):
+            for chunk in cut(gap, _chunk_length(total, settings)):
                 runner = _PartRunner(measure, network, mode, images, settings, pool)
-                tensors = runner.run(part, store, done)
-                store.save(part, tensors)
-                done += part.stop - part.start
-    return measure.merge(store.load(part) for part in store.finished())
+                tensors = runner.run(chunk, store, done)
+                store.save(chunk, tensors)
+                done += chunk.stop - chunk.start
+    return measure.merge(store.load(chunk) for chunk in store.finished())
 
 
-def _part_length(total: int, settings: PassSettings) -> int:
-    """Return images per part: about total / parts, a multiple of the batch so that batches stay the same."""
-    wanted = min(MAX_PART, -(-total // settings.parts))
+def _chunk_length(total: int, settings: PassSettings) -> int:
+    """Return images per chunk: about total / chunks, a multiple of the batch so that batches stay the same."""
+    wanted = min(MAX_CHUNK, -(-total // settings.chunks))
     return max(1, -(-wanted // settings.batch)) * settings.batch
 
 
@@ -164,7 +164,7 @@ def _evaluating(network: SegmentationNetwork) -> Iterator[None]:
 
 
 class _PartRunner:
-    """Computes one part: the next batch is read in the background while the device works on this one."""
+    """Computes one chunk: the next batch is read in the background while the device works on this one."""
 
     def __init__(
         self,
@@ -180,31 +180,31 @@ class _PartRunner:
         self.device = next(network.parameters()).device
         self.finite: list[tuple[list[int], Tensor]] = []
 
-    def run(self, part: Part, store: PartStore, done: int) -> dict[str, Tensor]:
-        """Return the part's tensors; on a stop, save the finished share as a part of its own and raise."""
-        self.measure.begin(part.start)
-        for start, batches in self._prefetched(part):
+    def run(self, chunk: Chunk, store: ChunkStore, done: int) -> dict[str, Tensor]:
+        """Return the chunk's tensors; on a stop, save the finished share as a chunk of its own and raise."""
+        self.measure.begin(chunk.start)
+        for start, batches in self._prefetched(chunk):
             reason = self.settings.stop()
             if reason:
-                if start > part.start:
-                    store.save(Part(part.start, start), self._end())
+                if start > chunk.start:
+                    store.save(Chunk(chunk.start, start), self._end())
                 raise Interrupted(
-                    f"{reason}: {done + start - part.start} of {len(self.images)} images are done"
+                    f"{reason}: {done + start - chunk.start} of {len(self.images)} images are done"
                 )
             for batch in batches:
                 self._compute(batch)
             self.settings.progress(
-                done + min(start + self.settings.batch, part.stop) - part.start, len(self.images)
+                done + min(start + self.settings.batch, chunk.stop) - chunk.start, len(self.images)
             )
         return self._end()
 
-    def _prefetched(self, part: Part) -> Iterator[tuple[int, list[_Batch]]]:
-        starts = list(range(part.start, part.stop, self.settings.batch))
-        waiting = self.pool.submit(self._read, starts[0], part.stop)
+    def _prefetched(self, chunk: Chunk) -> Iterator[tuple[int, list[_Batch]]]:
+        starts = list(range(chunk.start, chunk.stop, self.settings.batch))
+        waiting = self.pool.submit(self._read, starts[0], chunk.stop)
         for start, following in zip(starts, [*starts[1:], None], strict=True):
             batches = waiting.result()
             if following is not None:
-                waiting = self.pool.submit(self._read, following, part.stop)
+                waiting = self.pool.submit(self._read, following, chunk.stop)
             yield start, batches
 
     def _read(self, start: int, stop: int) -> list[_Batch]:

@@ -115,7 +115,7 @@ def is_unchanged(picture: Path, entry: Entry) -> bool:
 
 
 def model_digest(model: Model) -> str:
-    """SHA-256 of all that decides a prediction: tensors, architecture, classes with their colours, working size."""
+    """SHA-256 of all that decides a prediction: tensors, architecture, classes with their colors, working size."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.network.state_dict().items()):
         digest.update(name.encode())

@@ -4,7 +4,7 @@
     model = load_model("results/experiments/demo/seed0/model")
     ids = model.predict(PIL.Image.open("street.jpg"))        # uint8 (H, W), ids of model.taxonomy
 
-The folder holds `model.safetensors` and `model.json`: architecture, classes with their colours,
+The folder holds `model.safetensors` and `model.json`: architecture, classes with their colors,
 normalisation, working size, provenance, metrics. A picture is brought to the scale that the network was
 trained at, and the logits to the picture's own size before the argmax.
 """
@@ -55,7 +55,7 @@ class Prediction:
 class Model:
     """A network with all that is needed to use it.
 
-    `taxonomy`: classes and colours. `working_size`: width and height the network was trained at. `meta`: the
+    `taxonomy`: classes and colors. `working_size`: width and height the network was trained at. `meta`: the
     rest of `model.json`.
     """
 
@@ -66,7 +66,7 @@ class Model:
 
     @cached_property
     def palette(self) -> UInt8:
-        """Colour of every id: uint8 (256, 3)."""
+        """Color of every id: uint8 (256, 3)."""
         return self.taxonomy.palette()
 
     def predict(self, image: Image.Image) -> UInt8:
@@ -148,11 +148,11 @@ def _prediction(network: SegmentationNetwork, grid: Tensor, size: Size) -> Predi
     """Bring logits (1, K, h, w) to `size` strip by strip: a large picture must not fill the memory."""
     height, width = size
     rows = max(1, STRIP_VALUES // (grid.shape[1] * width))
-    parts = [
+    chunks = [
         _scores(rows_at(network, grid, size, slice(top, min(top + rows, height))))
         for top in range(0, height, rows)
     ]
-    ids, confidence, entropy = (np.concatenate(column) for column in zip(*parts, strict=True))
+    ids, confidence, entropy = (np.concatenate(column) for column in zip(*chunks, strict=True))
     return Prediction(ids, confidence, entropy)
 
 

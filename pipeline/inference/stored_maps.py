@@ -67,7 +67,7 @@ class StoredMaps:
 
 
 class KeepMaps(Measure[StoredMaps]):
-    """The measure of a pass in mode `MapsOnly`: writes each part's packed maps to a file as they come."""
+    """The measure of a pass in mode `MapsOnly`: writes each chunk's packed maps to a file as they come."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -76,13 +76,13 @@ class KeepMaps(Measure[StoredMaps]):
         self._stack = ExitStack()
         self._file: BinaryIO | None = None
 
-    def begin(self, part_start: int) -> None:
-        """Open the part's file; what an unfinished part that began there left is replaced."""
+    def begin(self, chunk_start: int) -> None:
+        """Open the chunk's file; what an unfinished chunk that began there left is replaced."""
         make_folder(self.folder)
-        # Not closed: closing would give an abandoned part's file its final name.
+        # Not closed: closing would give an abandoned chunk's file its final name.
         self._stack = ExitStack()
-        self.start, self.ends = part_start, []
-        temporary = self._stack.enter_context(replacing(self._path(part_start)))
+        self.start, self.ends = chunk_start, []
+        temporary = self._stack.enter_context(replacing(self._path(chunk_start)))
         self._file = self._stack.enter_context(temporary.open("wb"))
 
     def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Tensor) -> None:
@@ -93,18 +93,18 @@ class KeepMaps(Measure[StoredMaps]):
             self.ends.append(self._file.tell())
 
     def end(self) -> dict[str, Tensor]:
-        """Close the file; the pass then counts the part as finished."""
+        """Close the file; the pass then counts the chunk as finished."""
         self._stack.close()
         return {
             "start": torch.tensor([self.start], dtype=torch.int64),
             "ends": torch.tensor(self.ends, dtype=torch.int64),
         }
 
-    def merge(self, parts: Iterable[Mapping[str, Tensor]]) -> StoredMaps:
+    def merge(self, chunks: Iterable[Mapping[str, Tensor]]) -> StoredMaps:
         """List where the maps of every image lie."""
         places: list[tuple[Path, int, int]] = []
-        for part in parts:
-            path, ends = self._path(int(part["start"])), part["ends"].tolist()
+        for chunk in chunks:
+            path, ends = self._path(int(chunk["start"])), chunk["ends"].tolist()
             starts = [0, *ends[:-1]]
             places.extend((path, start, end - start) for start, end in zip(starts, ends, strict=True))
         return StoredMaps(tuple(places))

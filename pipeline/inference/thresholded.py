@@ -3,7 +3,7 @@
     forward pass -> maps on the network's grid -> [image selection] -> pass 1 -> pass 2 -> label maps
 
 The state carried from image to image is one table of 10 MB (19 classes), whatever the number of images. Every
-pass goes on from where a kill left it, and neither kills nor parts change a bit of the result.
+pass goes on from where a kill left it, and neither kills nor chunks change a bit of the result.
 Source: Zou et al., CBST, ECCV 2018; `docs/methods/cbst.md`.
 """
 
@@ -21,8 +21,8 @@ from torch import Tensor
 from pipeline.artifacts.files import read_json, write_json
 from pipeline.data.records import RecordWriter
 from pipeline.inference.accumulation import accumulate, write_records
-from pipeline.inference.parts import PartStore
-from pipeline.inference.passes import MAX_PART, PassSettings
+from pipeline.inference.chunks import ChunkStore
+from pipeline.inference.passes import MAX_CHUNK, PassSettings
 from pipeline.inference.stored_maps import Scores
 from pipeline.numerics.confidence_regularisers import lrent_soft_labels
 from pipeline.numerics.portions import class_balanced_score, class_confidence, select_class_balanced
@@ -131,8 +131,8 @@ def _accumulate(
         tables,
         update,
         total,
-        PartStore(settings.state, settings.fingerprint),
-        every=max(1, min(_at_least(MAX_PART, total), -(-total // settings.parts))),
+        ChunkStore(settings.state, settings.fingerprint),
+        every=max(1, min(_at_least(MAX_CHUNK, total), -(-total // settings.chunks))),
         stop=settings.stop,
         progress=settings.progress,
     )
@@ -140,7 +140,7 @@ def _accumulate(
 
 
 def _at_least(images: int, total: int) -> int:
-    """`images` per part, or more where `total` would be cut into too many parts."""
+    """`images` per chunk, or more where `total` would be cut into too many chunks."""
     return max(images, -(-total // MOST_PARTS))
 
 

@@ -125,7 +125,7 @@ class Ass(Adaptseg):
             "labelled",
             term.value + semantic * own.semantic_weight,
             1.0,
-            parts={**term.parts, term.name: term.value.detach(), "semantic": semantic.detach()},
+            summands={**term.summands, term.name: term.value.detach(), "semantic": semantic.detach()},
         )
 
     def _semantic_discriminator_term(

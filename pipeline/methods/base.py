@@ -24,7 +24,7 @@ class Term:
     `value` is a scalar float32 tensor that already holds the *global* normalisation: summed over
     micro-batches and processes it is the term's value for the step. Its gradient times `weight` reaches
     only the modules named in `updates`; all others are constants for this term.
-    `parts`: detached summands of the value, for the metrics alone. `target_logits`: detached logits
+    `summands`: detached summands of the value, for the metrics alone. `target_logits`: detached logits
     (B, K, h, w) of unlabelled target images, from which the loop counts predicted classes at log lines.
     """
 
@@ -32,7 +32,7 @@ class Term:
     value: Tensor
     weight: float
     updates: tuple[str, ...] = ("network",)
-    parts: Mapping[str, Tensor] = field(default_factory=dict)
+    summands: Mapping[str, Tensor] = field(default_factory=dict)
     target_logits: Tensor | None = None
 
 

@@ -76,8 +76,8 @@ def segmentation_term(
         for name, value in logits.items()
     }
     name = "segmentation" if domain == "source" else f"segmentation_{domain}"
-    parts = {f"{name}_{level}": value.detach() for level, value in means.items()} if len(means) > 1 else {}
-    return Term(name, weighted(means, SEGMENTATION_WEIGHTS), weight, parts=parts)
+    summands = {f"{name}_{level}": value.detach() for level, value in means.items()} if len(means) > 1 else {}
+    return Term(name, weighted(means, SEGMENTATION_WEIGHTS), weight, summands=summands)
 
 
 def discriminator_name(level: str) -> str:
@@ -103,8 +103,8 @@ def adversarial_term(
         level: domain_loss(modules[discriminator_name(level)](value), SOURCE_DOMAIN, gan) * share
         for level, value in maps.items()
     }
-    parts = {f"adversarial_{level}": value.detach() for level, value in losses.items()}
-    return Term("adversarial", weighted(losses, weights), 1.0, parts=parts, target_logits=target_logits)
+    summands = {f"adversarial_{level}": value.detach() for level, value in losses.items()}
+    return Term("adversarial", weighted(losses, weights), 1.0, summands=summands, target_logits=target_logits)
 
 
 def discriminator_term(

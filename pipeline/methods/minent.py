@@ -43,6 +43,6 @@ class Minent(Method[MinentParameters]):
         share = context.image_share["target"]
         entropies = {level: entropy_map(value).mean() * share for level, value in logits.items()}
         weights = {"main": self.parameters.entropy_weight, "aux": AUX_WEIGHT}
-        parts = {f"entropy_{level}": value.detach() for level, value in entropies.items()}
+        summands = {f"entropy_{level}": value.detach() for level, value in entropies.items()}
         main = logits["main"].detach()
-        return Term("entropy", weighted(entropies, weights), 1.0, parts=parts, target_logits=main)
+        return Term("entropy", weighted(entropies, weights), 1.0, summands=summands, target_logits=main)

@@ -64,7 +64,7 @@ class Plca(Method[PlcaParameters]):
                 "plca",
                 weighted(values, self._weights()),
                 1.0,
-                parts={name: value.detach() for name, value in values.items()},
+                summands={name: value.detach() for name, value in values.items()},
                 target_logits=None if target is None else target.main.detach(),
             )
 

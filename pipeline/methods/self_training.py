@@ -51,14 +51,14 @@ class SelfTraining(Method[SelfTrainingParameters]):
         logits = upsampled(network, network(batch.images), map_size(labels))
         sums = self._target_sums(logits, labels, batch)
         losses = {level: joint_mean(total, context) for level, total in sums.items()}
-        value, parts = weighted(losses, SEGMENTATION_WEIGHTS), {}
+        value, summands = weighted(losses, SEGMENTATION_WEIGHTS), {}
         name = self.parameters.regulariser
         if name == "mrkld" or name == "mrent" or name == "mrl2":
             total, _ = regulariser_sum(name, logits["main"], labels)
             penalty = context.pixel_mean(total, "target")
-            parts = {"segmentation_target": value.detach(), name: penalty.detach()}
+            summands = {"segmentation_target": value.detach(), name: penalty.detach()}
             value = value + self.parameters.regulariser_weight() * penalty
-        return Term("target", value, 1.0, parts=parts, target_logits=logits["main"].detach())
+        return Term("target", value, 1.0, summands=summands, target_logits=logits["main"].detach())
 
     def _target_sums(self, logits: Maps, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Sum the cross-entropy over the pixels that have a pseudo-label, by level."""

@@ -97,7 +97,7 @@ def _strided(in_channels: int, out_channels: int, dropout: float) -> list[nn.Mod
 
 
 class DTN(DigitNetwork):
-    """Three strided 5x5 convolutions (64, 128, 256), 4096 -> 512 (feature) -> K; colour, 32x32 pixels."""
+    """Three strided 5x5 convolutions (64, 128, 256), 4096 -> 512 (feature) -> K; color, 32x32 pixels."""
 
     side = 32
 

@@ -1,4 +1,4 @@
-"""Names for the values or colours that a user's labels hold: made up, or the user's own.
+"""Names for the values or colors that a user's labels hold: made up, or the user's own.
 
 Names speak of the values in the files: a mask of 0 and 255 has the ids 0 and 255.
 """
@@ -23,7 +23,7 @@ SHOWN = 12
 
 @dataclass(frozen=True)
 class Classes:
-    """Class names with their values or colours, in the order of the class ids; `ignored` apart.
+    """Class names with their values or colors, in the order of the class ids; `ignored` apart.
 
     `unnamed`: what becomes of pixels of another value, as in a dataset file.
     """
@@ -43,7 +43,7 @@ class Classes:
 
 
 def found_classes(facts: LabelFacts) -> Classes:
-    """Classes named by their value or colour; the id 255 is ignored, a mask is background and object.
+    """Classes named by their value or color; the id 255 is ignored, a mask is background and object.
 
     DataError for more values than anyone leaves without names.
     """
@@ -51,7 +51,7 @@ def found_classes(facts: LabelFacts) -> Classes:
         return Classes({"background": (0,), "object": (255,)})
     ids = [value for value in facts.pixels if value != IGNORE]
     if facts.form == "colors":
-        _refuse_many(facts, len(ids), MAX_CLASSES, "colours, as photos or anti-aliased drawings do")
+        _refuse_many(facts, len(ids), MAX_CLASSES, "colors, as photos or anti-aliased drawings do")
         return Classes({value_name(value): (value,) for value in ids})
     _refuse_many(facts, len(ids), MANY, "ids, as grey photos do")
     return Classes(
@@ -76,7 +76,7 @@ def _refuse_many(facts: LabelFacts, count: int, most: int, what: str) -> None:
 def named_classes(facts: LabelFacts, given: Mapping[str, Any], unnamed: Unnamed, origin: str) -> Classes:
     """Classes as the user names them; ConfigError when a value that occurs has no name and needs one.
 
-    `given`: ids (`{road: [1, 2], ignore: [0, "3-6"]}`) or, for colour labels, colours
+    `given`: ids (`{road: [1, 2], ignore: [0, "3-6"]}`) or, for color labels, colors
     (`{road: [[128, 64, 128]]}`), as in a dataset file.
     """
     try:
@@ -90,27 +90,29 @@ def named_classes(facts: LabelFacts, given: Mapping[str, Any], unnamed: Unnamed,
     )
     missing = [value for value in facts.pixels if value not in set(classes.named())]
     if missing and unnamed == "error":
-        raise ConfigError(f"{origin}: {_told_missing(facts, classes, missing)}")
+        raise ConfigError(f"{origin}: {_describe_missing(facts, classes, missing)}")
     return classes
 
 
-def _told_missing(facts: LabelFacts, classes: Classes, missing: Sequence[Value]) -> str:
+def _describe_missing(facts: LabelFacts, classes: Classes, missing: Sequence[Value]) -> str:
     ordered = sorted(missing, key=lambda value: -facts.share(value))[:MANY]
-    told = ", ".join(f"{told_value(value)} ({facts.share(value):.1%} of the pixels)" for value in ordered)
+    described = ", ".join(
+        f"{describe_value(value)} ({facts.share(value):.1%} of the pixels)" for value in ordered
+    )
     near = facts.shares(missing) - far_share(facts, replace(classes, unnamed="nearest"))
     return (
-        f"no name for {len(missing)} values that the labels hold: {told}; name each, or list it under `{IGNORE_NAME}`. "
+        f"no name for {len(missing)} values that the labels hold: {described}; name each, or list it under `{IGNORE_NAME}`. "
         f"If they are soft edges or traces of compression: --unnamed nearest ({near:.2%} of the pixels, near a named "
         f"value) or --unnamed ignore ({facts.shares(missing):.2%})"
     )
 
 
-def told_value(value: Value) -> str:
+def describe_value(value: Value) -> str:
     """A value as YAML writes it."""
     return str(value) if isinstance(value, int) else f"[{value[0]}, {value[1]}, {value[2]}]"
 
 
-def told_ids(values: Sequence[Value]) -> str:
+def describe_ids(values: Sequence[Value]) -> str:
     """Ids as `--ids` takes them: `1,2` or, where many follow one another, `0-127`."""
     runs: list[list[int]] = []
     for value in sorted(value for value in values if isinstance(value, int)):
@@ -149,7 +151,7 @@ def _given_colors(given: Mapping[str, Any]) -> dict[str, tuple[Value, ...]]:
 
 def _list_of(name: str, colors: Any) -> list[Any]:
     if not isinstance(colors, list) or not colors or not isinstance(colors[0], list):
-        raise ValueError(f"{name}: found {colors!r}; needs a list of colours, such as [[128, 64, 128]]")
+        raise ValueError(f"{name}: found {colors!r}; needs a list of colors, such as [[128, 64, 128]]")
     return colors
 
 
@@ -159,7 +161,7 @@ def _color(name: str, channels: Any) -> Color:
         or len(channels) != 3
         or not all(isinstance(channel, int) and channel in range(256) for channel in channels)
     ):
-        raise ValueError(f"{name}: found {channels!r}; a colour is [red, green, blue], each 0 to 255")
+        raise ValueError(f"{name}: found {channels!r}; a color is [red, green, blue], each 0 to 255")
     red, green, blue = channels
     return (red, green, blue)
 
@@ -183,7 +185,7 @@ def _meanings(facts: LabelFacts, classes: Classes) -> dict[Value, str]:
 
 
 def far_share(facts: LabelFacts, classes: Classes) -> float:
-    """Share of the pixels that are far from every named value or colour, where unnamed ones become the nearest."""
+    """Share of the pixels that are far from every named value or color, where unnamed ones become the nearest."""
     if classes.unnamed != "nearest":
         return 0.0
     return facts.shares([value for value, (_, far) in _nearest(facts, classes).items() if far])
@@ -207,7 +209,7 @@ def _nearest(facts: LabelFacts, classes: Classes) -> dict[Value, tuple[Value, bo
 
 
 def distinct_colors(count: int) -> list[Color]:
-    """`count` colours that are easy to tell apart: hues by the golden ratio, three brightnesses."""
+    """`count` colors that are easy to tell apart: hues by the golden ratio, three brightnesses."""
     colors: list[Color] = []
     number = 0
     while len(colors) < count:

@@ -1,6 +1,6 @@
 """Labels whose meaning the values alone do not settle: what is seen, and the readings to choose from.
 
-A mask with stray pixels, soft edges, traces of compression or an uncertain border; ids and colours that are
+A mask with stray pixels, soft edges, traces of compression or an uncertain border; ids and colors that are
 mixed at edges. Nothing is decided here: `init` asks, or stops and shows what to type.
 """
 
@@ -16,10 +16,10 @@ from pipeline.onboarding.class_naming import (
     MANY,
     SHOWN,
     Classes,
+    describe_ids,
+    describe_value,
     far_share,
     found_classes,
-    told_ids,
-    told_value,
     value_name,
 )
 from pipeline.onboarding.inspection import MAX_CLASSES, LabelFacts, Value
@@ -37,7 +37,7 @@ MOST = 0.8
 NEARLY = 0.02
 """A lossy mask has less than this share of pixels that are neither dark nor bright."""
 PALETTE = 64
-"""A palette that compression has blurred has at most so many colours that are far from each other; photos have more."""
+"""A palette that compression has blurred has at most so many colors that are far from each other; photos have more."""
 WIDE_STEP = 30
 """Values that are so far apart on average are shades of grey, not ids."""
 
@@ -73,7 +73,7 @@ def _lossy_mask(facts: LabelFacts) -> Classes:
     if between > NEARLY:
         raise DataError(
             f"{facts.lossy}: a lossy picture, and not black and white ({between:.1%} of the pixels of all labels are "
-            "between): compression has changed ids and colours. Save the labels as PNG from their source. If it is a "
+            "between): compression has changed ids and colors. Save the labels as PNG from their source. If it is a "
             "mask nevertheless: --ids background=0 object=255 --unnamed nearest"
         )
     return Classes({"background": (0,), "object": (255,)}, unnamed="nearest")
@@ -132,8 +132,8 @@ def _mask_readings(facts: LabelFacts, low: int, high: int, others: Sequence[int]
     readings = [soft]
     if 0 < len(others) <= SHOWN:
         border = Reading(
-            f"a mask with an uncertain border: {told_ids(others)} is ignored ({facts.shares(others):.2%})",
-            f"--ids background={low} object={high} ignore={told_ids(others)}",
+            f"a mask with an uncertain border: {describe_ids(others)} is ignored ({facts.shares(others):.2%})",
+            f"--ids background={low} object={high} ignore={describe_ids(others)}",
             Classes({"background": (low,), "object": (high,)}, tuple(others)),
         )
         readings = [border, soft] if solid else [soft, border]
@@ -146,10 +146,10 @@ def _mask_readings(facts: LabelFacts, low: int, high: int, others: Sequence[int]
 
 def _every_value(facts: LabelFacts, values: Sequence[Value], ignored: tuple[Value, ...]) -> Reading:
     classes = Classes({value_name(value): (value,) for value in values}, ignored)
-    words = [f"{name}={told_ids(group)}" for name, group in classes.values.items()]
-    words += [f"ignore={told_ids(ignored)}"] if ignored else []
-    told = f", and {told_ids(ignored)} is ignored ({facts.shares(ignored):.2%})" if ignored else ""
-    return Reading(f"every value is a class of its own{told}", "--ids " + " ".join(words), classes)
+    words = [f"{name}={describe_ids(group)}" for name, group in classes.values.items()]
+    words += [f"ignore={describe_ids(ignored)}"] if ignored else []
+    described = f", and {describe_ids(ignored)} is ignored ({facts.shares(ignored):.2%})" if ignored else ""
+    return Reading(f"every value is a class of its own{described}", "--ids " + " ".join(words), classes)
 
 
 def _one_id(pixels: Mapping[int, int], facts: LabelFacts) -> Doubt | None:
@@ -171,18 +171,20 @@ def _mixed_ids(pixels: Mapping[int, int], facts: LabelFacts) -> Doubt | None:
     ignored = (IGNORE,) if IGNORE in pixels else ()
     named = {value_name(value): (value,) for value in kept}
     naming = (
-        "--ids " + " ".join(f"{name}={told_ids(group)}" for name, group in named.items()) + _ignoring(ignored)
+        "--ids "
+        + " ".join(f"{name}={describe_ids(group)}" for name, group in named.items())
+        + _ignoring(ignored)
     )
     naming = naming if len(kept) <= SHOWN else ""
-    return Doubt(_told_thin(facts, thin, "ids"), _mixed_readings(facts, named, ignored, thin, naming))
+    return Doubt(_describe_thin(facts, thin, "ids"), _mixed_readings(facts, named, ignored, thin, naming))
 
 
 def _ignoring(ignored: Sequence[Value]) -> str:
-    return f" ignore={told_ids(ignored)}" if ignored else ""
+    return f" ignore={describe_ids(ignored)}" if ignored else ""
 
 
 def _mixed_colors(facts: LabelFacts) -> Doubt | None:
-    """Colours that never fill 3x3 pixels beside such that do; or far too many colours around a few."""
+    """Colors that never fill 3x3 pixels beside such that do; or far too many colors around a few."""
     kept = _main_colors(facts)
     strange = [value for value in facts.pixels if value not in set(kept)]
     if len(kept) < 2 or not strange:
@@ -190,11 +192,11 @@ def _mixed_colors(facts: LabelFacts) -> Doubt | None:
     named: dict[str, tuple[Value, ...]] = {value_name(value): (value,) for value in kept}
     if far_share(facts, Classes(named, unnamed="nearest")) > 1 - MOST:
         return None
-    return Doubt(_told_thin(facts, strange, "colours"), _mixed_readings(facts, named, (), strange, ""))
+    return Doubt(_describe_thin(facts, strange, "colors"), _mixed_readings(facts, named, (), strange, ""))
 
 
 def _main_colors(facts: LabelFacts) -> list[Color]:
-    """The solid colours; where they are more than classes can be, only those that are far from a more frequent one.
+    """The solid colors; where they are more than classes can be, only those that are far from a more frequent one.
 
     Empty where these are still so many as in photos.
     """
@@ -214,7 +216,7 @@ def _main_colors(facts: LabelFacts) -> list[Color]:
     return sorted(kept)
 
 
-def _told_thin(facts: LabelFacts, thin: Sequence[Value], what: str) -> str:
+def _describe_thin(facts: LabelFacts, thin: Sequence[Value], what: str) -> str:
     return (
         f"{len(thin)} of the {len(facts.pixels)} {what} in the labels ({_some(thin)}) look like soft edges, traces of "
         "compression or stray pixels: they fill no square of 3x3 pixels anywhere, or are many around few others; "
@@ -251,8 +253,10 @@ def _mixed_readings(
 
 
 def _shares(facts: LabelFacts, values: Sequence[Value]) -> str:
-    return ", ".join(f"{facts.share(value):.2%} of the pixels are {told_value(value)}" for value in values)
+    return ", ".join(
+        f"{facts.share(value):.2%} of the pixels are {describe_value(value)}" for value in values
+    )
 
 
 def _some(values: Sequence[Value]) -> str:
-    return ", ".join(told_value(value) for value in values[:5]) + (", ..." if len(values) > 5 else "")
+    return ", ".join(describe_value(value) for value in values[:5]) + (", ..." if len(values) > 5 else "")

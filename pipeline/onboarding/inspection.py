@@ -1,4 +1,4 @@
-"""Looking into a user's pictures: their sizes, how labels are stored, and the values or colours in them.
+"""Looking into a user's pictures: their sizes, how labels are stored, and the values or colors in them.
 
 What cannot be used is a DataError that names the file and says what is needed.
 """
@@ -28,7 +28,7 @@ DECODED = 200
 """Images decoded whole, evenly spaced; of the others the header is read. `prepare` decodes all."""
 MAX_CLASSES = IGNORE
 MAX_COLORS = 1 << 18
-"""Labels with more colours than this are photos."""
+"""Labels with more colors than this are photos."""
 
 LabelForm = Literal["ids8", "grey", "colors"]
 Value = int | Color
@@ -36,7 +36,7 @@ Value = int | Color
 
 @dataclass(frozen=True)
 class LabelFacts:
-    """What labels hold: pixels of every value (an int) or colour, in ascending order, of `read` labels.
+    """What labels hold: pixels of every value (an int) or color, in ascending order, of `read` labels.
 
     `solid`: the values that fill a square of 3x3 pixels somewhere; edges that were smoothed, traces of
     compression and stray pixels do not. `lossy`: the first label whose compression changes values, if any.
@@ -93,7 +93,7 @@ def _over(paths: Sequence[Path], look: Callable[[Path], tuple[Size, bool]]) -> l
 
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(attempt, paths))
-    refuse_all(errors, "files cannot be used; mend them or move them away")
+    refuse_all(errors, "files cannot be used; fix them or move them away")
     return [one for one in found if one is not None]
 
 
@@ -106,7 +106,7 @@ def refuse_all(errors: Sequence[str], what: str) -> None:
 
 
 def label_facts(pairs: Pairs, progress: Callable[[int, int], None] = lambda done, total: None) -> LabelFacts:
-    """Read the labels (2,000 at most) and count the pixels of every value or colour.
+    """Read the labels (2,000 at most) and count the pixels of every value or color.
 
     DataError: 16-bit labels, photos in the place of labels, damaged files, labels of several kinds, or a label
     of another size than its image.
@@ -125,7 +125,7 @@ def label_facts(pairs: Pairs, progress: Callable[[int, int], None] = lambda done
         if len(count.pixels) > MAX_COLORS:
             break
     progress(len(chosen), len(chosen))
-    refuse_all(errors, "labels cannot be used; mend them or move them away")
+    refuse_all(errors, "labels cannot be used; fix them or move them away")
     lossy = next((path for path, storage in storages.items() if storage == "lossy"), None)
     return _facts(count, storages, lossy, len(chosen))
 
@@ -149,8 +149,8 @@ def _form_of(storages: Mapping[Path, Storage]) -> LabelForm:
         return "ids8"
     if kinds <= {"grey", "shades", "lossy"}:
         return "grey"
-    if kinds <= {"grey", "shades", "colours"}:
-        return "colors"  # or grey, if no pixel turns out to be in colour
+    if kinds <= {"grey", "shades", "colors"}:
+        return "colors"  # or grey, if no pixel turns out to be in color
     counts = Counter(storages.values())
     rare = counts.most_common()[-1][0]
     odd = next(path for path, storage in storages.items() if storage == rare)
@@ -212,10 +212,10 @@ def _facts(count: _Count, storages: Mapping[Path, Storage], lossy: Path | None, 
     if all(red == green == blue for red, green, blue in colors.values()):
         values = {code & 255: count.pixels[code] for code in colors}
         return LabelFacts("grey", values, read, frozenset(code & 255 for code in count.solid), example)
-    mixed = {storage for storage in storages.values() if storage != "colours"}
+    mixed = {storage for storage in storages.values() if storage != "colors"}
     if mixed:
         raise DataError(
-            f"the labels are of several kinds: some are in colour, others grey (for example {example}); all labels of "
+            f"the labels are of several kinds: some are in color, others grey (for example {example}); all labels of "
             "a dataset must be stored alike"
         )
     pixels: dict[Value, int] = {color: count.pixels[code] for code, color in colors.items()}

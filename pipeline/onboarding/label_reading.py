@@ -19,10 +19,10 @@ from pipeline.datasets.taxonomy import IGNORE_NAME
 from pipeline.onboarding.class_naming import (
     Classes,
     class_shares,
+    describe_value,
     far_share,
     found_classes,
     named_classes,
-    told_value,
 )
 from pipeline.onboarding.doubts import NEARLY, Doubt, doubt, settled_classes
 from pipeline.onboarding.inspection import LabelFacts, label_facts
@@ -105,7 +105,7 @@ def _classes(facts: LabelFacts, naming: Naming) -> Classes:
 def _named(facts: LabelFacts, given: Mapping[str, Any], naming: Naming) -> Classes:
     if facts.form == "colors" and naming.origin.endswith("ids"):
         raise ConfigError(
-            f"{naming.origin}: the labels are in colour; name the colours in a file, see {naming.lead}classes"
+            f"{naming.origin}: the labels are in color; name the colors in a file, see {naming.lead}classes"
         )
     # No compression keeps exact values.
     unnamed = naming.unnamed or ("nearest" if facts.lossy is not None else "error")
@@ -129,11 +129,11 @@ def _asked(open_question: Doubt | None, naming: Naming) -> Classes:
         f"  {number}. {reading.text}\n     {option}"
         for number, (reading, option) in enumerate(zip(open_question.readings, options, strict=True), start=1)
     ]
-    told = f"{side}{open_question.seen}.\n" + "\n".join(lines)
-    number = _answer(told, len(options))
+    described = f"{side}{open_question.seen}.\n" + "\n".join(lines)
+    number = _answer(described, len(options))
     if number is None:
         raise DataError(
-            f"{told}\nAdd the options of the reading that is right, or name all values in a file ({naming.lead}classes)"
+            f"{described}\nAdd the options of the reading that is right, or name all values in a file ({naming.lead}classes)"
         )
     return open_question.readings[number - 1].classes
 
@@ -181,7 +181,7 @@ def _as_in_source(facts: LabelFacts, source: Labels, naming: Naming) -> Classes:
     if missing and classes.unnamed == "error":
         raise ConfigError(
             f"{naming.lead}ids {SAME}: the target labels hold values that the source's names do not cover: "
-            f"{', '.join(told_value(value) for value in missing[:10])}. Name them for both sides "
+            f"{', '.join(describe_value(value) for value in missing[:10])}. Name them for both sides "
             f"(--classes or --ids), or the target's alone ({naming.lead}classes or {naming.lead}ids), the ones without a "
             f"class under `{IGNORE_NAME}`"
         )
@@ -190,14 +190,14 @@ def _as_in_source(facts: LabelFacts, source: Labels, naming: Naming) -> Classes:
 
 def _stated_as_same(facts: LabelFacts, source: Labels, naming: Naming) -> Classes:
     """Ask whether equal values mean the same; without a terminal, DataError with the values of both sides."""
-    told = (
-        "target: what do the values of the target labels mean? The same number or colour often means another thing in "
+    described = (
+        "target: what do the values of the target labels mean? The same number or color often means another thing in "
         f"another dataset.\n{_side_by_side(facts, source)}\n"
         f"  1. the same as in the source\n     {naming.lead}ids {SAME}\n"
         f"  2. something else\n     {naming.lead}ids NAME=ID,ID ... or {naming.lead}classes FILE, with the source's names"
     )
-    if _answer(told, 2) != 1:
-        raise DataError(f"{told}\nAdd the options of the reading that is right")
+    if _answer(described, 2) != 1:
+        raise DataError(f"{described}\nAdd the options of the reading that is right")
     return _as_in_source(facts, source, replace(naming, same=True))
 
 
@@ -208,19 +208,19 @@ def _side_by_side(facts: LabelFacts, source: Labels) -> str:
     lines = [f"  {'source':>8} {'target':>8}  value"]
     for value in values[:40]:
         shares = f"  {source.facts.share(value):8.2%} {facts.share(value):8.2%}"
-        lines.append(f"{shares}  {told_value(value)}  {names.get(value, '(no name)')}")
+        lines.append(f"{shares}  {describe_value(value)}  {names.get(value, '(no name)')}")
     return "\n".join(lines + ["  ..."] * (len(values) > 40))
 
 
-def told_labels(facts: Facts) -> list[str]:
+def describe_labels(facts: Facts) -> list[str]:
     """How the labels of both sides are stored, and the share of every class, the sides beside each other."""
     sides = {"source": (facts.labels, len(facts.source.files))}
     if facts.evaluation is not None:
         sides["target"] = (facts.evaluation.labels, len(facts.evaluation.pairs.files))
     lines = []
     for side, (labels, count) in sides.items():
-        lines.append(f"labels: {side}: {_told_form(labels)}, {labels.facts.read} of {count} read")
-        lines += [f"        {line}" for line in _told_edges(labels)]
+        lines.append(f"labels: {side}: {_describe_form(labels)}, {labels.facts.read} of {count} read")
+        lines += [f"        {line}" for line in _describe_edges(labels)]
     tables = [class_shares(labels.facts, labels.classes) for labels, _ in sides.values()]
     for name in dict.fromkeys(name for table in tables for name in table):
         shown = " ".join(f"{table[name]:8.2%}" if name in table else f"{'-':>8}" for table in tables)
@@ -228,13 +228,13 @@ def told_labels(facts: Facts) -> list[str]:
     return lines
 
 
-def _told_form(labels: Labels) -> str:
+def _describe_form(labels: Labels) -> str:
     if labels.is_mask:
         return "black-and-white masks"
-    return {"ids8": "8-bit ids", "grey": "shades of grey", "colors": "colours"}[labels.facts.form]
+    return {"ids8": "8-bit ids", "grey": "shades of grey", "colors": "colors"}[labels.facts.form]
 
 
-def _told_edges(labels: Labels) -> list[str]:
+def _describe_edges(labels: Labels) -> list[str]:
     """How many pixels have a value that is not named, and what becomes of them."""
     named = set(labels.classes.named())
     others = labels.facts.shares([value for value in labels.facts.pixels if value not in named])

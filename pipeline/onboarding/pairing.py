@@ -24,23 +24,23 @@ class Matched:
     """Which label belongs to which image, and what has no partner; paths relative to `pairs.root`."""
 
     pairs: Pairs
-    lonely_images: tuple[str, ...]
-    lonely_labels: tuple[str, ...]
+    unpaired_images: tuple[str, ...]
+    unpaired_labels: tuple[str, ...]
 
 
 def pair_up(images: Pictures, labels: Pictures, option: str) -> Pairs:
     """Find which label belongs to which image by their names; DataError when any has no partner."""
     matched = match(images, labels, option)
-    lonely = [*matched.lonely_images[:SHOWN], *matched.lonely_labels[:SHOWN]]
-    if not lonely:
+    unpaired = [*matched.unpaired_images[:SHOWN], *matched.unpaired_labels[:SHOWN]]
+    if not unpaired:
         return matched.pairs
-    kinds = _told_kinds(images, labels, option, every_image=True)
+    kinds = _describe_kinds(images, labels, option, every_image=True)
     used = {label for _, label in matched.pairs.files}
-    both = sum(image in used for image in matched.lonely_images)
+    both = sum(image in used for image in matched.unpaired_images)
     raise DataError(
-        f"{len(matched.lonely_images)} images have no label and {len(matched.lonely_labels)} labels no image, "
+        f"{len(matched.unpaired_images)} images have no label and {len(matched.unpaired_labels)} labels no image, "
         f"below {matched.pairs.root}:\n"
-        + "\n".join(f"  {name}" for name in lonely)
+        + "\n".join(f"  {name}" for name in unpaired)
         + f"\n{both} of these images are the labels themselves: give the images as a pattern" * bool(both)
         + (
             kinds
@@ -57,7 +57,7 @@ def match(images: Pictures, labels: Pictures, option: str) -> Matched:
             f"no label belongs to an image by its name. Images look like {images.files[0]} (below {images.root}), "
             f"labels like {labels.files[0]} (below {labels.root})."
             + (
-                _told_kinds(images, labels, option, every_image=False)
+                _describe_kinds(images, labels, option, every_image=False)
                 or " Names must agree up to constant text before and after (7_photo.jpg, 7_ids.png), in the same "
                 "subfolders; rename one side"
             )
@@ -161,11 +161,12 @@ def _with_affixes(pattern: str, affixes: Affixes) -> str:
 # Several files per image, as in Cityscapes: *_labelIds.png, *_color.png and *_instanceIds.png side by side.
 
 
-def _told_kinds(images: Pictures, labels: Pictures, option: str, every_image: bool) -> str:
+def _describe_kinds(images: Pictures, labels: Pictures, option: str, every_image: bool) -> str:
     """What to give instead of a folder that holds several files per image; "" where it is something else."""
     kinds = label_kinds(images, labels, every_image)
     lines = [
-        f"\n  {option} '{kind.root}/{kind.patterns[0]}'  ({_told_storage(kind.paths()[0])})" for kind in kinds
+        f"\n  {option} '{kind.root}/{kind.patterns[0]}'  ({_describe_storage(kind.paths()[0])})"
+        for kind in kinds
     ]
     return "\nThere are several files per image; give those of one kind:" + "".join(lines) if lines else ""
 
@@ -174,12 +175,12 @@ _STORAGES: Mapping[Storage, str] = {
     "palette": "ids with a palette",
     "grey": "8-bit ids",
     "shades": "black and white",
-    "colours": "colours",
+    "colors": "colors",
     "lossy": "compressed with loss",
 }
 
 
-def _told_storage(label: Path) -> str:
+def _describe_storage(label: Path) -> str:
     try:
         return _STORAGES[stored_as(label)]
     except DataError:
@@ -203,7 +204,7 @@ def label_kinds(images: Pictures, labels: Pictures, every_image: bool) -> list[P
 
 def _fits(images: Pictures, labels: Pictures, every_image: bool) -> bool:
     matched = _matched(images, labels)
-    return not matched.lonely_labels and not (every_image and matched.lonely_images)
+    return not matched.unpaired_labels and not (every_image and matched.unpaired_images)
 
 
 Kind = tuple[str, str]

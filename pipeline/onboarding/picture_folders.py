@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from pipeline.artifacts.errors import ConfigError, DataError
 from pipeline.datasets.name_lists import is_plain_text
 from pipeline.datasets.patterns import pattern_problem
-from pipeline.datasets.walking import PICTURES, find_all_pictures, find_files, told_omissions
+from pipeline.datasets.walking import PICTURES, describe_omissions, find_all_pictures, find_files
 
 SHOWN = 5
 
@@ -69,11 +69,13 @@ def _below_folder(place: str, option: str) -> Pictures:
     if not root.is_dir():
         raise DataError(f"{option}: there is no folder {root}{_nearest_folder(root)}")
     found = find_all_pictures(root)
-    omissions = tuple(told_omissions(found.left_out, found.links))
+    omissions = tuple(describe_omissions(found.left_out, found.links))
     files = found.paths()
     if not files:
-        told = "".join(f"\n{line}" for line in omissions)
-        raise DataError(f"{option}: {root} holds no picture ({', '.join(PICTURES)}). {_content(root)}{told}")
+        described = "".join(f"\n{line}" for line in omissions)
+        raise DataError(
+            f"{option}: {root} holds no picture ({', '.join(PICTURES)}). {_content(root)}{described}"
+        )
     # Endings that differ in case only share a pattern, written as most files have it.
     endings = [ending for ending, _ in Counter(PurePosixPath(file).suffix for file in files).most_common()]
     different = {ending.lower(): ending for ending in reversed(endings)}
@@ -132,10 +134,10 @@ def _by_pattern(place: str, option: str) -> Pictures:
     if problem:
         raise DataError(f"{option}: {problem}")
     found = find_files(fixed, [pattern])
-    omissions = tuple(told_omissions(found.left_out, found.links))
+    omissions = tuple(describe_omissions(found.left_out, found.links))
     if not found.files:
-        told = "".join(f"\n{line}" for line in omissions)
-        raise DataError(f"{option}: nothing matches {place}. {_content(fixed)}{told}")
+        described = "".join(f"\n{line}" for line in omissions)
+        raise DataError(f"{option}: nothing matches {place}. {_content(fixed)}{described}")
     return Pictures(fixed, (pattern,), found.paths(), omissions)
 
 

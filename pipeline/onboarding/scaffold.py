@@ -17,10 +17,16 @@ from pipeline.artifacts.errors import ConfigError
 from pipeline.artifacts.files import write_text
 from pipeline.datasets.name_lists import list_text
 from pipeline.datasets.taxonomy import IGNORE_NAME
-from pipeline.onboarding.class_naming import Classes, class_shares, distinct_colors, told_ids, told_value
+from pipeline.onboarding.class_naming import (
+    Classes,
+    class_shares,
+    describe_ids,
+    describe_value,
+    distinct_colors,
+)
 from pipeline.onboarding.inspection import LabelFacts, Value
 from pipeline.onboarding.picture_folders import Pairs, Pictures
-from pipeline.onboarding.sizes import Size, told_sizes, working_sizes
+from pipeline.onboarding.sizes import Size, describe_sizes, working_sizes
 
 WIDTH = 110
 YAML_WORDS = r"y|n|yes|no|on|off|true|false|null"
@@ -124,9 +130,9 @@ def _taxonomy(facts: Facts) -> str:
     labels, values = facts.labels.facts, facts.labels.classes.values
     colors = distinct_colors(len(values))
     if labels.form == "colors":
-        # A class of several colours is shown in its first.
+        # A class of several colors is shown in its first.
         colors = [group[0] for group in values.values() if not isinstance(group[0], int)]
-    what = "colours" if labels.form == "colors" else "values"
+    what = "colors" if labels.form == "colors" else "values"
     lines = [
         f"# The classes by id, from the {what} in {labels.read} source labels, with their share of the pixels.",
         "# Better names: here and under `ids` or `colors` of the dataset files.",
@@ -135,7 +141,7 @@ def _taxonomy(facts: Facts) -> str:
     ]
     shares = class_shares(labels, facts.labels.classes)
     for (name, group), color in zip(values.items(), colors, strict=True):
-        entry = f"{{name: {_word(name)}, color: {told_value(color)}}}"
+        entry = f"{{name: {_word(name)}, color: {describe_value(color)}}}"
         lines.append(f"  - {entry}  # {_shown(group)}: {shares[name]:.2%}")
     lines += [
         "# things: []  # classes of countable objects",
@@ -146,8 +152,8 @@ def _taxonomy(facts: Facts) -> str:
 
 def _shown(values: Sequence[Value]) -> str:
     if all(isinstance(value, int) for value in values):
-        return told_ids(values)
-    return ", ".join(told_value(value) for value in values)
+        return describe_ids(values)
+    return ", ".join(describe_value(value) for value in values)
 
 
 def _meaning(labels: Labels) -> str:
@@ -170,8 +176,8 @@ def _meaning(labels: Labels) -> str:
 def _listed(values: Sequence[Value]) -> str:
     """Values as a dataset file takes them: `7`, `[0, "4-6"]`, `[[128, 64, 128]]`."""
     if not all(isinstance(value, int) for value in values):
-        return f"[{', '.join(told_value(value) for value in values)}]"
-    words = [word if word.isdigit() else _quoted(word) for word in told_ids(values).split(",")]
+        return f"[{', '.join(describe_value(value) for value in values)}]"
+    words = [word if word.isdigit() else _quoted(word) for word in describe_ids(values).split(",")]
     return words[0] if len(words) == 1 else f"[{', '.join(words)}]"
 
 
@@ -194,7 +200,7 @@ def _root(folder: Path) -> str:
 def _source(facts: Facts) -> str:
     pairs = facts.source
     return (
-        f"# Labelled source: {len(pairs.files)} images of {told_sizes(facts.source_sizes)}.\n"
+        f"# Labelled source: {len(pairs.files)} images of {describe_sizes(facts.source_sizes)}.\n"
         + _root(pairs.root)
         + "splits:\n"
         f"  train: {_split(pairs.images, pairs.labels)}\n" + _meaning(facts.labels)
@@ -202,17 +208,17 @@ def _source(facts: Facts) -> str:
 
 
 def _target(facts: Facts) -> str:
-    told = f"{len(facts.target.files)} images of {told_sizes(facts.target_sizes)}"
+    described = f"{len(facts.target.files)} images of {describe_sizes(facts.target_sizes)}"
     if facts.evaluation is None:
         return (
-            f"# Unlabelled target: {told}. For figures add a split with `labels`, and `evaluate` in the task.\n"
+            f"# Unlabelled target: {described}. For figures add a split with `labels`, and `evaluate` in the task.\n"
             + _root(facts.target.root)
             + "splits:\n"
             f"  train: {_split(facts.target.patterns, ())}\n"
         )
     pairs, lists = facts.evaluation.pairs, f"./lists/{facts.name}"
     return (
-        f"# Target: {told}. Training opens no label of it; the images of `val` are kept out of training.\n"
+        f"# Target: {described}. Training opens no label of it; the images of `val` are kept out of training.\n"
         + _root(pairs.root)
         + "splits:\n"
         f"  train: {_split(pairs.images, (), f'{lists}-train.txt')}\n"
@@ -252,7 +258,7 @@ set:
     optimiser: {{kind: adamw, lr: 0.001, head_lr_mult: 1.0}}
     augmentation:
       # Mirrored pictures must mean the same: remove `flip` for text and the like.
-      source: {{flip: 0.5, colour: {{brightness: 0.4, contrast: 0.4, saturation: 0.5, hue: 0.05, blur: 0.5}}}}
+      source: {{flip: 0.5, color: {{brightness: 0.4, contrast: 0.4, saturation: 0.5, hue: 0.05, blur: 0.5}}}}
       target: {{flip: 0.5}}
     snapshots: {min(3, later)}
   source: {{steps: {facts.steps}}}

@@ -56,14 +56,14 @@ def _rounded(width: float, height: float) -> Size:
     return max(32, round(width / 8) * 8), max(32, round(height / 8) * 8)
 
 
-def told_sizes(sizes: Mapping[Size, int]) -> str:
+def describe_sizes(sizes: Mapping[Size, int]) -> str:
     """`640x480`, or the most frequent sizes with their number."""
     ordered: Iterable[tuple[Size, int]] = sorted(sizes.items(), key=lambda entry: -entry[1])
     shown = [f"{width}x{height}" + f" ({n})" * (len(sizes) > 1) for (width, height), n in ordered]
     return ", ".join(shown[:3]) + (f", {len(shown) - 3} more sizes" if len(shown) > 3 else "")
 
 
-def told_orientations(sizes: Mapping[Size, int]) -> str | None:
+def describe_orientations(sizes: Mapping[Size, int]) -> str | None:
     """What is lost where pictures of several orientations get one working size; None where they agree."""
     found = orientations(sizes)
     if len(found) == 1:

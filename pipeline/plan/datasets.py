@@ -53,11 +53,11 @@ class DataPlanner:
         self._listings: dict[Any, tuple[Listing, str]] = {}
         self._stages: dict[Any, Stage] = {}
 
-    def _dataset(self, name: str, asked_by: str) -> DatasetSpec:
-        return self.config.library.dataset(name, asked_by)
+    def _dataset(self, name: str, location: str) -> DatasetSpec:
+        return self.config.library.dataset(name, location)
 
     def listing(
-        self, name: str, split: str, with_labels: bool, asked_by: str, names: tuple[str, ...] | None = None
+        self, name: str, split: str, with_labels: bool, location: str, names: tuple[str, ...] | None = None
     ) -> tuple[Listing, str]:
         """The files of a split, or of its images `names`, and their identity.
 
@@ -65,10 +65,10 @@ class DataPlanner:
         """
         key = (name, split, with_labels, names)
         if key not in self._listings:
-            spec = self._dataset(name, asked_by)
+            spec = self._dataset(name, location)
             if split not in spec.splits:
                 raise ConfigError(
-                    f"{asked_by}: dataset {name} has no split `{split}`; {nearest(split, spec.splits)}"
+                    f"{location}: dataset {name} has no split `{split}`; {nearest(split, spec.splits)}"
                 )
             found = list_split(spec, split, with_labels, names)
             self._listings[key] = (found, identity(spec, found))
@@ -76,101 +76,106 @@ class DataPlanner:
 
     def prepare(
         self,
-        part: DomainSplit,
+        domain: DomainSplit,
         taxonomy: Taxonomy,
         labels: str,
-        asked_by: str,
+        location: str,
         names: tuple[str, ...] | None = None,
     ) -> Stage:
         """The stage that prepares one split at one size."""
-        cache_key = (part, taxonomy.name, labels, names)
+        cache_key = (domain, taxonomy.name, labels, names)
         if cache_key not in self._stages:
-            self._stages[cache_key] = self._make(part, taxonomy, labels, asked_by, names)
+            self._stages[cache_key] = self._make(domain, taxonomy, labels, location, names)
         return self._stages[cache_key]
 
     def _make(
-        self, part: DomainSplit, taxonomy: Taxonomy, labels: str, asked_by: str, names: tuple[str, ...] | None
+        self,
+        domain: DomainSplit,
+        taxonomy: Taxonomy,
+        labels: str,
+        location: str,
+        names: tuple[str, ...] | None,
     ) -> Stage:
-        _, digest = self.listing(part.dataset, part.split, labels != "none", asked_by, names)
+        _, digest = self.listing(domain.dataset, domain.split, labels != "none", location, names)
         parameters = PrepareParameters.model_validate(
-            {"size": part.size, "labels": labels, "resample": part.resample, "names": names}
+            {"size": domain.size, "labels": labels, "resample": domain.resample, "names": names}
         )
         some = "" if names is None else f"-{len(names)}-labelled"
-        dataset = self._dataset(part.dataset, asked_by)
-        data = PlannedData(identity=digest, dataset=dataset, split=part.split, taxonomy=taxonomy)
-        label = f"prepare-{part.dataset}-{part.split}{some}"
+        dataset = self._dataset(domain.dataset, location)
+        data = PlannedData(identity=digest, dataset=dataset, split=domain.split, taxonomy=taxonomy)
+        label = f"prepare-{domain.dataset}-{domain.split}{some}"
         settings = StageSettings(self.config.settings.run)
         return make_stage(KINDS["prepare"], label, parameters, Inputs(), settings, data)
 
-    def names_of(self, stage: Stage, asked_by: str) -> list[str]:
+    def names_of(self, stage: Stage, location: str) -> list[str]:
         """Names of the images that a `prepare` stage prepares."""
         if stage.parameters.names is not None:
             return list(stage.parameters.names)
         data = stage.record.data
         assert data is not None
-        listing, _ = self.listing(data.dataset.name, data.split, False, asked_by)
+        listing, _ = self.listing(data.dataset.name, data.split, False, location)
         return [item.name for item in listing.items]
 
-    def _check_disjoint(self, task: Task, asked_by: str) -> None:
+    def _check_disjoint(self, task: Task, location: str) -> None:
         """Pseudo-labels made on the images that are then scored would flatter every figure."""
         if task.evaluate is None:
             return
-        target = self._images_of(task.target, asked_by)
-        scored = self._images_of(task.evaluate, asked_by)
+        target = self._images_of(task.target, location)
+        scored = self._images_of(task.evaluate, location)
         common = sorted(scored[one] for one in target.keys() & scored.keys())
         if common:
             raise ConfigError(
-                f"{asked_by}: {len(common)} images are in both the target split `{task.target.split}` and the "
+                f"{location}: {len(common)} images are in both the target split `{task.target.split}` and the "
                 f"evaluation split `{task.evaluate.split}` of {task.evaluate.dataset} (first: {common[0]}); "
                 "give disjoint splits"
             )
 
-    def _images_of(self, part: DomainSplit, asked_by: str) -> dict[tuple[Path | str, int | str], str]:
+    def _images_of(self, domain: DomainSplit, location: str) -> dict[tuple[Path | str, int | str], str]:
         """Name of every image of a split by what it is: its real file and its number in it, whatever it is called.
 
         A drawn image has no file; it is its dataset and its name.
         """
-        listing, _ = self.listing(part.dataset, part.split, False, asked_by)
+        listing, _ = self.listing(domain.dataset, domain.split, False, location)
         return {
             (item.image.resolve(), item.index)
             if item.image != Path()
-            else (part.dataset, item.name): item.name
+            else (domain.dataset, item.name): item.name
             for item in listing.items
         }
 
-    def task(self, task: Task, asked_by: str) -> TaskData:
+    def task(self, task: Task, location: str) -> TaskData:
         """All prepare stages of a task; target training labels are not listed."""
-        taxonomy = self.config.library.taxonomy(task.taxonomy, asked_by)
-        self._check_disjoint(task, asked_by)
-        evaluate = self.prepare(task.evaluate, taxonomy, "native", asked_by) if task.evaluate else None
+        taxonomy = self.config.library.taxonomy(task.taxonomy, location)
+        self._check_disjoint(task, location)
+        evaluate = self.prepare(task.evaluate, taxonomy, "native", location) if task.evaluate else None
         return TaskData(
             taxonomy,
-            [self.prepare(part, taxonomy, "working", asked_by) for part in task.source],
-            self.prepare(task.target, taxonomy, "none", asked_by),
+            [self.prepare(domain, taxonomy, "working", location) for domain in task.source],
+            self.prepare(task.target, taxonomy, "none", location),
             evaluate,
         )
 
     def labelled(
-        self, task: Task, subset: LabelledSubset, taxonomy: Taxonomy, seed: int, asked_by: str
+        self, task: Task, subset: LabelledSubset, taxonomy: Taxonomy, seed: int, location: str
     ) -> Stage:
         """The labelled target images, and no other label; `seed` is the run's."""
-        listing, _ = self.listing(task.target.dataset, task.target.split, False, asked_by)
+        listing, _ = self.listing(task.target.dataset, task.target.split, False, location)
         available = [item.name for item in listing.items]
         if subset.names is not None:
-            chosen = self._names_from(self.config.library.root / subset.names, set(available), asked_by)
+            chosen = self._names_from(self.config.library.root / subset.names, set(available), location)
         else:
             assert subset.count is not None
             if subset.count > len(available):
                 raise ConfigError(
-                    f"{asked_by}: labelled.count {subset.count}: the target has {len(available)} images"
+                    f"{location}: labelled.count {subset.count}: the target has {len(available)} images"
                 )
             chosen = nested_choice(available, subset.count, seed if subset.seed == "run" else subset.seed)
-        return self.prepare(task.target, taxonomy, "working", asked_by, tuple(chosen))
+        return self.prepare(task.target, taxonomy, "working", location, tuple(chosen))
 
     @staticmethod
-    def _names_from(path: Path, available: set[str], asked_by: str) -> list[str]:
+    def _names_from(path: Path, available: set[str], location: str) -> list[str]:
         if not path.is_file():
-            raise ConfigError(f"{asked_by}: labelled.names: no file {path}")
+            raise ConfigError(f"{location}: labelled.names: no file {path}")
         chosen = [line.name for line in listed_names(path, available)]
         unknown = [name for name in chosen if name not in available]
         repeated = "no or repeated names"

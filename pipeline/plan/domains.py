@@ -27,7 +27,7 @@ class TaskDomains:
     data: TaskData
     subset: LabelledSubset | None
     seed: int
-    origin: str
+    location: str
     labelled_is_read: bool = False
 
     def read_by(self, asked: Asked, references: Mapping[str, Stage]) -> dict[str, PlannedDomain]:
@@ -54,52 +54,52 @@ class TaskDomains:
         return PlannedDomain(tuple(other.parents[role] for role in other.record.domains[key.name].caches))
 
     def _named(self, key: DomainKey, asked: Asked) -> PlannedDomain:
-        where, word = f"{asked.where}.{key.name}", asked.words.get(key.name, key.word)
+        location, word = f"{asked.location}.{key.name}", asked.words.get(key.name, key.word)
         if key.own_labels and word not in OWN_LABELS:
             raise ConfigError(
-                f"{where}: found {word!r}; a {asked.kind.name} counts a dataset's own labels: "
+                f"{location}: found {word!r}; a {asked.kind.name} counts a dataset's own labels: "
                 f"{', '.join(OWN_LABELS[:-1])} or {OWN_LABELS[-1]}"
             )
         if word == key.word or word in DOMAIN_WORDS:
-            return self._own(word, where)
+            return self._own(word, location)
         head, _, part = word.partition(".")
-        return self._of_stage(stage_named(head, asked.stages, where), part, word, where)
+        return self._of_stage(stage_named(head, asked.stages, location), part, word, location)
 
-    def _own(self, word: str, where: str) -> PlannedDomain:
+    def _own(self, word: str, location: str) -> PlannedDomain:
         """The task's data of that word."""
         if word == "task.source":
             return PlannedDomain(tuple(self.data.source))
         if word == "task.target":
             return PlannedDomain((self.data.target,))
         if word == "task.target_labels":
-            labelled = self.planner.prepare(self.task.target, self.data.taxonomy, "working", self.origin)
+            labelled = self.planner.prepare(self.task.target, self.data.taxonomy, "working", self.location)
             return PlannedDomain((labelled,))
         if word == "task.labelled":
-            return PlannedDomain((self._labelled(where),))
+            return PlannedDomain((self._labelled(location),))
         assert word == "task.evaluate" and self.data.evaluate is not None, word
         return PlannedDomain((self.data.evaluate,))
 
-    def _labelled(self, where: str) -> Stage:
+    def _labelled(self, location: str) -> Stage:
         if self.subset is None:
             raise ConfigError(
-                f"{where}: this stage uses labelled target images; give `labelled: {{count: 20}}` or "
-                f"`labelled: {{names: FILE}}` in {self.origin} or in the task"
+                f"{location}: this stage uses labelled target images; give `labelled: {{count: 20}}` or "
+                f"`labelled: {{names: FILE}}` in {self.location} or in the task"
             )
         self.labelled_is_read = True
-        return self.planner.labelled(self.task, self.subset, self.data.taxonomy, self.seed, self.origin)
+        return self.planner.labelled(self.task, self.subset, self.data.taxonomy, self.seed, self.location)
 
-    def _of_stage(self, stage: Stage, part: str, word: str, where: str) -> PlannedDomain:
+    def _of_stage(self, stage: Stage, part: str, word: str, location: str) -> PlannedDomain:
         """The target's images that an earlier stage chose or labelled; `word` is `stage` or `stage.part`."""
         gives = KINDS[stage.kind].gives
         if gives == "parts" and part in PARTS:
             return PlannedDomain((self.data.target,), split=stage, part=cast(Part, part))
         if gives == "parts":
             needed = " or ".join(f"{word.partition('.')[0]}.{known}" for known in PARTS)
-            raise ConfigError(f"{where}: found {word!r}; needs {needed}")
+            raise ConfigError(f"{location}: found {word!r}; needs {needed}")
         if gives == "labels" and not part:
             return PlannedDomain((self.data.target,), labels=stage)
         raise ConfigError(
-            f"{where}: found {word!r} (a stage of kind {stage.kind}); needs a split's part, a pseudolabel stage, "
+            f"{location}: found {word!r} (a stage of kind {stage.kind}); needs a split's part, a pseudolabel stage, "
             f"or one of {', '.join(DOMAIN_WORDS)}"
         )
 
@@ -119,7 +119,7 @@ class TaskDomains:
     def names(self, domains: Mapping[str, PlannedDomain], name: str) -> set[str]:
         """Names of the images in the caches of a domain; none where it is not there."""
         caches = domains[name].caches if name in domains else ()
-        return {image for cache in caches for image in self.planner.names_of(cache, self.origin)}
+        return {image for cache in caches for image in self.planner.names_of(cache, self.location)}
 
 
 def _check_read(asked: Asked) -> None:
@@ -128,6 +128,6 @@ def _check_read(asked: Asked) -> None:
     for key in asked.kind.domains:
         if key.name in asked.words and key.name not in read:
             raise ConfigError(
-                f"{asked.where}.{key.name}: method {asked.kind.word_of(asked.parameters)} does not read this domain; "
+                f"{asked.location}.{key.name}: method {asked.kind.word_of(asked.parameters)} does not read this domain; "
                 f"it reads {', '.join(read)}"
             )

@@ -19,7 +19,7 @@ class Planner:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.data = DataPlanner(config)
-        self.extra = SetLayer(f"{config.origin}: set", config.settings.set)
+        self.extra = SetLayer(f"{config.location}: set", config.settings.set)
         self._made: dict[str, Stage] = {}
         """By digest: what two tasks share is made once, under the label of the first."""
         self._tasks: dict[str, TaskData] = {}
@@ -66,9 +66,9 @@ class Planner:
         library = self.config.library
         task = library.task(experiment.task, experiment.place("task"))
         if experiment.task not in self._tasks:
-            asked_by = str(library.root / "tasks" / f"{experiment.task}.yaml")
-            self._tasks[experiment.task] = self.data.task(task, asked_by)
+            location = str(library.root / "tasks" / f"{experiment.task}.yaml")
+            self._tasks[experiment.task] = self.data.task(task, location)
         data, subset = self._tasks[experiment.task], experiment.labelled
-        domains = TaskDomains(self.data, task, data, subset, seed, experiment.origin)
+        domains = TaskDomains(self.data, task, data, subset, seed, experiment.location)
         settings = StageSettings(self.config.settings.run, self.config.settings.determinism, seed)
         return RunPlanner(experiment, library, self.extra, domains, settings, self._made)

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pipeline.artifacts.errors import ConfigError
 from pipeline.config.models import Recipe
 from pipeline.config.suites import Experiment, SetLayer
-from pipeline.config.validation import Location, dotted, validated
+from pipeline.config.validation import KeyPath, dotted, validated
 from pipeline.config.yaml_files import merge
 from pipeline.schema.names import nearest
 from pipeline.stages.kinds import KINDS
@@ -81,37 +81,37 @@ def _parameters_for(
     return values
 
 
-def place_of(words: Sequence[str], layers: Sequence[SetLayer], where: str) -> Callable[[Location], str]:
-    """Return what names the place of a stage's parameter: the layer that gives it last, or `where`."""
+def place_of(words: Sequence[str], layers: Sequence[SetLayer], location: str) -> Callable[[KeyPath], str]:
+    """Return what names the place of a stage's parameter: the layer that gives it last, or `location`."""
 
-    def place(location: Location) -> str:
+    def place(path: KeyPath) -> str:
         for layer in reversed(layers):
             for word in reversed(words):
-                if location and (keys := _keys_to(layer.values.get(word, {}), location)):
-                    return f"{layer.where}.{word}.{dotted(keys)}"
-        return f"{where}: {dotted(location)}" if location else where
+                if path and (keys := _keys_to(layer.values.get(word, {}), path)):
+                    return f"{layer.location}.{word}.{dotted(keys)}"
+        return f"{location}: {dotted(path)}" if path else location
 
     return place
 
 
-def _keys_to(values: Any, location: Location) -> Location:
-    """The keys of a mapping that `location` leads along, without the names of variants in it; () if it has them not."""
-    keys: Location = ()
-    for number, part in enumerate(location):
+def _keys_to(values: Any, path: KeyPath) -> KeyPath:
+    """The keys of a mapping that `path` leads along, without the names of variants in it; () if it has them not."""
+    keys: KeyPath = ()
+    for number, part in enumerate(path):
         if not isinstance(values, Mapping):
-            return keys + location[number:]
+            return keys + path[number:]
         if part in values:
             values, keys = values[part], (*keys, part)
-        elif number == len(location) - 1:
+        elif number == len(path) - 1:
             return ()
     return keys
 
 
-def _check_unique(origin: str, names: list[str]) -> None:
+def _check_unique(location: str, names: list[str]) -> None:
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated:
         raise ConfigError(
-            f"{origin}: two stages are called {repeated!r} once the rounds are numbered; rename one of them"
+            f"{location}: two stages are called {repeated!r} once the rounds are numbered; rename one of them"
         )
 
 
@@ -128,7 +128,7 @@ def check_set_keys(layer: SetLayer, valid: set[str]) -> None:
     for key in layer.values:
         if key in KINDS and key not in valid:
             raise ConfigError(
-                f"{layer.where}.{key}: no stage of kind {key} can be set here"
+                f"{layer.location}.{key}: no stage of kind {key} can be set here"
                 + (
                     "; sizes and the like are keys of the task"
                     if KINDS[key].planned_by == "task"
@@ -137,11 +137,13 @@ def check_set_keys(layer: SetLayer, valid: set[str]) -> None:
             )
         if key not in valid:
             raise ConfigError(
-                f"{layer.where}.{key}: no stage and no kind of that name; {nearest(key, valid)}"
+                f"{layer.location}.{key}: no stage and no kind of that name; {nearest(key, valid)}"
             )
 
 
-def expand_recipe(recipe: Recipe, experiment: Experiment, extra: SetLayer, recipe_origin: str) -> list[Entry]:
+def expand_recipe(
+    recipe: Recipe, experiment: Experiment, extra: SetLayer, recipe_location: str
+) -> list[Entry]:
     """List a recipe's stages in order with validated parameters.
 
     Precedence, lowest first: recipe `defaults` by kind, the stage's own entry, the suite's `set`, the experiment's,
@@ -153,27 +155,27 @@ def expand_recipe(recipe: Recipe, experiment: Experiment, extra: SetLayer, recip
             f"{experiment.place('rounds')}: recipe {experiment.recipe} has no rounds; remove it"
         )
     raw = _unrolled(recipe, experiment.rounds)
-    _check_unique(recipe_origin, [name for name, _, _ in raw])
+    _check_unique(recipe_location, [name for name, _, _ in raw])
     valid = settable(recipe, experiment.rounds)
     for layer in experiment.own:
         check_set_keys(layer, valid)
-    check_set_keys(SetLayer(f"{recipe_origin}: defaults", recipe.defaults), valid & set(KINDS))
+    check_set_keys(SetLayer(f"{recipe_location}: defaults", recipe.defaults), valid & set(KINDS))
     layers = [*experiment.layers, extra]
     entries: list[Entry] = []
     for name, own, number in raw:
-        where = f"{recipe_origin}: stages.{name}"
+        location = f"{recipe_location}: stages.{name}"
         kind = own.pop("kind", DEFAULT_KIND)
         if kind not in OWN_KINDS:
-            raise ConfigError(f"{where}.kind: found {kind!r}; {nearest(str(kind), OWN_KINDS)}")
+            raise ConfigError(f"{location}.kind: found {kind!r}; {nearest(str(kind), OWN_KINDS)}")
         if name in KINDS and name != kind:
             raise ConfigError(
-                f"{where}: a stage of kind {kind} may not be called like kind {name}; rename it"
+                f"{location}: a stage of kind {kind} may not be called like kind {name}; rename it"
             )
         references = {key: own.pop(key) for key in KINDS[kind].keys if key in own}
         for key, word in references.items():
             if not isinstance(word, str):
                 raise ConfigError(
-                    f"{where}.{key}: found {word!r}; needs the name of a stage or of the task's data"
+                    f"{location}.{key}: found {word!r}; needs the name of a stage or of the task's data"
                 )
         block = [] if number is None else [name.removesuffix(str(number + 1))]
         words = [kind, *block, name]
@@ -181,7 +183,7 @@ def expand_recipe(recipe: Recipe, experiment: Experiment, extra: SetLayer, recip
         tell_round = KINDS[kind].in_round
         if number is not None and tell_round is not None:
             values = tell_round(values, number)
-        place = place_of(words, layers, f"{where} (with {experiment.origin}.set)")
+        place = place_of(words, layers, f"{location} (with {experiment.location}.set)")
         entries.append(
             Entry(name, kind, references, validated(KINDS[kind].parameters, values, place), number)
         )

@@ -75,7 +75,7 @@ class RunPlanner:
         return self.library.recipe(self.experiment.recipe, self.experiment.place("recipe"))
 
     @property
-    def recipe_origin(self) -> str:
+    def recipe_location(self) -> str:
         """The recipe's file."""
         return str(self.library.root / "recipes" / f"{self.experiment.recipe}.yaml")
 
@@ -90,9 +90,9 @@ class RunPlanner:
         run = PlannedRun(
             self.experiment.name, self.domains.seed, self.recipe.title, self.domains.task.metric, names
         )
-        for entry in expand_recipe(self.recipe, self.experiment, self.extra, self.recipe_origin):
-            kind, where = KINDS[entry.kind], f"{self.recipe_origin}: stages.{entry.name}"
-            asked = Asked(kind, entry.parameters, entry.references, run.stages, where)
+        for entry in expand_recipe(self.recipe, self.experiment, self.extra, self.recipe_location):
+            kind, location = KINDS[entry.kind], f"{self.recipe_location}: stages.{entry.name}"
+            asked = Asked(kind, entry.parameters, entry.references, run.stages, location)
             run.stages[entry.name] = self._stage(asked)
         if "labelled" in self.experiment.given and not self.domains.labelled_is_read:
             raise ConfigError(
@@ -100,7 +100,7 @@ class RunPlanner:
                 "target images; remove it"
             )
         if not run.trained:
-            raise ConfigError(f"{self.recipe_origin}: no stage of kind train; nothing would be learnt")
+            raise ConfigError(f"{self.recipe_location}: no stage of kind train; nothing would be learnt")
         self._add_figures(run)
         return run
 
@@ -108,11 +108,11 @@ class RunPlanner:
         """A `suggest` stage on the run's last ranking, or on one of its last model where it has none."""
         rankings = [stage for stage in run.stages.values() if isinstance(stage.parameters, RankParameters)]
         ranking = rankings[-1] if rankings else self._ranking_of(run.stages[run.final])
-        return self._added("suggest", parameters, {"ranking": ranking}, self.experiment.origin)
+        return self._added("suggest", parameters, {"ranking": ranking}, self.experiment.location)
 
     def _ranking_of(self, model: Stage) -> Stage:
         parameters = self._parameters_of("rank")
-        return self._added("rank", parameters, {"model": model}, f"{self.experiment.origin}.set.rank")
+        return self._added("rank", parameters, {"model": model}, f"{self.experiment.location}.set.rank")
 
     def _add_figures(self, run: PlannedRun) -> None:
         """Add selection and evaluation of every training stage."""
@@ -123,10 +123,12 @@ class RunPlanner:
             if parameters.snapshots == "all":
                 references["select"] = run.selects[name] = self._select(model)
             if self.domains.data.evaluate is not None:
-                run.evaluates[name] = self._added("evaluate", parameters, references, self.experiment.origin)
+                run.evaluates[name] = self._added(
+                    "evaluate", parameters, references, self.experiment.location
+                )
 
     def _select(self, model: Stage) -> Stage:
-        return self._added("select", self._selection, {"model": model}, self.experiment.origin)
+        return self._added("select", self._selection, {"model": model}, self.experiment.location)
 
     @cached_property
     def _selection(self) -> SelectParameters:
@@ -139,13 +141,15 @@ class RunPlanner:
         layers = (*self.experiment.layers, self.extra)
         for layer in layers:
             values = merge(values, dict(layer.values.get(kind, {})))
-        place = place_of([kind], layers, f"{self.recipe_origin}: defaults.{kind}")
+        place = place_of([kind], layers, f"{self.recipe_location}: defaults.{kind}")
         return validated(KINDS[kind].parameters, values, place)
 
-    def _added(self, kind: str, parameters: BaseModel, references: Mapping[str, Stage], where: str) -> Stage:
+    def _added(
+        self, kind: str, parameters: BaseModel, references: Mapping[str, Stage], location: str
+    ) -> Stage:
         """Make a stage that no entry of the recipe asks for."""
         words = {role: role for role in references}
-        return self._stage(Asked(KINDS[kind], parameters, words, references, where))
+        return self._stage(Asked(KINDS[kind], parameters, words, references, location))
 
     def _stage(self, asked: Asked) -> Stage:
         """Make a stage; of those with one digest there is one, under the label of the first."""
@@ -154,7 +158,7 @@ class RunPlanner:
         domains = self.domains.read_by(asked, references)
         inputs = Inputs(references, domains, selection_of(asked, references, self._select))
         if kind.check is not None:
-            kind.check(parameters, self._facts(inputs, asked.where))
+            kind.check(parameters, self._facts(inputs, asked.location))
         label = self._label(kind, parameters, inputs)
         stage = make_stage(kind, label, parameters, inputs, self.settings, self._network(kind, inputs))
         return self.made.setdefault(stage.digest, stage)
@@ -172,11 +176,11 @@ class RunPlanner:
         label = f"{kind.word_of(parameters).replace('_', '-')}-{self.experiment.task}"
         return f"{label}-s{self.domains.seed}" if kind.seeded or inputs.are_drawn() else label
 
-    def _facts(self, inputs: Inputs, where: str) -> Facts:
+    def _facts(self, inputs: Inputs, location: str) -> Facts:
         labels = {
             name: (domain.labels.label, domain.labels.parameters)
             for name, domain in inputs.domains.items()
             if domain.labels is not None
         }
         names = partial(self.domains.names, inputs.domains)
-        return Facts(where, self.domains.data.taxonomy, self.network, names, labels)
+        return Facts(location, self.domains.data.taxonomy, self.network, names, labels)

@@ -199,7 +199,7 @@ def _hashed_subject(subject: PlannedNetwork | PlannedData | None) -> dict[str, A
     if subject is None:
         return {}
     if isinstance(subject, PlannedData):
-        # Without labels too: ranking, split and figures take names, rare classes and colours from the cache.
+        # Without labels too: ranking, split and figures take names, rare classes and colors from the cache.
         return {"taxonomy": subject.taxonomy.model_dump(mode="json")}
     network = subject.parameters.model_dump(mode="json", exclude_defaults=True)
     if (weights := network.get("weights")) and weights.get("sha256"):

@@ -23,7 +23,7 @@ from pipeline.report.model import (
     ReportData,
     Score,
     StageName,
-    StageRun,
+    StageResult,
     TaskKind,
 )
 from pipeline.report.page import build_report
@@ -74,7 +74,7 @@ def _score(figures: Mapping[str, Any], folder: ArtifactFolder, taxonomy: Taxonom
 
 def _stage_run(
     results: Results, record: RunRecord, stage: NamedStage, taxonomy: Taxonomy, headline: str
-) -> StageRun:
+) -> StageResult:
     scores: dict[str, Score] = {}
     snapshots = None
     mode = "plain"
@@ -97,7 +97,7 @@ def _stage_run(
         figures = {
             name: float(selection_table[name].iloc[-1]) for name in ("entropy", "information_maximisation")
         }
-    return StageRun(
+    return StageResult(
         stage=stage.name,
         method=str(stage.method),
         seed=record.seed,

@@ -24,14 +24,14 @@ def photo(image: UInt8) -> str:
 
 
 def label_map(ids: UInt8, palette: UInt8, size: tuple[int, int]) -> str:
-    """Encode ids (h, w) in their colours as PNG, at the shown size of an image of `size` (height, width)."""
+    """Encode ids (h, w) in their colors as PNG, at the shown size of an image of `size` (height, width)."""
     picture = Image.fromarray(resize_nearest(ids, _shown_size(*size)))
     picture.putpalette(palette.tobytes())
     return _encoded(picture, "png")
 
 
 def value_map(values: UInt8, size: tuple[int, int]) -> str:
-    """Encode values 0..255 (h, w) in the entropy colours as PNG, at the shown size of an image of `size`."""
+    """Encode values 0..255 (h, w) in the entropy colors as PNG, at the shown size of an image of `size`."""
     return label_map(values, value_palette(), size)
 
 

@@ -34,7 +34,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class StageRun:
+class StageResult:
     """One training stage of one seed, evaluated in one test mode.
 
     `scores` by selection; a selection that was not made is missing. `label_free_figures`: numbers that need
@@ -130,7 +130,7 @@ class ExperimentRecord:
     network: str
     seeds: tuple[int, ...]
     stages: tuple[StageName, ...]
-    runs: tuple[StageRun, ...]
+    runs: tuple[StageResult, ...]
     class_names: tuple[str, ...]
     palette: np.ndarray
     kind: TaskKind = "segmentation"
@@ -147,14 +147,14 @@ class ExperimentRecord:
         """Name of the metric that the experiment is judged by."""
         return HEADLINE[self.kind]
 
-    def run_of(self, stage: str, seed: int, test_mode: str) -> StageRun | None:
+    def result_of(self, stage: str, seed: int, test_mode: str) -> StageResult | None:
         """Return the run of a planned cell, None if it was not run."""
         wanted = (stage, seed, test_mode)
         return next((run for run in self.runs if (run.stage, run.seed, run.test_mode) == wanted), None)
 
     def value(self, stage: str, seed: int, test_mode: str, selection: str = "last") -> float | None:
         """Return the headline figure of a cell in percent, None if it was not run."""
-        run = self.run_of(stage, seed, test_mode)
+        run = self.result_of(stage, seed, test_mode)
         score = run.scores.get(selection) if run else None
         return None if score is None else score.metrics.get(self.headline)
 

@@ -149,7 +149,7 @@ def _details(data: ReportData, number: int, item: ExperimentRecord) -> dict[str,
         "confusions": _confusions(item),
         "priors": [(one.title, images.value_map(one.values, _size(one.values))) for one in item.priors],
         "gallery": [_tiles(item, row) for row in item.gallery],
-        "legend": [(name, _css_colour(item.palette[index])) for index, name in enumerate(item.class_names)],
+        "legend": [(name, _css_color(item.palette[index])) for index, name in enumerate(item.class_names)],
     }
 
 
@@ -173,7 +173,7 @@ def _runs(item: ExperimentRecord) -> list[dict[str, Any]]:
         for mode in item.test_modes:
             for seed in item.seeds:
                 head = {"stage": name.stage, "method": name.method, "seed": seed, "test_mode": mode}
-                run = item.run_of(name.stage, seed, mode)
+                run = item.result_of(name.stage, seed, mode)
                 if run is None or not run.scores:
                     rows.append({**head, "selection": None, "key": run.key if run else ""})
                     continue
@@ -260,7 +260,7 @@ def _confusions(item: ExperimentRecord) -> list[dict[str, Any]]:
     if item.kind == "segmentation":
         return []
     stage, mode = item.stages[-1].stage, item.test_modes[0]
-    runs = [item.run_of(stage, seed, mode) for seed in item.seeds]
+    runs = [item.result_of(stage, seed, mode) for seed in item.seeds]
     matrices = [run.scores["last"].confusion for run in runs if run and "last" in run.scores]
     known = [matrix for matrix in matrices if matrix is not None]
     if not known:
@@ -287,14 +287,14 @@ def _confusion_rows(item: ExperimentRecord, matrix: NDArray[np.int64]) -> list[d
 def _tiles(item: ExperimentRecord, row: GalleryRow) -> dict[str, Any]:
     size = _size(row.image)
     maps: Sequence[NDArray[np.uint8] | None] = (row.label, row.source_only, row.adapted)
-    coloured = [None if ids is None else images.label_map(ids, item.palette, size) for ids in maps]
+    colored = [None if ids is None else images.label_map(ids, item.palette, size) for ids in maps]
     entropy = None if row.entropy is None else images.value_map(row.entropy, size)
-    return {"name": row.name, "tiles": [images.photo(row.image), *coloured, entropy]}
+    return {"name": row.name, "tiles": [images.photo(row.image), *colored, entropy]}
 
 
 def _size(array: NDArray[np.uint8]) -> tuple[int, int]:
     return array.shape[0], array.shape[1]
 
 
-def _css_colour(rgb: NDArray[np.uint8]) -> str:
+def _css_color(rgb: NDArray[np.uint8]) -> str:
     return "#{:02x}{:02x}{:02x}".format(*rgb.tolist())

@@ -1,4 +1,4 @@
-"""The report's plots as inline SVG that takes its text colour from the page, light or dark."""
+"""The report's plots as inline SVG that takes its text color from the page, light or dark."""
 
 import re
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.report.model import RankingRecord, StageRun
+from pipeline.report.model import RankingRecord, StageResult
 
-COLOURS = ("#2f7fc1", "#d9792b", "#3f9b57", "#b4497a", "#8265c4", "#8f7d2e", "#3aa3a8", "#c2504b")
+COLORS = ("#2f7fc1", "#d9792b", "#3f9b57", "#b4497a", "#8265c4", "#8f7d2e", "#3aa3a8", "#c2504b")
 """Readable on white and on near-black."""
 
 _TEXT = "#010203"  # replaced by `currentColor`
@@ -42,7 +42,7 @@ MAX_PANELS = 12
 CSS_PIXELS_PER_INCH = 96
 
 
-def curve_columns(runs: Sequence[StageRun]) -> list[str]:
+def curve_columns(runs: Sequence[StageResult]) -> list[str]:
     """Return the numeric columns of the runs' training logs that are worth a panel, in their order."""
     columns: dict[str, None] = {}
     for run in runs:
@@ -56,7 +56,7 @@ def curve_columns(runs: Sequence[StageRun]) -> list[str]:
     return list(columns)
 
 
-def curves(runs: Sequence[StageRun], headline: str, name: str) -> str | None:
+def curves(runs: Sequence[StageResult], headline: str, name: str) -> str | None:
     """Plot a stage's training log, one panel per column and one line per seed; None without any log.
 
     The last panel holds the headline metric of the snapshots, for the eye only: it is read from labels.
@@ -74,13 +74,13 @@ def curves(runs: Sequence[StageRun], headline: str, name: str) -> str | None:
             axis = axes[len(columns)]
             for run in scored:
                 assert run.snapshots is not None
-                colour = _seed_colour(runs, run.seed)
-                axis.plot(run.snapshots["step"], run.snapshots[headline], ".-", color=colour)
+                color = _seed_color(runs, run.seed)
+                axis.plot(run.snapshots["step"], run.snapshots[headline], ".-", color=color)
             axis.set_title(f"{headline} % by snapshot, from labels")
         seeds = list(dict.fromkeys(run.seed for run in runs))
         if len(seeds) > 1:
             for seed in seeds:
-                axes[0].plot([], [], color=_seed_colour(runs, seed), label=f"seed {seed}")
+                axes[0].plot([], [], color=_seed_color(runs, seed), label=f"seed {seed}")
             axes[0].legend(fontsize=8)
         return _svg(figure, name)
 
@@ -95,23 +95,23 @@ def _grid(panels: int) -> tuple[Figure, list]:
     return figure, axes
 
 
-def _seed_colour(runs: Sequence[StageRun], seed: int) -> str:
+def _seed_color(runs: Sequence[StageResult], seed: int) -> str:
     seeds = list(dict.fromkeys(run.seed for run in runs))
-    return COLOURS[seeds.index(seed) % len(COLOURS)]
+    return COLORS[seeds.index(seed) % len(COLORS)]
 
 
-def _lines(axis: Axes, runs: Sequence[StageRun], column: str) -> None:
+def _lines(axis: Axes, runs: Sequence[StageResult], column: str) -> None:
     for run in runs:
         if run.curves is None or column not in run.curves:
             continue
         known = run.curves[["step", column]].dropna()
         thinned = known.iloc[:: max(1, ceil(len(known) / MAX_POINTS))]
-        axis.plot(thinned["step"], thinned[column], color=_seed_colour(runs, run.seed))
+        axis.plot(thinned["step"], thinned[column], color=_seed_color(runs, run.seed))
     axis.set_title(column)
 
 
 def ranking_histogram(rankings: Sequence[RankingRecord], name: str) -> str:
-    """Plot the scores of all target images per seed: easy and hard in two colours, the cut between them."""
+    """Plot the scores of all target images per seed: easy and hard in two colors, the cut between them."""
     with mpl.rc_context(_STYLE):
         figure, axes = _grid(len(rankings))
         for axis, ranking in zip(axes, rankings, strict=True):
@@ -124,7 +124,7 @@ def _ranking(axis: Axes, ranking: RankingRecord) -> None:
     easy, hard = ordered[: ranking.easy], ordered[ranking.easy :]
     low, high = (ordered[0], ordered[-1]) if ordered else (0.0, 1.0)
     bins = [low + (max(high - low, 1e-9)) * edge / 30 for edge in range(31)]
-    axis.hist([easy, hard], bins, stacked=True, color=COLOURS[:2], label=["easy", "hard"])
+    axis.hist([easy, hard], bins, stacked=True, color=COLORS[:2], label=["easy", "hard"])
     if ranking.cut is not None:
         axis.axvline(ranking.cut, color=_TEXT, linewidth=0.8, linestyle="--")
     axis.set_title(f"seed {ranking.seed}: {ranking.easy} easy, {ranking.hard} hard")
@@ -134,7 +134,7 @@ def _ranking(axis: Axes, ranking: RankingRecord) -> None:
 
 
 def threshold_plot(thresholds: pd.DataFrame, class_names: Sequence[str], name: str) -> str:
-    """Plot each class's confidence threshold and selected share, one colour per round (mean over seeds)."""
+    """Plot each class's confidence threshold and selected share, one color per round (mean over seeds)."""
     means = thresholds.groupby(["round", "class"], sort=False)[["threshold", "selected"]].mean()
     rounds = sorted(thresholds["round"].unique())
     with mpl.rc_context(_STYLE):
@@ -145,8 +145,8 @@ def threshold_plot(thresholds: pd.DataFrame, class_names: Sequence[str], name: s
                 values = means.loc[turn][column].reindex(list(class_names))
                 offset = 0.5 * (number - (len(rounds) - 1) / 2) / max(1, len(rounds))
                 positions = [index + offset for index in range(len(class_names))]
-                colour = COLOURS[number % len(COLOURS)]
-                axis.plot(positions, values, "o", markersize=4, color=colour, label=f"round {turn}")
+                color = COLORS[number % len(COLORS)]
+                axis.plot(positions, values, "o", markersize=4, color=color, label=f"round {turn}")
             axis.set_ylim(-0.03, 1.03)
             axis.set_ylabel("threshold" if column == "threshold" else "share kept")
             axis.set_xticks(range(len(class_names)))

@@ -93,7 +93,7 @@ def runs_table(data: ReportData) -> pd.DataFrame:
     rows = []
     for experiment in data.experiments:
         for name, seed, mode in _cells(experiment):
-            run = experiment.run_of(name.stage, seed, mode)
+            run = experiment.result_of(name.stage, seed, mode)
             head = {
                 "experiment": experiment.name,
                 "task": experiment.task,
@@ -162,7 +162,7 @@ def _result_row(
         row["seeds"] = figure.count if selection == "last" and figure else row.get("seeds", 0)
         row[f"{selection}_mean"] = figure.mean if figure else None
         row[f"{selection}_sd"] = figure.sd if figure else None
-    runs = [run for seed in experiment.seeds if (run := experiment.run_of(stage, seed, mode)) is not None]
+    runs = [run for seed in experiment.seeds if (run := experiment.result_of(stage, seed, mode)) is not None]
     row["trained"] = len(runs)
     for name in LABEL_FREE:
         sure = spread(run.label_free_figures.get(name) for run in runs)
@@ -190,7 +190,7 @@ def per_class_table(experiments: Sequence[ExperimentRecord]) -> pd.DataFrame:
 
 
 def _class_row(experiment: ExperimentRecord, stage: str, mode: str) -> dict[str, object]:
-    runs = [experiment.run_of(stage, seed, mode) for seed in experiment.seeds]
+    runs = [experiment.result_of(stage, seed, mode) for seed in experiment.seeds]
     last = [run.scores["last"] for run in runs if run and "last" in run.scores]
     row: dict[str, object] = {"experiment": experiment.name, "stage": stage, "test_mode": mode}
     means = {name: spread(score.per_class.get(name) for score in last) for name in experiment.class_names}

@@ -38,7 +38,7 @@ DROPPED: dict[str, dict[str, Dropped]] = {
         "warmup_steps": Dropped(0),
         "pool_images": Dropped(2, "Lovasz-softmax has its own: `objective: {lovasz_images: 4}`"),
     },
-    "Colour": {"probability": Dropped(1.0)},
+    "Color": {"probability": Dropped(1.0)},
     "RareCrops": {"probability": Dropped(0.8), "priority_share": Dropped(0.001)},
     "PseudolabelParameters": {
         "portion_step": Dropped(0.05),
@@ -59,7 +59,10 @@ DROPPED: dict[str, dict[str, Dropped]] = {
 }
 """By class and key; a class has its bases' too."""
 
-RENAMED: dict[str, dict[str, str]] = {}
+RENAMED: dict[str, dict[str, str]] = {
+    "Augmentation": {"colour": "color"},
+    "RunSettings": {"parts": "chunks"},
+}
 """By class: present name of each former one. Digests keep the former name."""
 
 

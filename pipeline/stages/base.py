@@ -41,7 +41,7 @@ class StageFile:
 
 
 @dataclass
-class StageRun(Generic[Parameters]):
+class Job(Generic[Parameters]):
     """One running stage: `compute(run)` of its kind reads parents, writes files into `folder.path`, returns a summary."""
 
     file: StageFile
@@ -52,7 +52,7 @@ class StageRun(Generic[Parameters]):
     set_margin: Callable[[Callable[[], float]], None] = lambda margin: None
     """Tells the interruption how many seconds before the deadline to stop."""
     notes: dict[str, Any] = field(default_factory=dict)
-    """Times, memory and the like for `run/record.json`; never part of a digest."""
+    """Times, memory and the like for `run/history.json`; never part of a digest."""
     log_path: Path | None = None
     """The job's log file, for processes that this one starts."""
 

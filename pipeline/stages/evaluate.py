@@ -16,7 +16,7 @@ from pipeline.inference.passes import run_pass
 from pipeline.inference.test_modes import build_test_mode
 from pipeline.numerics.confusion import iou_table, percent
 from pipeline.numerics.selection import oracle_best
-from pipeline.stages.base import StageRun
+from pipeline.stages.base import Job
 from pipeline.stages.inputs import (
     cache_of,
     load_on_device,
@@ -58,27 +58,27 @@ def matrix_csv(matrix: Tensor, taxonomy: Taxonomy) -> str:
     )
 
 
-def compute(run: StageRun[EvaluateParameters]) -> dict[str, Any]:
+def compute(job: Job[EvaluateParameters]) -> dict[str, Any]:
     """Write `metrics.json`, `metrics.csv` and a confusion matrix per evaluated snapshot."""
-    data, taxonomy = cache_of(run.caches("data")[0]), taxonomy_for(run, "data")
+    data, taxonomy = cache_of(job.caches("data")[0]), taxonomy_for(job, "data")
     assert data.labels is not None
-    model = run.parent("model")
-    steps = snapshot_steps(model) if run.parameters.snapshots == "all" else snapshot_steps(model)[-1:]
-    mode = build_test_mode(run.parameters.test_mode)
+    model = job.parent("model")
+    steps = snapshot_steps(model) if job.parameters.snapshots == "all" else snapshot_steps(model)[-1:]
+    mode = build_test_mode(job.parameters.test_mode)
     found: dict[int, dict[str, Any]] = {}
     for step in steps:
-        network = load_on_device(run, snapshot_path(model, step))
+        network = load_on_device(job, snapshot_path(model, step))
         measure = ConfusionMeasure(data.labels, taxonomy.num_classes)
-        settings = pass_settings(run, f"step-{step}", step=step)
+        settings = pass_settings(job, f"step-{step}", step=step)
         matrix = run_pass(measure, network, mode, data.images, settings)
-        write_text(run.out / f"confusion-{step:08d}.csv", matrix_csv(matrix, taxonomy))
+        write_text(job.out / f"confusion-{step:08d}.csv", matrix_csv(matrix, taxonomy))
         found[step] = figures(matrix, taxonomy)
-    metrics = _metrics(run, found, len(data.names))
-    write_json(run.out / "metrics.json", metrics)
+    metrics = _metrics(job, found, len(data.names))
+    write_json(job.out / "metrics.json", metrics)
     rows = [{"step": step, **_flat(values)} for step, values in found.items()]
-    write_text(run.out / "metrics.csv", pd.DataFrame(rows).to_csv(index=False))
+    write_text(job.out / "metrics.csv", pd.DataFrame(rows).to_csv(index=False))
     last = metrics["last"]
-    run.log.info(
+    job.log.info(
         "step %d: mIoU %s, pixel accuracy %s", last["step"], last["miou_present"], last["pixel_accuracy"]
     )
     return {
@@ -93,17 +93,15 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
     return row | {f"subset_{name}": value["miou_present"] for name, value in values["subsets"].items()}
 
 
-def _metrics(
-    run: StageRun[EvaluateParameters], found: dict[int, dict[str, Any]], images: int
-) -> dict[str, Any]:
+def _metrics(job: Job[EvaluateParameters], found: dict[int, dict[str, Any]], images: int) -> dict[str, Any]:
     steps = sorted(found)
     metrics: dict[str, Any] = {
-        "test_mode": run.parameters.test_mode,
+        "test_mode": job.parameters.test_mode,
         "images": images,
         "last": {"step": steps[-1], **found[steps[-1]]},
     }
-    if run.has_parent("select"):
-        chosen = int(run.summary("select")["label_free"])
+    if job.has_parent("select"):
+        chosen = int(job.summary("select")["label_free"])
         metrics["label_free"] = {"step": chosen, **found[chosen]}
         scores = [found[step]["miou_present"] for step in steps]
         best = oracle_best(steps, [(-1.0 if score is None else score / 100.0) for score in scores])

@@ -19,7 +19,7 @@ from pipeline.inference.passes import PassSettings
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.files import load_network
 from pipeline.numerics.portions import source_subset
-from pipeline.stages.base import StageRun
+from pipeline.stages.base import Job
 from pipeline.stages.record import NetworkUsed
 from pipeline.training.devices import choose_device, configure_determinism
 from pipeline.training.parameters import TrainParameters
@@ -33,9 +33,9 @@ def taxonomy_of(folder: ArtifactFolder) -> Taxonomy:
     return Taxonomy.model_validate(read_json(folder.path / DATASET_FILE)["taxonomy"])
 
 
-def taxonomy_for(run: StageRun[Any], name: str) -> Taxonomy:
+def taxonomy_for(job: Job[Any], name: str) -> Taxonomy:
     """The taxonomy of a domain's images."""
-    return taxonomy_of(run.caches(name)[0])
+    return taxonomy_of(job.caches(name)[0])
 
 
 def cache_of(folder: ArtifactFolder) -> Cache:
@@ -55,40 +55,40 @@ def snapshot_path(folder: ArtifactFolder, step: int) -> Path:
     return folder.path / SNAPSHOTS / f"step-{step:08d}.safetensors"
 
 
-def chosen_step(run: StageRun[Any], role: str, choice: str) -> int:
+def chosen_step(job: Job[Any], role: str, choice: str) -> int:
     """The step that `last`, `label_free` or a number means for the parent `role`."""
-    steps = snapshot_steps(run.parent(role))
+    steps = snapshot_steps(job.parent(role))
     if choice == "last":
         return steps[-1]
-    if run.record.selection is not None:
-        return int(run.summary(run.record.selection)["label_free"])
+    if job.record.selection is not None:
+        return int(job.summary(job.record.selection)["label_free"])
     if int(choice) not in steps:
-        raise ArtifactError(f"{run.parent(role).path}: no snapshot of step {choice}; there are {steps}")
+        raise ArtifactError(f"{job.parent(role).path}: no snapshot of step {choice}; there are {steps}")
     return int(choice)
 
 
-def network_of(run: StageRun[Any], role: str, choice: str) -> tuple[SegmentationNetwork, int]:
+def network_of(job: Job[Any], role: str, choice: str) -> tuple[SegmentationNetwork, int]:
     """A parent's network in eval mode on the stage's device, and the step it was taken at."""
-    step = chosen_step(run, role, choice)
-    return load_on_device(run, snapshot_path(run.parent(role), step)), step
+    step = chosen_step(job, role, choice)
+    return load_on_device(job, snapshot_path(job.parent(role), step)), step
 
 
-def network_facts(run: StageRun[Any], role: str, step: int) -> dict[str, Any]:
+def network_facts(job: Job[Any], role: str, step: int) -> dict[str, Any]:
     """What a summary notes of the network that a stage used: the parent `role` at a step."""
-    parent, digest = run.record.parents[role], run.parent_digests[role]
+    parent, digest = job.record.parents[role], job.parent_digests[role]
     return NetworkUsed(rule=parent.rule, key=parent.key, digest=digest, step=step).model_dump()
 
 
-def network_used(run: StageRun[Any], role: str) -> NetworkUsed:
+def network_used(job: Job[Any], role: str) -> NetworkUsed:
     """The network that a parent's summary says it used."""
-    return NetworkUsed.model_validate(run.summary(role)["network"])
+    return NetworkUsed.model_validate(job.summary(role)["network"])
 
 
-def load_on_device(run: StageRun[Any], path: Path) -> SegmentationNetwork:
+def load_on_device(job: Job[Any], path: Path) -> SegmentationNetwork:
     """Load a network file onto the stage's device, determinism set up first."""
-    configure_determinism(run.exact, run.settings.threads)
-    device = choose_device(run.settings.device)
-    run.notes["device"] = str(device)
+    configure_determinism(job.exact, job.settings.threads)
+    device = choose_device(job.settings.device)
+    job.notes["device"] = str(device)
     network, _ = load_network(path)
     return network.to(device).eval()
 
@@ -99,12 +99,12 @@ def names_of_part(folder: ArtifactFolder, part: str) -> list[str]:
     return [str(name) for name in table.loc[table["split"] == part, "image"]]
 
 
-def names_for(run: StageRun[Any], name: str) -> list[str]:
+def names_for(job: Job[Any], name: str) -> list[str]:
     """The image names of a domain: a split's part in the order of rank, or all of its caches."""
-    domain = run.domain(name)
+    domain = job.domain(name)
     if domain.split is not None:
-        return names_of_part(run.parent(domain.split), str(domain.part))
-    return [image for folder in run.caches(name) for image in cache_of(folder).names]
+        return names_of_part(job.parent(domain.split), str(domain.part))
+    return [image for folder in job.caches(name) for image in cache_of(folder).names]
 
 
 def pseudo_labels_of(folder: ArtifactFolder) -> Records:
@@ -130,13 +130,13 @@ class PseudoLabelled(Domain):
         return super().class_counts() if self._predicted is None else self._predicted
 
 
-def domain_of(run: StageRun[Any], name: str) -> Domain:
+def domain_of(job: Job[Any], name: str) -> Domain:
     """One domain of a training stage: images, which of them, and their labels."""
-    domain = run.domain(name)
-    caches = [cache_of(folder) for folder in run.caches(name)]
+    domain = job.domain(name)
+    caches = [cache_of(folder) for folder in job.caches(name)]
     if domain.labels is not None:
-        return PseudoLabelled(caches, run.parent(domain.labels), taxonomy_for(run, name))
-    names = names_for(run, name) if domain.split is not None else None
+        return PseudoLabelled(caches, job.parent(domain.labels), taxonomy_for(job, name))
+    names = names_for(job, name) if domain.split is not None else None
     own = all(cache.labels is not None for cache in caches)
     return Domain(caches, names=names, labels="own" if own else None)
 
@@ -175,23 +175,23 @@ class Chosen:
         return self.records[self.positions[position]]
 
 
-def pass_settings(run: StageRun[Any], name: str, **facts: Any) -> PassSettings:
+def pass_settings(job: Job[Any], name: str, **facts: Any) -> PassSettings:
     """Settings of a pass of this stage: resumable under `state/<name>`, tied to parents and facts."""
     return PassSettings(
-        state=run.folder.state / name,
-        fingerprint={"key": run.key, "parents": run.parent_digests, **facts},
-        batch=getattr(run.parameters, "batch", 1),
-        parts=run.settings.parts,
-        stop=run.stop,
-        progress=Progress(run, name),
+        state=job.folder.state / name,
+        fingerprint={"key": job.key, "parents": job.parent_digests, **facts},
+        batch=getattr(job.parameters, "batch", 1),
+        chunks=job.settings.chunks,
+        stop=job.stop,
+        progress=Progress(job, name),
     )
 
 
 class Progress:
     """Logs a pass's progress at most every 30 seconds."""
 
-    def __init__(self, run: StageRun[Any], name: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self.run, self.name, self.clock = run, name, clock
+    def __init__(self, job: Job[Any], name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.run, self.name, self.clock = job, name, clock
         self.last = clock()
 
     def __call__(self, done: int, total: int) -> None:

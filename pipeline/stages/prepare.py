@@ -6,46 +6,46 @@ from pipeline.artifacts.files import write_json
 from pipeline.data.domain import list_facts
 from pipeline.datasets.listing import list_split
 from pipeline.datasets.preparation import prepare
-from pipeline.stages.base import StageRun
+from pipeline.stages.base import Job
 from pipeline.stages.inputs import DATASET_FILE, Progress, cache_of
 from pipeline.stages.parameters import PrepareParameters
 from pipeline.stages.record import PlannedData
 
 
-def _data(run: StageRun[PrepareParameters]) -> PlannedData:
-    data = run.record.data
+def _data(job: Job[PrepareParameters]) -> PlannedData:
+    data = job.record.data
     assert data is not None
     return data
 
 
-def file_times(run: StageRun[PrepareParameters]) -> list[tuple[str, int]]:
+def file_times(job: Job[PrepareParameters]) -> list[tuple[str, int]]:
     """Path and modification time of every file the stage reads: whether a repaired file ends a repeated failure."""
-    data, parameters = _data(run), run.parameters
+    data, parameters = _data(job), job.parameters
     listing = list_split(data.dataset, data.split, parameters.labels != "none", parameters.names)
     paths = [path for item in listing.items for path in (item.image, item.label) if path is not None]
     return [(str(path), path.stat().st_mtime_ns) for path in paths if path.is_file()]
 
 
-def compute(run: StageRun[PrepareParameters]) -> dict[str, Any]:
+def compute(job: Job[PrepareParameters]) -> dict[str, Any]:
     """Write the cache, its statistics, and `dataset.json` (dataset, split, taxonomy, list hash)."""
-    data, parameters = _data(run), run.parameters
+    data, parameters = _data(job), job.parameters
     summary = prepare(
         data.dataset,
         data.split,
         data.taxonomy,
         size=parameters.size,
         labels=parameters.labels,
-        folder=run.out,
-        state=run.folder.state,
-        run=run.folder.run,
+        folder=job.out,
+        state=job.folder.state,
+        run=job.folder.run,
         resample=parameters.resample,
-        workers=max(1, run.settings.workers, run.settings.threads),
+        workers=max(1, job.settings.workers, job.settings.threads),
         names=parameters.names,
-        stop=run.stop,
-        progress=Progress(run, "prepare"),
-        tell=run.log.warning,
+        stop=job.stop,
+        progress=Progress(job, "prepare"),
+        warn=job.log.warning,
     )
-    names = cache_of(run.folder).names
+    names = cache_of(job.folder).names
     facts = {"dataset": data.dataset.name, "split": data.split, **list_facts(names)}
-    write_json(run.out / DATASET_FILE, {**facts, "taxonomy": data.taxonomy.model_dump(mode="json")})
+    write_json(job.out / DATASET_FILE, {**facts, "taxonomy": data.taxonomy.model_dump(mode="json")})
     return {**summary, **facts}

@@ -17,9 +17,9 @@ from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.data.cache import Cache
 from pipeline.data.placement import Size, resized_label
 from pipeline.inference.accumulation import accumulate
-from pipeline.inference.parts import PartStore
+from pipeline.inference.chunks import ChunkStore
 from pipeline.numerics.priors import NORM, SIGMA, count_label, shrink_prior, spatial_prior
-from pipeline.stages.base import StageRun
+from pipeline.stages.base import Job
 from pipeline.stages.inputs import Progress, cache_of, pass_settings, taxonomy_for
 from pipeline.stages.parameters import PriorParameters
 
@@ -28,34 +28,34 @@ SAVED_EVERY = 2000
 """Labels between saves: a label takes a millisecond, the table up to 160 MB."""
 
 
-def target_size(run: StageRun[PriorParameters]) -> Size:
+def target_size(job: Job[PriorParameters]) -> Size:
     """Width and height of the prior: the one size of the target's images."""
-    sizes = cache_of(run.caches("target")[0]).statistics["sizes"]
+    sizes = cache_of(job.caches("target")[0]).statistics["sizes"]
     if len(sizes) != 1:
         raise DataError(
-            f"{run.key}: the target's images have {len(sizes)} sizes ({', '.join(sorted(sizes)[:4])}, ...); a "
+            f"{job.key}: the target's images have {len(sizes)} sizes ({', '.join(sorted(sizes)[:4])}, ...); a "
             "spatial prior needs one: give the task's target a `size`"
         )
     width, height = next(iter(sizes)).split("x")
     return int(width), int(height)
 
 
-def compute(run: StageRun[PriorParameters]) -> dict[str, Any]:
+def compute(job: Job[PriorParameters]) -> dict[str, Any]:
     """Write the prior as float16 (K, h, w) and how it was made."""
-    caches = [cache_of(folder) for folder in run.caches("source")]
-    size = target_size(run)
+    caches = [cache_of(folder) for folder in job.caches("source")]
+    size = target_size(job)
     images = sum(len(cache) for cache in caches)
-    counts = _counts(run, caches, taxonomy_for(run, "source").num_classes, size)
+    counts = _counts(job, caches, taxonomy_for(job, "source").num_classes, size)
     prior = spatial_prior(counts, images)
-    write_bytes(run.out / TENSORS, safetensors.torch.save({"prior": shrink_prior(prior)}))
+    write_bytes(job.out / TENSORS, safetensors.torch.save({"prior": shrink_prior(prior)}))
     facts = {"images": images, "size": list(size), "norm": NORM, "sigma": SIGMA}
-    write_json(run.out / SETTINGS, facts)
-    run.log.info("prior of %d source labels at %dx%d", images, *size)
+    write_json(job.out / SETTINGS, facts)
+    job.log.info("prior of %d source labels at %dx%d", images, *size)
     return facts
 
 
 def _counts(
-    run: StageRun[PriorParameters], caches: list[Cache], num_classes: int, size: Size
+    job: Job[PriorParameters], caches: list[Cache], num_classes: int, size: Size
 ) -> NDArray[np.int32]:
     """How many source labels have each class at each pixel, int32 (K, H, W)."""
     places = [(cache, place) for cache in caches for place in range(len(cache))]
@@ -67,11 +67,11 @@ def _counts(
         assert cache.labels is not None
         count_label(table, resized_label(cache.labels[place], size))
 
-    settings = pass_settings(run, "counts")
-    store = PartStore(settings.state, settings.fingerprint)
-    progress = Progress(run, "prior")
+    settings = pass_settings(job, "counts")
+    store = ChunkStore(settings.state, settings.fingerprint)
+    progress = Progress(job, "prior")
     accumulate(
-        {"counts": counts}, update, len(places), store, every=SAVED_EVERY, stop=run.stop, progress=progress
+        {"counts": counts}, update, len(places), store, every=SAVED_EVERY, stop=job.stop, progress=progress
     )
     return table
 

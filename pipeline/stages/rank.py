@@ -16,7 +16,7 @@ from pipeline.data.records import RecordWriter
 from pipeline.inference.measures import EntropyMeasure, EntropyScores
 from pipeline.inference.passes import run_pass
 from pipeline.inference.test_modes import Plain
-from pipeline.stages.base import StageRun
+from pipeline.stages.base import Job
 from pipeline.stages.inputs import (
     Chosen,
     cache_of,
@@ -39,8 +39,8 @@ def scores_table(names: list[str], scores: EntropyScores, classes: tuple[str, ..
     return table
 
 
-class MapsOfPart:
-    """The argmax maps of one part of the pass, written as one file when the part ends."""
+class MapsOfChunk:
+    """The argmax maps of one chunk of the pass, written as one file when the chunk ends."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -51,31 +51,31 @@ class MapsOfPart:
         self.maps[name] = np.ascontiguousarray(array)
 
     def close(self) -> None:
-        """Write the file; the pass counts the part as finished only afterwards."""
+        """Write the file; the pass counts the chunk as finished only afterwards."""
         write_bytes(self.path, safetensors.numpy.save(self.maps))
 
 
 class MapStore:
-    """Keeps the argmax maps of a pass part by part in `state`, then publishes them as records in `folder`."""
+    """Keeps the argmax maps of a pass chunk by chunk in `state`, then publishes them as records in `folder`."""
 
     def __init__(self, folder: Path, state: Path, names: list[str]) -> None:
         self.folder, self.state, self.names = folder, state, names
-        self.parts = state / "maps"
+        self.chunks = state / "maps"
 
-    def open_part(self, start: int) -> MapsOfPart:
-        """The maps of the part that begins at image `start`; an earlier file of it is replaced."""
-        return MapsOfPart(self.parts / f"part-{start:08d}.safetensors")
+    def open_chunk(self, start: int) -> MapsOfChunk:
+        """The maps of the chunk that begins at image `start`; an earlier file of it is replaced."""
+        return MapsOfChunk(self.chunks / f"chunk-{start:08d}.safetensors")
 
     def finish(self) -> None:
         """Write the records in the order of the names."""
         places: dict[str, Path] = {}
-        for path in sorted(self.parts.glob("part-*.safetensors")):
+        for path in sorted(self.chunks.glob("chunk-*.safetensors")):
             with safetensors.safe_open(path, "numpy") as file:
                 places |= dict.fromkeys(file.keys(), path)
         writer = RecordWriter(self.folder, "labels", self.state / "records", self.names)
-        for part in writer.missing_parts():
-            names = writer.part_names(part)
-            writer.write_part(part, (_map_in(places[name], name) for name in names))
+        for shard in writer.missing_shards():
+            names = writer.shard_names(shard)
+            writer.write_shard(shard, (_map_in(places[name], name) for name in names))
         writer.finish()
 
 
@@ -85,20 +85,20 @@ def _map_in(path: Path, name: str) -> np.ndarray:
     return label
 
 
-def compute(run: StageRun[RankParameters]) -> dict[str, Any]:
+def compute(job: Job[RankParameters]) -> dict[str, Any]:
     """Write `scores.csv` and the argmax maps (`labels-*`)."""
-    taxonomy = taxonomy_for(run, "images")
-    names = names_for(run, "images")
-    network, step = network_of(run, "model", run.parameters.snapshot)
-    maps = MapStore(run.out, run.folder.state, names)
-    measure = EntropyMeasure(names, taxonomy.num_classes, maps.open_part)
-    images = Chosen(cache_of(run.caches("images")[0]).images, names)
-    scores = run_pass(measure, network, Plain(), images, pass_settings(run, "entropy"))
+    taxonomy = taxonomy_for(job, "images")
+    names = names_for(job, "images")
+    network, step = network_of(job, "model", job.parameters.snapshot)
+    maps = MapStore(job.out, job.folder.state, names)
+    measure = EntropyMeasure(names, taxonomy.num_classes, maps.open_chunk)
+    images = Chosen(cache_of(job.caches("images")[0]).images, names)
+    scores = run_pass(measure, network, Plain(), images, pass_settings(job, "entropy"))
     maps.finish()
-    write_text(run.out / "scores.csv", scores_table(names, scores, taxonomy.names).to_csv(index=False))
+    write_text(job.out / "scores.csv", scores_table(names, scores, taxonomy.names).to_csv(index=False))
     return {
         "images": len(names),
         "taxonomy": taxonomy.model_dump(mode="json"),
-        "network": network_facts(run, "model", step),
+        "network": network_facts(job, "model", step),
         "mean_entropy": float(scores.entropy.mean()) if len(names) else None,
     }

@@ -46,9 +46,9 @@ def read_record(path: Path, model: type[Kept]) -> Kept:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "(top)"
+        location = ".".join(map(str, first["loc"])) or "(top)"
         raise ArtifactError(
-            f"{path}: {where}: {first['msg']}: not a file that this version wrote; start the run again, which "
+            f"{path}: {location}: {first['msg']}: not a file that this version wrote; start the run again, which "
             "writes it anew, or remove it"
         ) from error
 

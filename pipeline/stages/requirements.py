@@ -17,11 +17,11 @@ from pipeline.training.parameters import TrainParameters
 class Facts:
     """What is known of a stage's surroundings when it is planned.
 
-    `where`: the place in the configuration. `labels`: by domain, the label and the parameters of the
+    `location`: the place in the configuration. `labels`: by domain, the label and the parameters of the
     `pseudolabel` stage that its labels come from. `names(domain)`: names of the domain's images.
     """
 
-    where: str
+    location: str
     taxonomy: Taxonomy
     network: NetworkParameters
     names: Callable[[str], Collection[str]]
@@ -33,19 +33,19 @@ def objective_fits(parameters: TrainParameters, facts: Facts) -> None:
     objective, backbone = parameters.objective, facts.network.backbone
     if objective.needs_grid and backbone in CLASSIFIERS:
         raise ConfigError(
-            f"{facts.where}: method {objective.method} needs the positions of a feature grid, and backbone "
+            f"{facts.location}: method {objective.method} needs the positions of a feature grid, and backbone "
             f"{backbone} has a single one; use a segmentation network, or another method"
         )
     for domain in objective.pseudo_labelled:
         if domain not in facts.labels:
             raise ConfigError(
-                f"{facts.where}.{domain}: method {objective.method} needs a stage of kind pseudolabel here"
+                f"{facts.location}.{domain}: method {objective.method} needs a stage of kind pseudolabel here"
             )
         stage, labelling = facts.labels[domain]
         wanted = objective.soft_labels
         if wanted is not None and wanted.holds(objective) != (labelling.soft_alpha is not None):
             raise ConfigError(
-                f"{facts.where}: `{wanted}` and `soft_alpha` of stage {stage} belong together; set both or none"
+                f"{facts.location}: `{wanted}` and `soft_alpha` of stage {stage} belong together; set both or none"
             )
 
 
@@ -53,7 +53,7 @@ def rare_classes_are_named(parameters: SplitParameters, facts: Facts) -> None:
     """Check that a rare-class ranking has a taxonomy that names rare classes."""
     if parameters.ranking != "plain" and not facts.taxonomy.rare:
         raise ConfigError(
-            f"{facts.where}.ranking: found {parameters.ranking}, which counts rare classes, and taxonomy "
+            f"{facts.location}.ranking: found {parameters.ranking}, which counts rare classes, and taxonomy "
             f"{facts.taxonomy.name} names none; add `rare: [...]` to it, or rank `plain`"
         )
 
@@ -63,6 +63,6 @@ def enough_images_to_label(parameters: SuggestParameters, facts: Facts) -> None:
     images, labelled = len(facts.names("images")), len(facts.names("labelled"))
     if parameters.count > images - labelled:
         raise ConfigError(
-            f"{facts.where}: count: found {parameters.count}, but of the {images} target images {labelled} have "
+            f"{facts.location}: count: found {parameters.count}, but of the {images} target images {labelled} have "
             f"labels; ask for {images - labelled} at most"
         )

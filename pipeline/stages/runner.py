@@ -14,39 +14,39 @@ from pipeline.artifacts.errors import Interrupted, SegadaptError
 from pipeline.artifacts.files import digest_of, read_json, write_json
 from pipeline.artifacts.lock import STALE, FolderLock
 from pipeline.artifacts.software import versions
-from pipeline.stages.base import StageFile, StageRun
+from pipeline.stages.base import Job, StageFile
 from pipeline.stages.job_log import Ending, open_log
 from pipeline.stages.kinds import KINDS
 from pipeline.stages.results import Results
 from pipeline.training.interruption import Interruption
 
-AnyRun = StageRun[Any]
+AnyJob = Job[Any]
 
 
-def _cause(run: AnyRun) -> str:
+def _cause(job: AnyJob) -> str:
     """Digest of what a repeated failure depends on besides the key: software, parents, the data's files."""
-    facts: dict[str, Any] = {"software": versions(), "settings": run.settings.model_dump(mode="json")}
-    facts["parents"] = run.parent_digests
-    if run.record.data is not None:
-        facts["files"] = import_module("pipeline.stages.prepare").file_times(run)
+    facts: dict[str, Any] = {"software": versions(), "settings": job.settings.model_dump(mode="json")}
+    facts["parents"] = job.parent_digests
+    if job.record.data is not None:
+        facts["files"] = import_module("pipeline.stages.prepare").file_times(job)
     return digest_of(facts)
 
 
-def _refuse_repeated_failure(run: AnyRun) -> None:
-    path = run.folder.run / "failed.json"
+def _refuse_repeated_failure(job: AnyJob) -> None:
+    path = job.folder.run / "failed.json"
     if not path.is_file():
         return
     failure = read_json(path)
-    if failure["cause"] == _cause(run):
+    if failure["cause"] == _cause(job):
         raise SegadaptError(
-            f"{failure['message']}\n(this failed before and nothing has changed since; mend the cause, or type "
-            f"`python -m pipeline clean {run.key}` to try again)"
+            f"{failure['message']}\n(this failed before and nothing has changed since; fix the cause, or type "
+            f"`python -m pipeline clean {job.key}` to try again)"
         )
     path.unlink()
 
 
-def _header(run: AnyRun, summary: dict[str, Any]) -> dict[str, Any]:
-    record = run.record
+def _header(job: AnyJob, summary: dict[str, Any]) -> dict[str, Any]:
+    record = job.record
     return {
         "key": record.key,
         "kind": record.kind,
@@ -55,7 +55,7 @@ def _header(run: AnyRun, summary: dict[str, Any]) -> dict[str, Any]:
         "seed": record.seed,
         "parents": {
             role: {"key": manifest["key"], "digest": manifest["digest"]}
-            for role, manifest in sorted(run.parent_manifests.items())
+            for role, manifest in sorted(job.parent_manifests.items())
         },
         "parameters": record.parameters.model_dump(mode="json", by_alias=True),
         "hashed": record.hashed,
@@ -69,9 +69,9 @@ def _alone(results: Results) -> bool:
     return not any(now - path.stat().st_mtime < STALE for path in results.locks())
 
 
-def _record_run(run: AnyRun, started: float, outcome: str) -> None:
+def _record_run(job: AnyJob, started: float, outcome: str) -> None:
     """Append to `run/history.json`: times, memory, machine, software of each attempt."""
-    path = run.folder.run / "history.json"
+    path = job.folder.run / "history.json"
     history = read_json(path) if path.is_file() else []
     history.append(
         {
@@ -81,19 +81,19 @@ def _record_run(run: AnyRun, started: float, outcome: str) -> None:
             "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
             "host": platform.node(),
             "job": os.environ.get("SLURM_JOB_ID"),
-            "settings": run.settings.model_dump(mode="json"),
+            "settings": job.settings.model_dump(mode="json"),
             "software": versions(),
-            **run.notes,
+            **job.notes,
         }
     )
     write_json(path, history)
 
 
 @contextmanager
-def _recorded(run: AnyRun) -> Iterator[None]:
+def _recorded(job: AnyJob) -> Iterator[None]:
     """Note in `run/` how the work inside ends; refuse to begin what failed before and would fail again."""
     started = time.time()
-    _refuse_repeated_failure(run)
+    _refuse_repeated_failure(job)
     outcome = "error"
     try:
         yield
@@ -104,10 +104,10 @@ def _recorded(run: AnyRun) -> Iterator[None]:
     except SegadaptError as error:
         outcome = "failed"
         if error.repeats:
-            write_json(run.folder.run / "failed.json", {"message": str(error), "cause": _cause(run)})
+            write_json(job.folder.run / "failed.json", {"message": str(error), "cause": _cause(job)})
         raise
     finally:
-        _record_run(run, started, outcome)
+        _record_run(job, started, outcome)
 
 
 def run_stage(path: Path, log_path: Path | None, runtime_minutes: float | None = None) -> int:
@@ -132,7 +132,7 @@ def run_stage(path: Path, log_path: Path | None, runtime_minutes: float | None =
             log.info("already finished; the manifest is written again")
             return 0
         taken = "another process took this stage over"
-        run: AnyRun = StageRun(
+        job: AnyJob = Job(
             file,
             settings,
             log,
@@ -142,9 +142,9 @@ def run_stage(path: Path, log_path: Path | None, runtime_minutes: float | None =
             log_path=log_path,
         )
         log.info("start: %s", record.kind)
-        with _recorded(run):
-            _ = run.parent_manifests
+        with _recorded(job):
+            _ = job.parent_manifests
             module = import_module(f"pipeline.stages.{record.kind}")
-            run.folder.publish(_header(run, module.compute(run)))
+            job.folder.publish(_header(job, module.compute(job)))
         log.info("finished: %s", folder.path)
     return ending.code

@@ -9,7 +9,7 @@ from pipeline.inference.measures import SelectionMeasure
 from pipeline.inference.passes import run_pass
 from pipeline.inference.test_modes import Plain
 from pipeline.numerics.selection import highest, information_maximisation, mean_entropy
-from pipeline.stages.base import StageRun
+from pipeline.stages.base import Job
 from pipeline.stages.inputs import (
     Chosen,
     cache_of,
@@ -28,19 +28,19 @@ def evenly_spaced(names: list[str], count: int) -> list[str]:
     return [names[i * len(names) // count] for i in range(count)]
 
 
-def compute(run: StageRun[SelectParameters]) -> dict[str, Any]:
+def compute(job: Job[SelectParameters]) -> dict[str, Any]:
     """Write `selection.csv`: step, mean entropy and information maximisation of every snapshot."""
-    cache = cache_of(run.caches("target")[0])
-    names = evenly_spaced(list(cache.names), run.parameters.images)
+    cache = cache_of(job.caches("target")[0])
+    names = evenly_spaced(list(cache.names), job.parameters.images)
     images = Chosen(cache.images, names)
-    steps = snapshot_steps(run.parent("model"))
+    steps = snapshot_steps(job.parent("model"))
     rows = []
     for step in steps:
-        network = load_on_device(run, snapshot_path(run.parent("model"), step))
+        network = load_on_device(job, snapshot_path(job.parent("model"), step))
         measure = SelectionMeasure(network.num_classes)
-        sums = run_pass(measure, network, Plain(), images, pass_settings(run, f"step-{step}", step=step))
+        sums = run_pass(measure, network, Plain(), images, pass_settings(job, f"step-{step}", step=step))
         rows.append((step, mean_entropy(sums), information_maximisation(sums)))
     table = pd.DataFrame(rows, columns=["step", "entropy", "information_maximisation"])
-    write_text(run.out / "selection.csv", table.to_csv(index=False))
+    write_text(job.out / "selection.csv", table.to_csv(index=False))
     chosen = highest(steps, table["information_maximisation"].tolist())
     return {"label_free": chosen, "images": len(names), "steps": steps}

@@ -7,7 +7,7 @@ import pandas as pd
 from pipeline.artifacts.files import write_text
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.numerics.ranking import rank, ranking_scores, split_by_entropy
-from pipeline.stages.base import StageRun
+from pipeline.stages.base import Job
 from pipeline.stages.parameters import SplitParameters
 
 
@@ -36,17 +36,17 @@ def split_table(scores: pd.DataFrame, taxonomy: Taxonomy, variant: Any, easy_sha
     )
 
 
-def compute(run: StageRun[SplitParameters]) -> dict[str, Any]:
+def compute(job: Job[SplitParameters]) -> dict[str, Any]:
     """Write `split.csv`; the model that made the entropies is named in the manifest's parents."""
-    ranking = run.parent("ranking")
+    ranking = job.parent("ranking")
     scores = pd.read_csv(ranking.path / "scores.csv", dtype={"image": str}, keep_default_na=False)
-    taxonomy = Taxonomy.model_validate(run.summary("ranking")["taxonomy"])
-    table = split_table(scores, taxonomy, run.parameters.ranking, run.parameters.easy_share)
-    write_text(run.out / "split.csv", table.to_csv(index=False))
+    taxonomy = Taxonomy.model_validate(job.summary("ranking")["taxonomy"])
+    table = split_table(scores, taxonomy, job.parameters.ranking, job.parameters.easy_share)
+    write_text(job.out / "split.csv", table.to_csv(index=False))
     easy = int((table["split"] == "easy").sum())
-    run.log.info("easy %d, hard %d of %d images", easy, len(table) - easy, len(table))
+    job.log.info("easy %d, hard %d of %d images", easy, len(table) - easy, len(table))
     return {
         "easy": easy,
         "hard": len(table) - easy,
-        "network": run.summary("ranking")["network"],
+        "network": job.summary("ranking")["network"],
     }

@@ -19,12 +19,12 @@ from pipeline.artifacts.files import write_bytes, write_text
 from pipeline.data.records import Records
 from pipeline.datasets.name_lists import list_text
 from pipeline.inference.features import EntropyMaps, PooledFeatures, VectorMeasure
-from pipeline.inference.overlays import colour_values, contact_sheet, fit, overlay
+from pipeline.inference.overlays import color_values, contact_sheet, fit, overlay
 from pipeline.inference.passes import run_pass
 from pipeline.inference.test_modes import Plain
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.numerics.diversity import distance_to_nearest, k_center_greedy
-from pipeline.stages.base import StageRun
+from pipeline.stages.base import Job
 from pipeline.stages.inputs import (
     Chosen,
     cache_of,
@@ -102,18 +102,18 @@ def _captioned(image: np.ndarray, text: str) -> np.ndarray:
 
 
 def contact_sheet_of(
-    run: StageRun[SuggestParameters], network: SegmentationNetwork, names: list[str], predicted: Records
+    job: Job[SuggestParameters], network: SegmentationNetwork, names: list[str], predicted: Records
 ) -> bytes:
     """PNG of the images in the order of choice: the image, the predicted classes over it, its entropy."""
-    images = Chosen(cache_of(run.caches("images")[0]).images, names)
+    images = Chosen(cache_of(job.caches("images")[0]).images, names)
     measure = EntropyMaps()
-    entropy = run_pass(measure, network, Plain(), images, pass_settings(run, "sheet"))
-    palette = taxonomy_for(run, "images").palette()
+    entropy = run_pass(measure, network, Plain(), images, pass_settings(job, "sheet"))
+    palette = taxonomy_for(job, "images").palette()
     tiles = []
     for place, name in enumerate(names):
         image, ids = np.asarray(images[place]), np.asarray(predicted[predicted.index_of(name)])
         shown = _captioned(image, f"{place + 1}  {name}")
-        tiles.append([shown, overlay(image, ids, palette), colour_values(entropy[place])])
+        tiles.append([shown, overlay(image, ids, palette), color_values(entropy[place])])
     rows = [
         [tile for group in tiles[start : start + IMAGES_PER_ROW] for tile in group]
         for start in range(0, len(tiles), IMAGES_PER_ROW)
@@ -123,22 +123,22 @@ def contact_sheet_of(
     return stream.getvalue()
 
 
-def compute(run: StageRun[SuggestParameters]) -> dict[str, Any]:
+def compute(job: Job[SuggestParameters]) -> dict[str, Any]:
     """Write `suggested.txt` (one name per line), `suggested.csv` and `suggested.png`."""
-    ranking, count = run.parent("ranking"), run.parameters.count
-    used = network_used(run, "ranking")
+    ranking, count = job.parent("ranking"), job.parameters.count
+    used = network_used(job, "ranking")
     scores = pd.read_csv(ranking.path / "scores.csv", dtype={"image": str}, keep_default_na=False)
-    caches = [cache_of(folder) for folder in run.caches("labelled")]
+    caches = [cache_of(folder) for folder in job.caches("labelled")]
     labelled = sorted({name for cache in caches for name in cache.names})
-    candidates = candidates_of(scores, labelled, run.parameters.candidates, count)
-    network = load_on_device(run, snapshot_path(run.parent("model"), used.step))
-    images = Chosen(cache_of(run.caches("images")[0]).images, [*candidates.names, *candidates.labelled])
-    vectors = run_pass(VectorMeasure(), network, PooledFeatures(), images, pass_settings(run, "vectors"))
+    candidates = candidates_of(scores, labelled, job.parameters.candidates, count)
+    network = load_on_device(job, snapshot_path(job.parent("model"), used.step))
+    images = Chosen(cache_of(job.caches("images")[0]).images, [*candidates.names, *candidates.labelled])
+    vectors = run_pass(VectorMeasure(), network, PooledFeatures(), images, pass_settings(job, "vectors"))
     table = suggestion_table(candidates, vectors, count)
     names = [str(name) for name in table["name"]]
-    write_bytes(run.out / SHEET, contact_sheet_of(run, network, names, pseudo_labels_of(ranking)))
-    write_text(run.out / TABLE, table.to_csv(index=False))
-    write_text(run.out / LIST, list_text(names))
+    write_bytes(job.out / SHEET, contact_sheet_of(job, network, names, pseudo_labels_of(ranking)))
+    write_text(job.out / TABLE, table.to_csv(index=False))
+    write_text(job.out / LIST, list_text(names))
     return {
         "count": count,
         "candidates": len(candidates.names),

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from pipeline.numerics.randomness import Draws
 from pipeline.streets.canvas import DEPTH_SHIFT, MATERIAL_SHIFT, TINT_SHIFT
 from pipeline.streets.materials import Material
-from pipeline.streets.rendered import Colour, halve, lookup_table, pick_colours
+from pipeline.streets.rendered import Color, halve, lookup_table, pick_colors
 
 Condition = Literal["clear", "night", "rain", "haze", "blur"]
 Light = NDArray[np.float32]
 
-COLOURS: dict[Material, tuple[Colour, ...]] = {
+COLORS: dict[Material, tuple[Color, ...]] = {
     Material.SKY: ((205, 212, 220), (178, 196, 220), (224, 224, 222)),
     Material.CLOUD: ((236, 234, 232),),
     Material.ROAD: ((106, 103, 100),),
@@ -68,7 +68,7 @@ COLOURS: dict[Material, tuple[Colour, ...]] = {
     Material.SKYLINE: ((136, 138, 142), (120, 114, 110), (152, 148, 144)),
     Material.AWNING: ((112, 50, 46), (60, 78, 62), (70, 80, 104), (166, 156, 136)),
 }
-"""Colours of each material (RGB, 0..255) in daylight; a pixel's tint picks one of them."""
+"""Colors of each material (RGB, 0..255) in daylight; a pixel's tint picks one of them."""
 
 GRAIN: dict[Material, tuple[float, float]] = {
     Material.SKY: (0.0, 0.04),
@@ -101,16 +101,16 @@ def _tables() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     grain = np.zeros((64, 2), np.float32)
     for material in Material:
         grain[material] = GRAIN.get(material, (0.1, 0.1))
-    return lookup_table(COLOURS), grain
+    return lookup_table(COLORS), grain
 
 
 def paint_camera(pixels: NDArray[np.uint32], condition: Condition, draws: Draws) -> NDArray[np.uint8]:
-    """Colour a scene of (2H, 2W) packed pixels as a camera sees it: uint8 RGB (H, W, 3)."""
+    """Color a scene of (2H, 2W) packed pixels as a camera sees it: uint8 RGB (H, W, 3)."""
     table, grain = _tables()
     near = pixels[1::2, 1::2]
     material = near >> np.uint32(MATERIAL_SHIFT) & np.uint32(63)
     depth = (near >> np.uint32(DEPTH_SHIFT)).astype(np.float32) / np.float32(255.0)
-    light = halve(pick_colours(pixels, table)).astype(np.float32) / np.float32(255.0)
+    light = halve(pick_colors(pixels, table)).astype(np.float32) / np.float32(255.0)
     light *= _texture(material, grain, draws)[..., None]
     light *= _sunlight(material, condition, draws)[..., None]
     if condition == "night":
@@ -156,14 +156,14 @@ def _night(
     height, width = material.shape
     tint = pixels >> np.uint32(TINT_SHIFT) & np.uint32(255)
     ambient = np.float32(draws.uniform(0.26, 0.42))
-    colour = np.array([0.9, 0.9, 1.15], np.float32) * ambient
+    color = np.array([0.9, 0.9, 1.15], np.float32) * ambient
     across = np.arange(width, dtype=np.float32)[None, :] / np.float32(width) - np.float32(0.5)
     beam = np.maximum(np.float32(0.0), 1 - 5 * across * across) * np.maximum(np.float32(0.0), 1 - 3 * depth)
     lamp = np.maximum(np.float32(0.0), _smooth_field(draws, height, width, 12, 24)) * np.float32(0.6)
     warm = np.array([1.0, 0.86, 0.6], np.float32)
     sky = material <= Material.CLOUD
     shine = np.where(sky, np.float32(0.0), np.float32(0.4) * beam + lamp)[..., None] * warm
-    lit = light * (colour + shine)
+    lit = light * (color + shine)
     lit = np.where(sky[..., None], lit * np.float32(0.3), lit)
     glowing = np.isin(material, GLOWS) | (
         np.isin(material, (Material.WINDOW, Material.SHOP)) & (tint >= LIT_TINT)
@@ -216,7 +216,7 @@ def _shake(light: Light, draws: Draws) -> Light:
 
 
 def _expose(light: Light, condition: Condition, draws: Draws) -> NDArray[np.uint8]:
-    """Vignette, colour cast, exposure, tone curve, shot and read noise, eight bits."""
+    """Vignette, color cast, exposure, tone curve, shot and read noise, eight bits."""
     height, width = light.shape[:2]
     x = np.arange(width, dtype=np.float32)[None, :] / np.float32(width) - np.float32(0.5)
     y = np.arange(height, dtype=np.float32)[:, None] / np.float32(height) - np.float32(0.5)

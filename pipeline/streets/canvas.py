@@ -15,7 +15,7 @@ LABEL_BITS = 0xF
 MATERIAL_SHIFT, SHADE_SHIFT, TINT_SHIFT, DEPTH_SHIFT = 4, 10, 16, 24
 SHADE_BITS = 0x3F << SHADE_SHIFT
 NEUTRAL = 48
-"""Shade that leaves a material's colour unchanged; 0 is black, 63 is a third brighter."""
+"""Shade that leaves a material's color unchanged; 0 is black, 63 is a third brighter."""
 DEPTH_PER_METRE = 2.5
 
 Floats = NDArray[np.float64]

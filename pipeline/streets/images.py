@@ -72,7 +72,7 @@ PALETTE = np.array(
     ],
     np.uint8,
 )  # fmt: skip
-"""CamVid's colours, for contact sheets."""
+"""CamVid's colors, for contact sheets."""
 
 
 def contact_sheet(

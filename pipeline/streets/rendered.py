@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from pipeline.streets.canvas import MATERIAL_SHIFT, NEUTRAL, SHADE_SHIFT, TINT_SHIFT
 from pipeline.streets.materials import Material
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
-COLOURS: dict[Material, tuple[Colour, ...]] = {
+COLORS: dict[Material, tuple[Color, ...]] = {
     Material.SKY: ((98, 160, 235), (120, 185, 245), (85, 140, 225)),
     Material.CLOUD: ((235, 242, 250),),
     Material.ROAD: ((96, 98, 108),),
@@ -67,39 +67,39 @@ COLOURS: dict[Material, tuple[Colour, ...]] = {
     Material.SKYLINE: ((170, 180, 200), (190, 175, 170), (150, 165, 190)),
     Material.AWNING: ((200, 50, 60), (50, 120, 80), (60, 90, 170), (240, 220, 190)),
 }
-"""Colours of each material (RGB, 0..255); a pixel's tint picks one of them."""
+"""Colors of each material (RGB, 0..255); a pixel's tint picks one of them."""
 
 
-def lookup_table(colours: dict[Material, tuple[Colour, ...]]) -> NDArray[np.uint8]:
-    """Colours by material and tint: uint8 (64, 256, 3)."""
+def lookup_table(colors: dict[Material, tuple[Color, ...]]) -> NDArray[np.uint8]:
+    """Colors by material and tint: uint8 (64, 256, 3)."""
     table = np.zeros((64, 256, 3), np.uint8)
     tints = np.arange(256)
-    for material, choices in colours.items():
+    for material, choices in colors.items():
         table[material] = np.array(choices, np.uint8)[tints * len(choices) // 256]
     return table
 
 
-def pick_colours(pixels: NDArray[np.uint32], table: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The shaded colour of every packed pixel: (H, W) uint32 -> (H, W, 3) uint8."""
+def pick_colors(pixels: NDArray[np.uint32], table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The shaded color of every packed pixel: (H, W) uint32 -> (H, W, 3) uint8."""
     material = pixels >> np.uint32(MATERIAL_SHIFT) & np.uint32(63)
     tint = pixels >> np.uint32(TINT_SHIFT) & np.uint32(255)
     shade = (pixels >> np.uint32(SHADE_SHIFT) & np.uint32(63)).astype(np.uint16)
-    colour = table.reshape(-1, 3)[material << np.uint32(8) | tint].astype(np.uint16)
-    return np.minimum(colour * shade[..., None] // NEUTRAL, 255).astype(np.uint8)
+    color = table.reshape(-1, 3)[material << np.uint32(8) | tint].astype(np.uint16)
+    return np.minimum(color * shade[..., None] // NEUTRAL, 255).astype(np.uint8)
 
 
-def halve(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def halve(colors: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Mean of every 2x2 block, rounded: (2H, 2W, 3) -> (H, W, 3)."""
-    wide = colours.astype(np.uint16)
+    wide = colors.astype(np.uint16)
     columns = wide[:, 0::2] + wide[:, 1::2]
     return ((columns[0::2] + columns[1::2] + 2) >> 2).astype(np.uint8)
 
 
 @cache
 def _table() -> NDArray[np.uint8]:
-    return lookup_table(COLOURS)
+    return lookup_table(COLORS)
 
 
 def paint_rendered(pixels: NDArray[np.uint32]) -> NDArray[np.uint8]:
-    """Colour a scene of (2H, 2W) packed pixels as a clean rendering: uint8 RGB (H, W, 3)."""
-    return halve(pick_colours(pixels, _table()))
+    """Color a scene of (2H, 2W) packed pixels as a clean rendering: uint8 RGB (H, W, 3)."""
+    return halve(pick_colors(pixels, _table()))

@@ -187,7 +187,7 @@ def _draw_building(canvas: Canvas, draws: Draws, edge: float, near: float, far: 
 
 
 class _House:
-    """Measures of one house: storeys, bays and the colour of its walls."""
+    """Measures of one house: storeys, bays and the color of its walls."""
 
     def __init__(self, draws: Draws, edge: float) -> None:
         self.edge, self.tint, self.floors = edge, draws.tint(), 1 + draws.below(4)

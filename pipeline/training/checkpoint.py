@@ -1,6 +1,6 @@
-"""What a training state holds, part by part, and how each part is put back.
+"""What a training state holds, section by section, and how each section is put back.
 
-The parts are the network, the auxiliary modules (discriminators, teachers), the optimisers and the table of
+The sections are the network, the auxiliary modules (discriminators, teachers), the optimisers and the table of
 metrics. Random numbers, sample order and learning rates are functions of the seed and the step, which the
 state store keeps itself.
 """
@@ -26,8 +26,8 @@ class Stateful:
 
 
 @dataclass(frozen=True)
-class Part:
-    """`collect` gives a part's tensors by name; `restore` puts them back, given the state's meta data."""
+class Section:
+    """`collect` gives a section's tensors by name; `restore` puts them back, given the state's meta data."""
 
     collect: Callable[[Stateful], dict[str, Tensor]]
     restore: Callable[[Stateful, Mapping[str, Tensor], Mapping[str, Any]], None]
@@ -77,11 +77,11 @@ def _restore_metrics(objects: Stateful, tensors: Mapping[str, Tensor], meta: Map
     objects.metrics.restore(meta["columns"], tensors["rows"])
 
 
-PARTS: dict[str, Part] = {
-    "network": Part(_collect_network, _restore_network),
-    "modules": Part(_collect_modules, _restore_modules),
-    "optimisers": Part(_collect_optimisers, _restore_optimisers),
-    "metrics": Part(_collect_metrics, _restore_metrics),
+SECTIONS: dict[str, Section] = {
+    "network": Section(_collect_network, _restore_network),
+    "modules": Section(_collect_modules, _restore_modules),
+    "optimisers": Section(_collect_optimisers, _restore_optimisers),
+    "metrics": Section(_collect_metrics, _restore_metrics),
 }
 
 
@@ -91,16 +91,16 @@ def _below(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
 
 
 def collect(objects: Stateful) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Gather the state: tensors by `<part>/<name>` on their devices, not copied, and meta data for JSON."""
+    """Gather the state: tensors by `<section>/<name>` on their devices, not copied, and meta data for JSON."""
     tensors = {
-        f"{part}/{key}": tensor.detach()
-        for part, functions in PARTS.items()
+        f"{section}/{key}": tensor.detach()
+        for section, functions in SECTIONS.items()
         for key, tensor in functions.collect(objects).items()
     }
     return tensors, {"columns": objects.metrics.columns}
 
 
 def restore(objects: Stateful, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-    """Put a state back that `collect` made, part by part."""
-    for part, functions in PARTS.items():
-        functions.restore(objects, _below(tensors, part), meta)
+    """Put a state back that `collect` made, section by section."""
+    for section, functions in SECTIONS.items():
+        functions.restore(objects, _below(tensors, section), meta)

@@ -50,7 +50,7 @@ class Interruption:
         self._first_parent = parent()
         self._budget = None if runtime_minutes is None else 60.0 * runtime_minutes
         self._started = clock() - age()
-        self._told: tuple[int, float] | None = None
+        self._describe: tuple[int, float] | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -68,8 +68,8 @@ class Interruption:
 
     def reason(self) -> str | None:
         """Why to stop, or None; cheap enough for every step."""
-        if self._told is not None:
-            return f"received {signal.Signals(self._told[0]).name}"
+        if self._describe is not None:
+            return f"received {signal.Signals(self._describe[0]).name}"
         if self._parent() != self._first_parent:
             return "the process that started this stage has gone"
         if self._budget is not None and self._clock() >= self._deadline(self._budget):
@@ -81,10 +81,10 @@ class Interruption:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         now = self._clock()
-        first, since = self._told or (signal.SIGUSR1, now)
+        first, since = self._describe or (signal.SIGUSR1, now)
         if number == signal.SIGUSR1:
-            self._told = self._told or (number, now)
+            self._describe = self._describe or (number, now)
         elif first == signal.SIGUSR1:
-            self._told = (number, now)
+            self._describe = (number, now)
         elif not (number == first == signal.SIGTERM and now - since < SAME_DELIVERY):
             self._end(128 + number)

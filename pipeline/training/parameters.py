@@ -171,7 +171,7 @@ class RunSettings(Strict):
     gpus: Annotated[
         int, Field(ge=1, le=1024, description="processes of a training stage, one device each")
     ] = 1
-    parts: Annotated[int, Field(ge=1, description="parts of a pass over images, each resumable")] = 1
+    chunks: Annotated[int, Field(ge=1, description="chunks of a pass over images, each resumable")] = 1
     state_minutes: Annotated[float, Field(gt=0.0, description="minutes between saved training states")] = 10.0
     state_steps: Annotated[
         int | None, Field(ge=1, description="steps between saved training states, besides `state_minutes`")

@@ -30,7 +30,7 @@ class StepOutcome:
 
     def add(self, term: Term) -> None:
         """Add a micro-batch's term and its parts."""
-        for name, value in ({term.name: term.value} | dict(term.parts)).items():
+        for name, value in ({term.name: term.value} | dict(term.summands)).items():
             value = value.detach().float()
             self.values[name] = self.values[name] + value if name in self.values else value
 

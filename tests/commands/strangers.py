@@ -26,7 +26,7 @@ def picture(path, size=(48, 40), seed=0, **options):
 
 
 def stripes(values, size=(48, 40)):
-    """Vertical stripes of the values: ids, or colours."""
+    """Vertical stripes of the values: ids, or colors."""
     columns = np.array([values[x * len(values) // size[0]] for x in range(size[0])], dtype=np.uint8)
     return np.repeat(columns[None], size[1], axis=0)
 

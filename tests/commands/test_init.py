@@ -61,7 +61,7 @@ def test_the_keys_of_files_in_two_far_folders(clone, tmp_path):
     assert len(list_split(spec, "train", True).items) == 4
 
 
-def test_colour_labels_get_a_colour_map(clone, tmp_path, capsys):
+def test_color_labels_get_a_color_map(clone, tmp_path, capsys):
     source(tmp_path, values=((128, 64, 128), (0, 0, 0), (70, 70, 70)))
     target(tmp_path)
     assert run(tmp_path) == 0
@@ -69,10 +69,10 @@ def test_colour_labels_get_a_colour_map(clone, tmp_path, capsys):
     assert spec.labels_as == "colors"
     assert spec.colors["color_128_64_128"] == ((128, 64, 128),)
     assert library().taxonomy("mine", "test").palette()[2].tolist() == [128, 64, 128]
-    assert "colours, 4 of 4 read" in capsys.readouterr().out
+    assert "colors, 4 of 4 read" in capsys.readouterr().out
 
 
-def test_colours_by_a_file_of_names(clone, tmp_path):
+def test_colors_by_a_file_of_names(clone, tmp_path):
     source(tmp_path, values=((128, 64, 128), (0, 0, 0), (70, 70, 70)))
     target(tmp_path)
     (tmp_path / "names.yaml").write_text(
@@ -215,7 +215,7 @@ class TestMistakes:
             picture(tmp_path / f"sim/rgb/{number}.png", seed=number)
         target(tmp_path)
         assert run(tmp_path, images="sim/more", labels="sim/rgb") == 2
-        refused(capsys, "more than 255 different colours", "right folder")
+        refused(capsys, "more than 255 different colors", "right folder")
 
     def test_grey_photos_in_the_place_of_labels(self, tmp_path, capsys):
         source(tmp_path)
@@ -281,11 +281,11 @@ class TestMistakes:
         assert run(tmp_path, "--ids", "a=1", "b=1,2") == 2
         refused(capsys, "--ids", "raw id 1 is under `a` and `b`")
 
-    def test_ids_for_colour_labels(self, tmp_path, capsys):
+    def test_ids_for_color_labels(self, tmp_path, capsys):
         source(tmp_path, values=((9, 9, 9), (1, 2, 3)))
         target(tmp_path)
         assert run(tmp_path, "--ids", "a=1", "b=2") == 2
-        refused(capsys, "in colour", "--classes")
+        refused(capsys, "in color", "--classes")
 
     def test_a_name_that_cannot_be_a_file(self, tmp_path, capsys):
         assert run(tmp_path, name="../Mine") == 2

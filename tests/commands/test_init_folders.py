@@ -240,7 +240,7 @@ def test_several_kinds_of_labels_side_by_side(clone, tmp_path, capsys):
     refused(
         capsys,
         f"--source-labels '{wanted}'  (8-bit ids)",
-        "*_gtFine_color.png'  (colours)",
+        "*_gtFine_color.png'  (colors)",
         "*_gtFine_instanceIds.png'  (no class labels",
     )
     assert run(tmp_path, images="left/train", labels="gtFine/train/*/*_gtFine_labelIds.png") == 0

@@ -61,7 +61,7 @@ def soft_ids(path):
     blurred((3, 3, 9, 9)).save(path)
 
 
-def soft_colours(path):
+def soft_colors(path):
     blurred(((128, 64, 128), (0, 0, 0), (70, 70, 70))).save(path)
 
 
@@ -81,7 +81,7 @@ DOUBTFUL = {
         "--ids class_3=3 class_9=9 --unnamed nearest",
         "--unnamed ignore",
     ),
-    soft_colours: ("look like soft edges", "--unnamed nearest", "--unnamed ignore"),
+    soft_colors: ("look like soft edges", "--unnamed nearest", "--unnamed ignore"),
     one_id_and_255: ("two values", "--ids background=1 object=255"),
 }
 
@@ -187,8 +187,8 @@ def test_soft_edges_by_the_users_names(folders, capsys):
     assert "4.17%  (ignored)" in capsys.readouterr().out
 
 
-def test_far_too_many_colours_around_a_few(folders, capsys):
-    """A palette that went through JPEG: every colour has neighbours that fill squares as well."""
+def test_far_too_many_colors_around_a_few(folders, capsys):
+    """A palette that went through JPEG: every color has neighbours that fill squares as well."""
     draw = np.random.default_rng(0)
 
     def make(path):

@@ -97,9 +97,9 @@ def test_files_of_settings_alone_are_laid_over_one_another(root, tmp_path):
     run = config.settings.run
     assert (run.threads, run.workers, run.log_every) == (4, 2, 7)
     assert list(config.experiments) == ["demo"]
-    path = suite(tmp_path / "mine.yaml", run={"threads": 5, "parts": 6}, experiments={"mine": {}})
+    path = suite(tmp_path / "mine.yaml", run={"threads": 5, "chunks": 6}, experiments={"mine": {}})
     run = load_config([path, one], root=root).settings.run
-    assert (run.threads, run.workers, run.parts) == (3, 2, 6)
+    assert (run.threads, run.workers, run.chunks) == (3, 2, 6)
 
 
 @pytest.mark.parametrize(

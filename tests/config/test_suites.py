@@ -86,7 +86,7 @@ def test_a_swept_value_lies_over_everything_else():
         labelled={"seed": "run"},
     )["a-steps-5-count-3"]
     assert found.layers[-1].values == {"train": {"steps": 5}}
-    assert found.layers[-1].where == "config/study.yaml: experiments.a.sweep"
+    assert found.layers[-1].location == "config/study.yaml: experiments.a.sweep"
     assert (found.labelled.count, found.labelled.seed) == (3, "run")
     assert found.place("labelled") == "config/study.yaml: experiments.a.sweep.labelled.count"
 

@@ -41,7 +41,7 @@ def test_a_domain_without_labels_gets_none(scene):
 
 def test_the_result_is_a_function_of_the_key(scene):
     everything = Augmentation(
-        crop=(32, 24), scale=(0.5, 1.5), flip=0.5, colour={"brightness": 0.3, "hue": 0.1, "blur": 0.5}
+        crop=(32, 24), scale=(0.5, 1.5), flip=0.5, color={"brightness": 0.3, "hue": 0.1, "blur": 0.5}
     )
     first, again = (augment(*scene, [3, 4], everything) for _ in range(2))
     other = augment(*scene, [3, 5], everything)
@@ -178,9 +178,9 @@ def test_rare_classes_are_the_smallest_ones_present():
 
 
 @pytest.mark.parametrize("key", ["brightness", "contrast", "saturation", "hue"])
-def test_each_colour_key_changes_the_image_alone(scene, key):
+def test_each_color_key_changes_the_image_alone(scene, key):
     image, label = scene
-    result = augment(image, label, [1], Augmentation(colour={key: 0.4}))
+    result = augment(image, label, [1], Augmentation(color={key: 0.4}))
     assert np.array_equal(result.label, label)
     before, after = image.astype(float), result.image.astype(float)
     assert np.abs(after - before).mean() > 0.5
@@ -194,12 +194,12 @@ def test_each_colour_key_changes_the_image_alone(scene, key):
     assert changed[key]
 
 
-def test_colour_and_blur_apply_to_their_shares(scene):
+def test_color_and_blur_apply_to_their_shares(scene):
     image = scene[0]
 
     def share(**keys):
         changed = [
-            not np.array_equal(augment(image, None, key, Augmentation(colour=keys)).image, image)
+            not np.array_equal(augment(image, None, key, Augmentation(color=keys)).image, image)
             for key in KEYS
         ]
         return sum(changed) / len(KEYS)
@@ -212,8 +212,8 @@ def test_blur_smooths_and_a_wider_one_smooths_more(scene):
     def roughness(image):
         return np.abs(np.diff(image.astype(float), axis=1)).mean()
 
-    weak = augment(scene[0], None, [0], Augmentation(colour={"blur": 1.0, "blur_radius": (0.5, 0.5)})).image
-    strong = augment(scene[0], None, [0], Augmentation(colour={"blur": 1.0, "blur_radius": (3.0, 3.0)})).image
+    weak = augment(scene[0], None, [0], Augmentation(color={"blur": 1.0, "blur_radius": (0.5, 0.5)})).image
+    strong = augment(scene[0], None, [0], Augmentation(color={"blur": 1.0, "blur_radius": (3.0, 3.0)})).image
     assert roughness(strong) < roughness(weak) < roughness(scene[0])
 
 
@@ -291,8 +291,8 @@ def test_resized_labels_keep_their_size_when_nothing_is_to_do(scene):
         ({"rare_crops": {}}, "needs `crop"),
         ({"rare_crops": {}, "crop": (5, 5), "affine": {"degrees": 5}}, "choose one"),
         ({"affine": {}}, "changes nothing"),
-        ({"colour": {}}, "changes nothing"),
-        ({"colour": {"blur": 1.0, "blur_radius": (2.0, 1.0)}}, "not in order"),
+        ({"color": {}}, "changes nothing"),
+        ({"color": {"blur": 1.0, "blur_radius": (2.0, 1.0)}}, "not in order"),
         ({"flop": 0.5}, "Extra inputs"),
     ],
 )

@@ -63,7 +63,7 @@ EVERYTHING = Augmentation(
     crop=(24, 16),
     scale=(0.6, 1.4),
     flip=0.5,
-    colour={"brightness": 0.3},
+    color={"brightness": 0.3},
     rare_crops=RareCrops(),
 )
 

@@ -28,8 +28,8 @@ def arrays(names=NAMES):
 def write(folder, state, order=None, per_shard=4, names=NAMES):
     writer = RecordWriter(folder, "maps", state, names, per_shard)
     whole = arrays(names)
-    for part in order or writer.missing_parts():
-        writer.write_part(part, whole[part * per_shard : (part + 1) * per_shard])
+    for part in order or writer.missing_shards():
+        writer.write_shard(part, whole[part * per_shard : (part + 1) * per_shard])
     return writer.finish()
 
 
@@ -89,12 +89,12 @@ def test_no_records_and_awkward_names(tmp_path):
 def test_a_part_is_whole_or_absent(tmp_path):
     writer = RecordWriter(tmp_path / "out", "maps", tmp_path / "state", NAMES, 4)
     with pytest.raises(ValueError, match="needs 4 arrays, got 2"):
-        writer.write_part(0, arrays()[:2])
+        writer.write_shard(0, arrays()[:2])
     with pytest.raises(ValueError, match="takes 4 arrays"):
-        writer.write_part(0, arrays()[:5])
+        writer.write_shard(0, arrays()[:5])
     with pytest.raises(TypeError, match="uint8"):
-        writer.write_part(0, [np.zeros(3)])
-    assert writer.missing_parts() == [0, 1, 2]
+        writer.write_shard(0, [np.zeros(3)])
+    assert writer.missing_shards() == [0, 1, 2]
     assert not list(tmp_path.rglob("*.bin"))
     with pytest.raises(ValueError, match="still to be written"):
         writer.finish()
@@ -102,12 +102,12 @@ def test_a_part_is_whole_or_absent(tmp_path):
 
 def test_parts_survive_the_writer_and_are_not_written_twice(tmp_path):
     first = RecordWriter(tmp_path / "out", "maps", tmp_path / "state", NAMES, 4)
-    first.write_part(1, arrays()[4:8])
+    first.write_shard(1, arrays()[4:8])
     before = (tmp_path / "state/maps-00001.bin").stat()
     second = RecordWriter(tmp_path / "out", "maps", tmp_path / "state", NAMES, 4)
-    assert second.missing_parts() == [0, 2]
-    second.write_part(0, arrays()[:4])
-    second.write_part(2, arrays()[8:])
+    assert second.missing_shards() == [0, 2]
+    second.write_shard(0, arrays()[:4])
+    second.write_shard(2, arrays()[8:])
     second.finish()
     assert (tmp_path / "out/maps-00001.bin").stat().st_ino == before.st_ino
     write(tmp_path / "plain", tmp_path / "s2")
@@ -116,11 +116,11 @@ def test_parts_survive_the_writer_and_are_not_written_twice(tmp_path):
 
 def test_a_kill_between_the_renames_of_finish_costs_nothing(tmp_path):
     writer = RecordWriter(tmp_path / "out", "maps", tmp_path / "state", NAMES, 4)
-    for part in writer.missing_parts():
-        writer.write_part(part, arrays()[part * 4 : part * 4 + 4])
+    for part in writer.missing_shards():
+        writer.write_shard(part, arrays()[part * 4 : part * 4 + 4])
     (tmp_path / "state/maps-00000.bin").rename(tmp_path / "out/maps-00000.bin")
     again = RecordWriter(tmp_path / "out", "maps", tmp_path / "state", NAMES, 4)
-    assert again.missing_parts() == []
+    assert again.missing_shards() == []
     again.finish()
     write(tmp_path / "plain", tmp_path / "s2")
     assert files(tmp_path / "out") == files(tmp_path / "plain")
@@ -128,17 +128,17 @@ def test_a_kill_between_the_renames_of_finish_costs_nothing(tmp_path):
 
 @pytest.mark.parametrize("change", ["names", "per_shard"])
 def test_parts_of_other_names_are_dropped(tmp_path, change):
-    RecordWriter(tmp_path / "out", "maps", tmp_path / "state", NAMES, 4).write_part(0, arrays()[:4])
+    RecordWriter(tmp_path / "out", "maps", tmp_path / "state", NAMES, 4).write_shard(0, arrays()[:4])
     names, per_shard = (NAMES[::-1], 4) if change == "names" else (NAMES, 3)
-    assert 0 in RecordWriter(tmp_path / "out", "maps", tmp_path / "state", names, per_shard).missing_parts()
+    assert 0 in RecordWriter(tmp_path / "out", "maps", tmp_path / "state", names, per_shard).missing_shards()
     assert not (tmp_path / "state/maps-00000.bin").exists()
 
 
 def test_two_kinds_share_a_folder(tmp_path):
     for prefix in ("images", "labels"):
         writer = RecordWriter(tmp_path / "out", prefix, tmp_path / "state", NAMES, 4)
-        for part in writer.missing_parts():
-            writer.write_part(part, arrays()[part * 4 : part * 4 + 4])
+        for part in writer.missing_shards():
+            writer.write_shard(part, arrays()[part * 4 : part * 4 + 4])
         writer.finish()
     assert Records(tmp_path / "out", "images").digest == Records(tmp_path / "out", "labels").digest
 
@@ -193,8 +193,8 @@ from pathlib import Path
 from pipeline.data.records import RecordWriter
 root = Path({str(tmp_path)!r})
 writer = RecordWriter(root / "out", "maps", root / "state", list("abcdef"), 3)
-writer.write_part(0, [np.zeros((2, 2), np.uint8)] * 3)
-with writer.part(1) as part:
+writer.write_shard(0, [np.zeros((2, 2), np.uint8)] * 3)
+with writer.shard(1) as part:
     part.add(np.ones((2, 2), np.uint8))
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -202,7 +202,7 @@ with writer.part(1) as part:
         [sys.executable, "-c", code], check=False, env={**os.environ, "PYTHONPATH": str(Path.cwd())}
     )
     assert ended.returncode == -signal.SIGKILL
-    assert RecordWriter(tmp_path / "out", "maps", tmp_path / "state", list("abcdef"), 3).missing_parts() == [
+    assert RecordWriter(tmp_path / "out", "maps", tmp_path / "state", list("abcdef"), 3).missing_shards() == [
         1
     ]
 

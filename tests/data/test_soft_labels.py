@@ -53,7 +53,7 @@ def test_values_beyond_half_precision_stay_finite():
 
 def stored(tmp_path, maps, prior=None, alpha=0.25, single_pixel=False, align_corners=True):
     writer = RecordWriter(tmp_path / "labels", "logits", tmp_path / "state", ["a"])
-    writer.write_part(0, [pack_maps(maps, SIZE)])
+    writer.write_shard(0, [pack_maps(maps, SIZE)])
     writer.finish()
     save_soft_settings(tmp_path / "labels", THRESHOLDS, alpha, align_corners, single_pixel, prior)
     return SoftLabels(tmp_path / "labels")

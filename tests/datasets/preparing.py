@@ -10,7 +10,7 @@ from pipeline.datasets.conversion import Converter
 from pipeline.datasets.preparation import prepare
 
 
-def made(spec, root, *, size=(4, 3), labels="working", part_images=2, **more):
+def made(spec, root, *, size=(4, 3), labels="working", shard_images=2, **more):
     return prepare(
         spec,
         "train",
@@ -20,7 +20,7 @@ def made(spec, root, *, size=(4, 3), labels="working", part_images=2, **more):
         folder=root,
         state=root / "state",
         run=root / "run",
-        part_images=part_images,
+        shard_images=shard_images,
         **more,
     )
 

@@ -158,7 +158,7 @@ def test_lossy_labels_are_refused(tmp_path):
         read_color_label(tmp_path / "a.jpg", [(0, 0, 0)])
 
 
-def test_colours_become_their_places(tmp_path):
+def test_colors_become_their_places(tmp_path):
     colors = [(200, 0, 0), (0, 0, 0), (0, 0, 200)]
     places = np.random.default_rng(0).integers(0, 3, (5, 7))
     Image.fromarray(np.array(colors, dtype=np.uint8)[places]).save(tmp_path / "a.png")
@@ -168,12 +168,12 @@ def test_colours_become_their_places(tmp_path):
 
 
 @pytest.mark.parametrize("stranger", [(255, 255, 255), (0, 0, 1), (100, 0, 0)])
-def test_unknown_colours_are_refused(tmp_path, stranger):
+def test_unknown_colors_are_refused(tmp_path, stranger):
     pixels = np.zeros((10, 10, 3), dtype=np.uint8)
     pixels[0, 0] = stranger
     Image.fromarray(pixels).save(tmp_path / "a.png")
     with pytest.raises(
-        DataError, match=rf"1 colours that.*\[{stranger[0]}, {stranger[1]}, {stranger[2]}\].*1.0%"
+        DataError, match=rf"1 colors that.*\[{stranger[0]}, {stranger[1]}, {stranger[2]}\].*1.0%"
     ):
         read_color_label(tmp_path / "a.png", [(0, 0, 0), (200, 0, 0)])
 

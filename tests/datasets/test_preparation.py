@@ -149,7 +149,7 @@ def test_a_fixed_mask_is_ignored_by_pattern_of_names(tmp_path):
         made(spec, tmp_path / "other")
 
 
-def test_colour_labels(tmp_path):
+def test_color_labels(tmp_path):
     write_image(tmp_path / "data/images/x.png", (2, 1))
     (tmp_path / "data/labels").mkdir()
     pixels = np.array([[[9, 9, 9], [0, 0, 255]]], dtype=np.uint8)
@@ -217,7 +217,7 @@ from pipeline.datasets.preparation import prepare
 root = Path({str(tmp_path)!r})
 kill = lambda done, total: os.kill(os.getpid(), signal.SIGKILL) if done >= 4 else None
 prepare(ab_spec(root / "data"), "train", AB, size=(4, 3), labels="working", folder=root / "out",
-        state=root / "out/state", run=root / "out/run", part_images=2, progress=kill)
+        state=root / "out/state", run=root / "out/run", shard_images=2, progress=kill)
 """
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     ended = subprocess.run([sys.executable, "-c", code], check=False, env=environment)

@@ -168,7 +168,7 @@ def test_a_typo_in_a_class_names_the_nearest(tmp_path):
 # Listing
 
 
-def test_missing_partners_and_lonely_labels_are_problems(tmp_path):
+def test_missing_partners_and_unpaired_labels_are_problems(tmp_path):
     spec = ab_dataset(tmp_path, 4)
     (tmp_path / "labels/001.png").unlink()
     (tmp_path / "images/002.png").unlink()

@@ -22,7 +22,7 @@ def test_ids_follow_the_order_of_the_file():
     assert taxonomy.subset_ids("two") == (2, 0)
 
 
-def test_palette_has_a_colour_per_class_and_black_for_the_rest():
+def test_palette_has_a_color_per_class_and_black_for_the_rest():
     palette = Taxonomy.model_validate(THREE).palette()
     assert palette.shape == (256, 3)
     assert palette.dtype == np.uint8
@@ -38,7 +38,7 @@ def test_palette_has_a_colour_per_class_and_black_for_the_rest():
         ({"rare": ["moon"]}, "rare: no class `moon`"),
         ({"ignored": ["car"]}, "both a class and under `ignored`"),
         ({"classes": [*THREE["classes"], {"name": "car", "color": [0, 0, 0]}]}, "class car is given twice"),
-        ({"classes": [*THREE["classes"], {"name": "bus", "color": [7, 8, 9]}]}, "colour"),
+        ({"classes": [*THREE["classes"], {"name": "bus", "color": [7, 8, 9]}]}, "color"),
         ({"classes": [*THREE["classes"], {"name": "ignore", "color": [0, 0, 0]}]}, "cannot be a class"),
         ({"clases": []}, "clases"),
     ],

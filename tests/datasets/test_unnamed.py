@@ -26,7 +26,7 @@ def test_nearest_values_by_the_definition(named):
         assert far_values(named)[value] == (abs(slow - value) > FAR)
 
 
-def test_nearest_colours_by_the_definition():
+def test_nearest_colors_by_the_definition():
     draw = np.random.default_rng(0)
     colors = [tuple(map(int, color)) for color in draw.integers(0, 256, (7, 3))]
     pixels = draw.integers(0, 256, (5000, 3))
@@ -50,7 +50,7 @@ def test_values_without_a_name(tmp_path, unnamed, labels_as):
     write_ids(tmp_path / "data/labels/x.png", LEVELS)
     spec = ab_spec(tmp_path / "data", ids={"a": 0, "b": 255}, labels_as=labels_as, unnamed=unnamed)
     told = []
-    made(spec, tmp_path / "out", size=None, tell=told.append)
+    made(spec, tmp_path / "out", size=None, warn=told.append)
     assert Cache(tmp_path / "out").labels[0].tolist() == MEANINGS[unnamed]
     with pytest.raises(DataError, match=r"raw ids 3, 127, 128, 200 are not named"):
         made(ab_spec(tmp_path / "data", ids={"a": 0, "b": 255}), tmp_path / "other", size=None)
@@ -64,7 +64,7 @@ def test_values_without_a_name(tmp_path, unnamed, labels_as):
 
 
 @pytest.mark.parametrize("unnamed", ["nearest", "ignore"])
-def test_colours_without_a_name(tmp_path, unnamed):
+def test_colors_without_a_name(tmp_path, unnamed):
     write_image(tmp_path / "data/images/x.png", (4, 1))
     (tmp_path / "data/labels").mkdir()
     pixels = np.array([[[0, 0, 0], [9, 9, 9], [200, 0, 0], [100, 0, 0]]], dtype=np.uint8)
@@ -72,7 +72,7 @@ def test_colours_without_a_name(tmp_path, unnamed):
     colors = {"a": [[0, 0, 0]], "b": [[200, 0, 0]]}
     told = []
     spec = ab_spec(tmp_path / "data", labels_as="colors", colors=colors, unnamed=unnamed)
-    made(spec, tmp_path / "out", size=None, tell=told.append)
+    made(spec, tmp_path / "out", size=None, warn=told.append)
     expected = {"nearest": [[0, 0, 1, 0]], "ignore": [[0, IGNORE, 1, IGNORE]]}[unnamed]
     assert Cache(tmp_path / "out").labels[0].tolist() == expected
     assert len(told) == (unnamed == "nearest")
@@ -82,7 +82,7 @@ def test_masks_are_cut_in_the_middle_and_their_grey_pixels_counted(tmp_path):
     write_image(tmp_path / "data/images/x.png", (6, 1))
     write_ids(tmp_path / "data/labels/x.png", LEVELS)
     told = []
-    made(ab_spec(tmp_path / "data", labels_as="mask"), tmp_path / "out", size=None, tell=told.append)
+    made(ab_spec(tmp_path / "data", labels_as="mask"), tmp_path / "out", size=None, warn=told.append)
     assert Cache(tmp_path / "out").labels[0].tolist() == MEANINGS["nearest"]
     assert len(told) == 1 and " 3 pixels" in told[0]
 
@@ -97,7 +97,7 @@ def test_far_pixels_of_parts_that_were_finished_before_count_too(tmp_path):
         made(spec, tmp_path / "out", size=None)
     write_ids(tmp_path / "data/labels/z.png", LEVELS)
     told = []
-    made(spec, tmp_path / "out", size=None, tell=told.append)
+    made(spec, tmp_path / "out", size=None, warn=told.append)
     assert "3 labels hold 9 pixels" in told[0]
 
 
@@ -125,5 +125,5 @@ def test_left_out_files_are_told(tmp_path):
     write_image(tmp_path / "data/images/x.png")
     (tmp_path / "data/images/y.heic").write_bytes(b"")
     told = []
-    made(ab_spec(tmp_path / "data"), tmp_path / "out", labels="none", tell=told.append)
+    made(ab_spec(tmp_path / "data"), tmp_path / "out", labels="none", warn=told.append)
     assert told == ["ab.yaml: split train: left out: 1, of a format that is not read (.heic): images/y.heic"]

@@ -143,9 +143,9 @@ def test_shades_of_grey_of_any_picture(tmp_path):
         np.testing.assert_array_equal(read_label(tmp_path / f"{name}.png", "grey"), shades)
 
 
-def test_colours_and_deep_pictures_are_no_shades_of_grey(tmp_path):
+def test_colors_and_deep_pictures_are_no_shades_of_grey(tmp_path):
     Image.new("RGB", (4, 4), (255, 0, 0)).save(tmp_path / "a.png")
-    with pytest.raises(DataError, match=r"100.0% of the pixels are in colour; .*labels_as: colors"):
+    with pytest.raises(DataError, match=r"100.0% of the pixels are in color; .*labels_as: colors"):
         read_label(tmp_path / "a.png", "grey")
     Image.fromarray(np.full((4, 4), 400, np.uint16)).save(tmp_path / "b.png")
     with pytest.raises(DataError, match="more than 8 bits"):

@@ -9,7 +9,7 @@ from pipeline.artifacts.errors import DataError
 from pipeline.datasets import walking
 from pipeline.datasets.listing import list_split
 from pipeline.datasets.spec import DatasetSpec
-from pipeline.datasets.walking import find_all_pictures, find_files, told_omissions
+from pipeline.datasets.walking import describe_omissions, find_all_pictures, find_files
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_links_to_folders_are_followed_and_told(photos, tmp_path, pattern):
     (photos / "more").symlink_to(tmp_path / "elsewhere")
     found = find_files(photos, [pattern])
     assert found.paths() == ("a.png", "in/b.png", "in/deep/c.png", "more/d.png")
-    assert told_omissions((), found.links) == [
+    assert describe_omissions((), found.links) == [
         f"links to folders followed: 1: more -> {tmp_path / 'elsewhere'}"
     ]
 

@@ -270,15 +270,15 @@ def _has_begun(folder: Path) -> bool:
 
 
 def _found_in(folder: Path) -> str:
-    """What a kill finds done: the newest training state, the parts of passes, or the finished files."""
+    """What a kill finds done: the newest training state, the chunks of passes, or the finished files."""
     if (folder / "files.json").exists():
         return "files published"
     states = sorted(path.name for path in (folder / "state" / "training").glob("step-*"))
     if states:
         return f"state {states[-1]}"
-    parts = len(list((folder / "state").glob("**/*part-*.json"))) if folder.is_dir() else 0
-    if parts:
-        return f"{parts} parts done"
+    chunks = len(list((folder / "state").glob("**/*chunk-*.json"))) if folder.is_dir() else 0
+    if chunks:
+        return f"{chunks} chunks done"
     return "some files written" if _has_begun(folder) else "nothing written"
 
 

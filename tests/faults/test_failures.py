@@ -91,7 +91,7 @@ def test_pseudo_labels_harmed_after_their_stage_ended(world, finished_world, mon
     log = world.log("intra").read_text()
     complaint = "labels-00000.bin " + {"deleted": "is missing", "altered": "was altered"}[how]
     assert complaint in log and f"python -m pipeline clean {world.key('labels')}" in log
-    assert not (world.artifact("intra").run / "failed.json").exists(), "the parent may be mended by then"
+    assert not (world.artifact("intra").run / "failed.json").exists(), "the parent may be fixed by then"
     found = findings(Results(world.results), [])
     assert any(world.key("labels") in line and complaint in line for line in found)
 

@@ -11,7 +11,7 @@ from pipeline.data import sampler
 from pipeline.data.loading import StepDataset
 from pipeline.numerics.randomness import Draws
 from pipeline.stages import train
-from pipeline.stages.base import StageFile, StageRun
+from pipeline.stages.base import Job, StageFile
 from pipeline.training.parameters import TrainParameters
 from pipeline.training.state import StateStore
 from pipeline.training.step import StepRunner
@@ -43,13 +43,13 @@ def work(monkeypatch):
     return counts
 
 
-def long_stage(world: World) -> StageRun[TrainParameters]:
+def long_stage(world: World) -> Job[TrainParameters]:
     """The stage `source` as if it had 200,000 steps."""
     file = StageFile.read(world.stage_file("source"))
     parameters = file.record.parameters.model_copy(update={"steps": 200_000})
     record = file.record.model_copy(update={"parameters": parameters})
     settings = record.run.model_copy(update={"state_steps": None})
-    return StageRun(StageFile(file.path, record), settings, logging.getLogger("t"), lambda: "enough")
+    return Job(StageFile(file.path, record), settings, logging.getLogger("t"), lambda: "enough")
 
 
 def resumed_at(world, monkeypatch, step, work):

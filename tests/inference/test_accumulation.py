@@ -5,7 +5,7 @@ import torch
 
 from pipeline.artifacts.errors import Interrupted, StateError
 from pipeline.inference.accumulation import accumulate
-from pipeline.inference.parts import PartStore
+from pipeline.inference.chunks import ChunkStore
 
 TOTAL = 10
 
@@ -14,7 +14,7 @@ class Work:
     """Adds position + 1 to a table; notes which positions it saw."""
 
     def __init__(self, folder, name="sum"):
-        self.store = PartStore(folder, {"work": name})
+        self.store = ChunkStore(folder, {"work": name})
         self.tables = {"sum": torch.zeros(1, dtype=torch.int64)}
         self.seen = []
 
@@ -79,7 +79,7 @@ def test_two_saves_side_by_side_are_no_harm(tmp_path):
     with pytest.raises(Interrupted):
         work.run(stop=lambda: "now")
     kept.mkdir()
-    for path in list(tmp_path.glob("part-*")):
+    for path in list(tmp_path.glob("chunk-*")):
         (kept / path.name).write_bytes(path.read_bytes())
     Work(tmp_path).run(every=4)
     for path in kept.iterdir():
@@ -95,5 +95,5 @@ def test_other_work_is_refused(tmp_path):
 
 def test_nothing_to_do(tmp_path):
     tables = {"sum": torch.zeros(1)}
-    accumulate(tables, lambda position: None, 0, PartStore(tmp_path, {}))
+    accumulate(tables, lambda position: None, 0, ChunkStore(tmp_path, {}))
     assert float(tables["sum"]) == 0.0

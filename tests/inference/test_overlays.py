@@ -3,21 +3,21 @@
 import numpy as np
 import pytest
 
-from pipeline.inference.overlays import as_bytes, colour_labels, colour_values, contact_sheet, fit, overlay
+from pipeline.inference.overlays import as_bytes, color_labels, color_values, contact_sheet, fit, overlay
 
 PALETTE = np.zeros((256, 3), dtype=np.uint8)
 PALETTE[1] = (200, 100, 50)
 
 
-def test_labels_take_their_palette_colour():
+def test_labels_take_their_palette_color():
     ids = np.array([[0, 1], [1, 255]], dtype=np.uint8)
-    assert colour_labels(ids, PALETTE)[0, 1].tolist() == [200, 100, 50]
+    assert color_labels(ids, PALETTE)[0, 1].tolist() == [200, 100, 50]
     with pytest.raises(ValueError, match=r"\(256, 3\)"):
-        colour_labels(ids, PALETTE[:19])
+        color_labels(ids, PALETTE[:19])
 
 
 def test_values_rise_in_lightness_from_dark_to_light():
-    ramp = colour_values(np.arange(256, dtype=np.uint8)[None])[0].astype(float)
+    ramp = color_values(np.arange(256, dtype=np.uint8)[None])[0].astype(float)
     lightness = ramp @ [0.2126, 0.7152, 0.0722]
     assert lightness[0] < 5
     assert lightness[-1] > 240
@@ -28,7 +28,7 @@ def test_shares_become_bytes_and_are_clipped():
     assert as_bytes(np.array([-0.1, 0.0, 0.5, 1.0, 1.2])).tolist() == [0, 0, 128, 255, 255]
 
 
-def test_overlay_mixes_colours_and_leaves_ignored_pixels():
+def test_overlay_mixes_colors_and_leaves_ignored_pixels():
     image = np.full((2, 2, 3), 100, dtype=np.uint8)
     ids = np.array([[1, 255], [0, 1]], dtype=np.uint8)
     mixed = overlay(image, ids, PALETTE, opacity=0.5)

@@ -1,4 +1,4 @@
-"""Passes: resuming, parts, batches, mixed sizes; every result against a plain loop."""
+"""Passes: resuming, chunks, batches, mixed sizes; every result against a plain loop."""
 
 import json
 from dataclasses import replace
@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from pipeline.artifacts.errors import Interrupted, SegadaptError, StateError
+from pipeline.inference.chunks import Chunk, ChunkStore, cut, gaps
 from pipeline.inference.measures import ConfusionMeasure, EntropyMeasure, SelectionMeasure
-from pipeline.inference.parts import Part, PartStore, cut, gaps
-from pipeline.inference.passes import MAX_PART, PassSettings, run_pass
+from pipeline.inference.passes import MAX_CHUNK, PassSettings, run_pass
 from pipeline.inference.test_modes import Plain, logits_at
 from pipeline.numerics.entropy import entropy_map
 
@@ -77,11 +77,11 @@ def test_entropy_pass_equals_a_plain_loop(network, mixed, settings):
     assert list(maps.all()) == [f"image-{number}" for number in range(7)]
 
 
-@pytest.mark.parametrize("parts", [1, 2, 3, 7, 50])
+@pytest.mark.parametrize("chunks", [1, 2, 3, 7, 50])
 @pytest.mark.parametrize("batch", [1, 2])
-def test_number_of_parts_changes_no_bit(network, mixed, settings, tmp_path, parts, batch):
-    one = entropies(network, mixed, replace(settings, parts=1, batch=batch))
-    many = entropies(network, mixed, replace(settings, parts=parts, batch=batch, state=tmp_path / "other"))
+def test_number_of_chunks_changes_no_bit(network, mixed, settings, tmp_path, chunks, batch):
+    one = entropies(network, mixed, replace(settings, chunks=1, batch=batch))
+    many = entropies(network, mixed, replace(settings, chunks=chunks, batch=batch, state=tmp_path / "other"))
     assert one.entropy.tobytes() == many.entropy.tobytes()
     assert one.pixels.tobytes() == many.pixels.tobytes()
 
@@ -103,11 +103,11 @@ def test_stopped_pass_goes_on_without_computing_an_image_twice(network, mixed, s
     network.seen.clear()
     maps = FakeMaps()
     with pytest.raises(Interrupted, match="time is up: 3 of 7"):
-        entropies(network, mixed, replace(settings, parts=1, stop=stop_after(3)), maps)
+        entropies(network, mixed, replace(settings, chunks=1, stop=stop_after(3)), maps)
     assert len(network.seen) == 3
     with pytest.raises(Interrupted, match="5 of 7"):
-        entropies(network, mixed, replace(settings, parts=2, stop=stop_after(2)), maps)
-    resumed = entropies(network, mixed, replace(settings, parts=3), maps)
+        entropies(network, mixed, replace(settings, chunks=2, stop=stop_after(2)), maps)
+    resumed = entropies(network, mixed, replace(settings, chunks=3), maps)
     assert len(network.seen) == 7
     assert resumed.entropy.tobytes() == whole.entropy.tobytes()
     assert list(maps.all()) == [f"image-{number}" for number in range(7)]
@@ -116,8 +116,8 @@ def test_stopped_pass_goes_on_without_computing_an_image_twice(network, mixed, s
 def test_a_pass_whose_time_is_up_before_it_begins_still_gets_to_the_end(network, mixed, settings):
     for done in range(1, 7):
         with pytest.raises(Interrupted, match=f"{done} of 7"):
-            entropies(network, mixed, replace(settings, parts=1, stop=stop_after(0)))
-    entropies(network, mixed, replace(settings, parts=1, stop=stop_after(0)))
+            entropies(network, mixed, replace(settings, chunks=1, stop=stop_after(0)))
+    entropies(network, mixed, replace(settings, chunks=1, stop=stop_after(0)))
     assert len(network.seen) == 7
 
 
@@ -140,15 +140,15 @@ def test_kill_inside_a_part_loses_only_that_part(network, mixed, settings):
             raise CrashError
 
     with pytest.raises(CrashError):
-        entropies(network, mixed, replace(settings, parts=2, progress=crash))
+        entropies(network, mixed, replace(settings, chunks=2, progress=crash))
     network.seen.clear()
-    entropies(network, mixed, replace(settings, parts=2))
+    entropies(network, mixed, replace(settings, chunks=2))
     assert len(network.seen) == 3
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "json"])
 def test_damaged_part_is_computed_again(network, mixed, settings, caplog, damage):
-    first = entropies(network, mixed, replace(settings, parts=7))
+    first = entropies(network, mixed, replace(settings, chunks=7))
     path = sorted(settings.state.glob("*.safetensors"))[2]
     if damage == "flip":
         data = bytearray(path.read_bytes())
@@ -161,7 +161,7 @@ def test_damaged_part_is_computed_again(network, mixed, settings, caplog, damage
     else:
         path.with_suffix(".json").write_text("{")
     network.seen.clear()
-    again = entropies(network, mixed, replace(settings, parts=7))
+    again = entropies(network, mixed, replace(settings, chunks=7))
     assert len(network.seen) == 1
     assert again.entropy.tobytes() == first.entropy.tobytes()
     assert "computed again" in caplog.text
@@ -180,7 +180,7 @@ def test_confusion_pass_scores_labels_at_their_own_size(network, mixed, settings
     sizes = [(48, 64), (48, 64), (24, 32), (16, 20), (31, 41), (24, 28), (50, 30)]
     labels = [draws.choice([0, 1, 2, 3, 255], size).astype(np.uint8) for size in sizes]
     found = run_pass(
-        ConfusionMeasure(labels, 4), network, Plain(), mixed, replace(settings, batch=3, parts=2)
+        ConfusionMeasure(labels, 4), network, Plain(), mixed, replace(settings, batch=3, chunks=2)
     )
     expected = np.zeros((4, 4), dtype=np.int64)
     for image, label in zip(mixed, labels, strict=True):
@@ -197,7 +197,7 @@ def test_only_the_matrix_of_a_part_leaves_the_device(network, mixed, settings, m
     labels = [np.zeros(image.shape[:2], dtype=np.uint8) for image in mixed]
     fetched, plain = [], torch.Tensor.cpu
     monkeypatch.setattr(torch.Tensor, "cpu", lambda self: fetched.append(self.numel()) or plain(self))
-    run_pass(ConfusionMeasure(labels, 4), network, Plain(), mixed, replace(settings, parts=2))
+    run_pass(ConfusionMeasure(labels, 4), network, Plain(), mixed, replace(settings, chunks=2))
     assert fetched == [16, 16]
 
 
@@ -209,7 +209,7 @@ def test_tied_logits_go_to_the_lowest_class(network, mixed, settings):
 
 
 def test_selection_pass_sums_over_all_pixels(network, mixed, settings, tmp_path):
-    found = run_pass(SelectionMeasure(4), network, Plain(), mixed, replace(settings, parts=3))
+    found = run_pass(SelectionMeasure(4), network, Plain(), mixed, replace(settings, chunks=3))
     pixels = [
         by_hand(network, image).softmax(1).permute(0, 2, 3, 1).reshape(-1, 4).double() for image in mixed
     ]
@@ -220,7 +220,7 @@ def test_selection_pass_sums_over_all_pixels(network, mixed, settings, tmp_path)
     for k in range(4):
         assert found.probabilities[k] / 2**32 == pytest.approx(float(p[:, k].sum()), rel=1e-6)
     batched = run_pass(
-        SelectionMeasure(4), network, Plain(), mixed, replace(settings, parts=1, state=tmp_path / "other")
+        SelectionMeasure(4), network, Plain(), mixed, replace(settings, chunks=1, state=tmp_path / "other")
     )
     assert batched == found
 
@@ -281,32 +281,32 @@ def test_error_while_reading_reaches_the_caller(network, mixed, settings):
 
 def test_progress_counts_images_and_starts_from_what_is_finished(network, mixed, settings):
     with pytest.raises(Interrupted):
-        entropies(network, mixed, replace(settings, parts=1, stop=stop_after(2)))
+        entropies(network, mixed, replace(settings, chunks=1, stop=stop_after(2)))
     seen = []
     entropies(
-        network, mixed, replace(settings, parts=1, progress=lambda done, total: seen.append((done, total)))
+        network, mixed, replace(settings, chunks=1, progress=lambda done, total: seen.append((done, total)))
     )
     assert seen == [(2, 7), (3, 7), (4, 7), (5, 7), (6, 7), (7, 7)]
 
 
 def test_gaps_and_cuts_cover_each_image_once():
-    finished = [Part(2, 4), Part(7, 8)]
-    assert gaps(finished, 10) == [Part(0, 2), Part(4, 7), Part(8, 10)]
-    assert cut(Part(4, 9), 2) == [Part(4, 6), Part(6, 8), Part(8, 9)]
+    finished = [Chunk(2, 4), Chunk(7, 8)]
+    assert gaps(finished, 10) == [Chunk(0, 2), Chunk(4, 7), Chunk(8, 10)]
+    assert cut(Chunk(4, 9), 2) == [Chunk(4, 6), Chunk(6, 8), Chunk(8, 9)]
     assert gaps([], 0) == []
 
 
 def test_part_without_its_json_does_not_exist(tmp_path):
-    store = PartStore(tmp_path, {"a": 1})
-    store.save(Part(0, 2), {"x": torch.ones(2)})
-    assert store.finished() == [Part(0, 2)]
-    header = json.loads((tmp_path / "part-00000000-00000002.json").read_text())
+    store = ChunkStore(tmp_path, {"a": 1})
+    store.save(Chunk(0, 2), {"x": torch.ones(2)})
+    assert store.finished() == [Chunk(0, 2)]
+    header = json.loads((tmp_path / "chunk-00000000-00000002.json").read_text())
     assert header["fingerprint"] == {"a": 1}
-    (tmp_path / "part-00000000-00000002.json").unlink()
+    (tmp_path / "chunk-00000000-00000002.json").unlink()
     assert store.finished() == []
 
 
 def test_a_part_never_grows_beyond_what_memory_holds(network, make_pictures, settings):
-    images = make_pictures(MAX_PART + 1, (4, 4))
-    entropies(network, images, replace(settings, parts=1))
+    images = make_pictures(MAX_CHUNK + 1, (4, 4))
+    entropies(network, images, replace(settings, chunks=1))
     assert len(list(settings.state.glob("*.json"))) == 2

@@ -19,10 +19,10 @@ from pipeline.networks.build import build_network
 from pipeline.networks.files import save_network
 from pipeline.networks.parameters import NetworkParameters
 
-COLOURS = [(128, 64, 128), (70, 70, 70), (0, 0, 142), (220, 20, 60)]
+COLORS = [(128, 64, 128), (70, 70, 70), (0, 0, 142), (220, 20, 60)]
 NAMES = ("road", "building", "car", "person")
 TAXONOMY = Taxonomy.model_validate(
-    {"name": "four", "classes": [{"name": n, "color": c} for n, c in zip(NAMES, COLOURS, strict=True)]}
+    {"name": "four", "classes": [{"name": n, "color": c} for n, c in zip(NAMES, COLORS, strict=True)]}
 )
 
 

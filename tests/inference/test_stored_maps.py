@@ -1,4 +1,4 @@
-"""Stored maps give the scores of the test mode, whatever batches, parts, sizes and stops made them."""
+"""Stored maps give the scores of the test mode, whatever batches, chunks, sizes and stops made them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +46,7 @@ def test_scores_are_those_of_the_test_mode_on_float16_maps(tmp_path, network, im
 
 
 @pytest.mark.parametrize(
-    "settings", [{"batch": 1, "parts": 5}, {"batch": 2, "parts": 1}, {"batch": 2, "parts": 2}]
+    "settings", [{"batch": 1, "chunks": 5}, {"batch": 2, "chunks": 1}, {"batch": 2, "chunks": 2}]
 )
 def test_batches_and_parts_keep_the_order_of_the_images(tmp_path, network, images, settings) -> None:
     stored = store(tmp_path, network, Plain(), images, **settings)
@@ -71,7 +71,7 @@ def test_a_stopped_pass_goes_on_with_the_same_bytes(tmp_path, network, images) -
             continue
     for position in range(len(images)):
         assert (stored.packed(position) == whole.packed(position)).all()
-    assert len({path for path, _, _ in stored.places}) > 1, "several parts, so that offsets are tested"
+    assert len({path for path, _, _ in stored.places}) > 1, "several chunks, so that offsets are tested"
 
 
 def test_a_killed_part_leaves_no_file_of_its_final_name(tmp_path, network, images) -> None:

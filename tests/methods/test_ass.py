@@ -66,7 +66,7 @@ def run(method, modules, batch, whole=None):
         inputs = [p for name in term.updates for p in modules[name].parameters() if p.requires_grad]
         torch.autograd.backward(term.value * term.weight, inputs=inputs)
         values[term.name] = term.value.item() * term.weight
-        values |= {name: value.item() for name, value in term.parts.items()}
+        values |= {name: value.item() for name, value in term.summands.items()}
     return values, {
         name: [p.grad.clone() for p in module.parameters() if p.grad is not None]
         for name, module in modules.items()

@@ -97,9 +97,9 @@ def test_summands_and_their_sum(network):
             "kl", source.main.softmax(1), target.main.softmax(1), aggregate_kl
         ),
     }
-    assert list(term.parts) == PARTS
+    assert list(term.summands) == PARTS
     for name, value in expected.items():
-        torch.testing.assert_close(term.parts[name], value.detach(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(term.summands[name], value.detach(), rtol=1e-5, atol=1e-6)
     weights = {"segmentation": 1, "lovasz": 3, "lsr_source": 0.01, "lsr_target": 0.01}
     total = sum(weights.get(name, 0.1) * value.item() for name, value in expected.items())
     assert term.value.item() * term.weight == pytest.approx(total, rel=1e-5)
@@ -117,7 +117,7 @@ def test_summands_and_their_sum(network):
 )
 def test_each_summand_has_its_own_switch(network, switch, parts):
     term = only_term(network, both_domains(2), **{switch: 0.0})
-    assert set(term.parts) == set(PARTS) - parts
+    assert set(term.summands) == set(PARTS) - parts
 
 
 def test_without_a_target_term_the_target_is_not_read():
@@ -130,10 +130,10 @@ def test_without_a_target_term_the_target_is_not_read():
 def test_an_absent_domain_takes_its_summands_with_it(network):
     batch = both_domains(2)
     only_source = only_term(network, {"source": batch["source"]})
-    assert set(only_source.parts) == {"segmentation", "lovasz", "lsr_source"}
+    assert set(only_source.summands) == {"segmentation", "lovasz", "lsr_source"}
     assert only_source.target_logits is None
     only_target = only_term(network, {"target": batch["target"]})
-    assert set(only_target.parts) == {"lsr_target"}
+    assert set(only_target.summands) == {"lsr_target"}
 
 
 def test_the_target_is_forwarded_first_and_apart(network):
@@ -174,10 +174,10 @@ def test_two_micro_batches_equal_one(network):
 def test_lovasz_has_groups_of_its_own(network):
     batch = both_domains(4)
     value = {size: only_term(network, batch, lovasz_images=size) for size in (1, 2, 4)}
-    lovasz = [term.parts["lovasz"].item() for term in value.values()]
+    lovasz = [term.summands["lovasz"].item() for term in value.values()]
     assert len({round(one, 6) for one in lovasz}) == 3
     for name in ("segmentation", "feature_association", "prediction_association"):
-        assert value[4].parts[name].item() == pytest.approx(value[1].parts[name].item(), rel=1e-6)
+        assert value[4].summands[name].item() == pytest.approx(value[1].summands[name].item(), rel=1e-6)
 
 
 def test_labels_that_are_all_ignored_leave_zeros_and_a_finite_gradient(network):
@@ -185,7 +185,7 @@ def test_labels_that_are_all_ignored_leave_zeros_and_a_finite_gradient(network):
     batch["source"].labels.fill_(255)
     term = only_term(network, batch)
     for name in ("segmentation", "lovasz", "feature_association", "prediction_association"):
-        assert term.parts[name].item() == 0.0
+        assert term.summands[name].item() == 0.0
     term.value.backward()
     assert all(p.grad.isfinite().all() for p in network.parameters())
 

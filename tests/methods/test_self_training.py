@@ -81,7 +81,7 @@ def test_the_regulariser_is_a_mean_over_labelled_target_pixels(network, name):
     own = terms_of(network, batch, regulariser=name, alpha=0.3)
     values = MODEL_REGULARISERS[name](logits_of(network, batch["target"]))
     penalty = values[batch["target"].labels != 255].mean()
-    torch.testing.assert_close(own[1].parts[name], penalty.detach())
+    torch.testing.assert_close(own[1].summands[name], penalty.detach())
     torch.testing.assert_close(own[1].value, plain[1].value + 0.3 * penalty)
     torch.testing.assert_close(own[0].value, plain[0].value)
 

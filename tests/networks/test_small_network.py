@@ -23,7 +23,7 @@ def test_one_image_alone_equals_the_same_image_in_a_batch_while_training():
     torch.testing.assert_close(network(images).main[:1], network(images[:1]).main, rtol=1e-4, atol=1e-5)
 
 
-def test_it_learns_left_from_right_by_colour():
+def test_it_learns_left_from_right_by_color():
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(0, 2, (4, 1, 8), generator=generator).repeat_interleave(4, 2).expand(4, 32, 32)
     images = labels[:, None].float().repeat(1, 3, 1, 1) + 0.1 * torch.randn(4, 3, 32, 32, generator=generator)

@@ -13,7 +13,7 @@ from pipeline.report.model import (
     RankingRecord,
     Score,
     StageName,
-    StageRun,
+    StageResult,
 )
 
 CLASSES = ("road", "car", "person")
@@ -32,7 +32,7 @@ def curves(seed: int) -> pd.DataFrame:
     return table.assign(adversarial=0.7 + noise, learning_rate=1e-3 * (1 - steps / 600) ** 0.9)
 
 
-def stage_run(stage: str, method: str, seed: int, value: float, **changes: object) -> StageRun:
+def stage_result(stage: str, method: str, seed: int, value: float, **changes: object) -> StageResult:
     scores = {
         "last": score(value),
         "label_free": score(value - 1, 480),
@@ -47,14 +47,14 @@ def stage_run(stage: str, method: str, seed: int, value: float, **changes: objec
         "curves": curves(seed),
         "snapshots": pd.DataFrame({"step": [120, 360, 600], "mIoU": [value - 5, value + 2, value]}),
     }
-    return StageRun(**{**fields, **changes})
+    return StageResult(**{**fields, **changes})
 
 
 def chain(name: str, figures: dict[str, Sequence[float | None]], **changes: object) -> ExperimentRecord:
     """An experiment with one stage per entry of `figures`, one value per seed, None = not run."""
     methods = {stage: "supervised" if number == 0 else "advent" for number, stage in enumerate(figures)}
     runs = tuple(
-        stage_run(stage, methods[stage], seed, value)
+        stage_result(stage, methods[stage], seed, value)
         for stage, values in figures.items()
         for seed, value in enumerate(values)
         if value is not None
@@ -74,9 +74,9 @@ def chain(name: str, figures: dict[str, Sequence[float | None]], **changes: obje
 
 
 def palette() -> np.ndarray:
-    colours = np.zeros((256, 3), dtype=np.uint8)
-    colours[:3] = [(128, 64, 128), (0, 0, 142), (220, 20, 60)]
-    return colours
+    colors = np.zeros((256, 3), dtype=np.uint8)
+    colors[:3] = [(128, 64, 128), (0, 0, 142), (220, 20, 60)]
+    return colors
 
 
 def gallery(rows: int = 2, size: tuple[int, int] = (60, 80)) -> tuple[GalleryRow, ...]:

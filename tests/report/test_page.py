@@ -210,17 +210,17 @@ def decoded(uri):
     return Image.open(BytesIO(base64.b64decode(uri.split(",")[1])))
 
 
-def test_label_map_keeps_exact_colours_and_large_pictures_shrink():
+def test_label_map_keeps_exact_colors_and_large_pictures_shrink():
     palette = np.zeros((256, 3), dtype=np.uint8)
     palette[1] = (1, 2, 3)
     ids = np.zeros((600, 960), dtype=np.uint8)
     ids[:300] = 1
     picture = decoded(label_map(ids, palette, ids.shape))
     assert picture.size == (480, 300)
-    colours = np.asarray(picture.convert("RGB"))
-    assert np.unique(colours.reshape(-1, 3), axis=0).tolist() == [[0, 0, 0], [1, 2, 3]]
-    assert colours[149, 0].tolist() == [1, 2, 3]
-    assert colours[150, 0].tolist() == [0, 0, 0]
+    colors = np.asarray(picture.convert("RGB"))
+    assert np.unique(colors.reshape(-1, 3), axis=0).tolist() == [[0, 0, 0], [1, 2, 3]]
+    assert colors[149, 0].tolist() == [1, 2, 3]
+    assert colors[150, 0].tolist() == [0, 0, 0]
     assert decoded(photo(np.zeros((600, 960, 3), dtype=np.uint8))).size == (480, 300)
 
 

@@ -15,7 +15,7 @@ from pipeline.config.load import load_config
 from pipeline.plan.files import write_stage_files
 from pipeline.plan.planner import PlannedRun, Planner
 from pipeline.plan.stage import Stage, in_order
-from pipeline.stages.base import StageFile, StageRun
+from pipeline.stages.base import Job, StageFile
 from pipeline.stages.runner import _header
 from pipeline.training.parameters import RunSettings
 
@@ -80,14 +80,14 @@ def plan(
 
 def make_run(
     results: Path, stage: Stage, stop: Callable[[], str | None] = lambda: None, **settings: Any
-) -> StageRun:
+) -> Job:
     """A stage as the runner makes it, with a stop that a test controls."""
     file = StageFile.read(results / "stages" / f"{stage.key}.json")
     wanted = RunSettings.model_validate({"device": "cpu", "threads": 1, "workers": 0, **settings})
-    return StageRun(file, wanted, logging.getLogger("test"), stop)
+    return Job(file, wanted, logging.getLogger("test"), stop)
 
 
-def finish(run: StageRun) -> dict[str, Any]:
+def finish(run: Job) -> dict[str, Any]:
     """Compute and publish a stage that is not finished; returns its manifest."""
     if not run.folder.is_whole():
         summary = import_module(f"pipeline.stages.{run.record.kind}").compute(run)
@@ -95,7 +95,7 @@ def finish(run: StageRun) -> dict[str, Any]:
     return run.folder.load()
 
 
-def run_until(results: Path, planned: PlannedRun, last: str, **settings: Any) -> StageRun:
+def run_until(results: Path, planned: PlannedRun, last: str, **settings: Any) -> Job:
     """Run a planned stage and all it needs; returns the finished stage."""
     wanted = planned.stages[last]
     for stage in in_order([wanted]):

@@ -15,7 +15,7 @@ from pipeline.artifacts.files import digest_of, read_json
 from pipeline.data.parameters import Augmentation
 from pipeline.inference.test_modes import Plain, logits_at
 from pipeline.networks.files import load_network
-from pipeline.stages.base import StageFile, StageRun
+from pipeline.stages.base import Job, StageFile
 from pipeline.stages.inputs import cache_of, pseudo_labels_of, snapshot_path
 from pipeline.stages.train import build_start, trained_size
 from pipeline.training.parameters import RunSettings
@@ -23,9 +23,7 @@ from pipeline.training.parameters import RunSettings
 
 def start(chain, stage):
     """The weights a training stage would begin with."""
-    run = StageRun(
-        StageFile.read(chain.stage_file(stage)), RunSettings(), logging.getLogger("test"), lambda: None
-    )
+    run = Job(StageFile.read(chain.stage_file(stage)), RunSettings(), logging.getLogger("test"), lambda: None)
     return build_start(run).state_dict()
 
 

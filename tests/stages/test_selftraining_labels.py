@@ -19,7 +19,7 @@ from pipeline.networks.encoder import EncoderNetwork
 from pipeline.numerics.confidence_regularisers import lrent_soft_labels
 from pipeline.numerics.portions import class_balanced_score, class_confidence
 from pipeline.numerics.priors import enlarge_prior
-from pipeline.stages.base import StageRun
+from pipeline.stages.base import Job
 from pipeline.stages.inputs import cache_of, network_of, pseudo_labels_of
 from pipeline.stages.prior import stored_prior
 
@@ -38,7 +38,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return root, results
 
 
-def labelled(world: tuple[Path, Path], folder: Path, recipe: str = "cbst", **labels: object) -> StageRun:
+def labelled(world: tuple[Path, Path], folder: Path, recipe: str = "cbst", **labels: object) -> Job:
     """Run the first `labels` stage of a recipe in a copy of the results."""
     results = folder / "results"
     shutil.copytree(world[1], results)
@@ -46,11 +46,11 @@ def labelled(world: tuple[Path, Path], folder: Path, recipe: str = "cbst", **lab
     return run_until(results, planned, "labels1")
 
 
-def table_of(run: StageRun) -> pd.DataFrame:
+def table_of(run: Job) -> pd.DataFrame:
     return pd.read_csv(run.out / "thresholds.csv")
 
 
-def obvious_scores(run: StageRun, mode_name: str = "plain", prior: bool = False) -> list[torch.Tensor]:
+def obvious_scores(run: Job, mode_name: str = "plain", prior: bool = False) -> list[torch.Tensor]:
     """Scores image by image: float16 maps of the network, up-sampled, softmax, times the prior."""
     network, _ = network_of(run, "model", "last")
     mode = build_test_mode(mode_name)
@@ -78,10 +78,10 @@ def obvious_labels(
         rank = int(len(sample) * portion)
         thresholds.append(sample[rank - 1] if rank else np.float32(1.0))
     quotient = stack / np.array(thresholds, np.float32)[None, :, None, None]
-    return np.where(quotient.max(1) >= 1, quotient.argmax(1), 255).astype(np.uint8), thresholds
+    return np.location(quotient.max(1) >= 1, quotient.argmax(1), 255).astype(np.uint8), thresholds
 
 
-def labels_of(run: StageRun) -> np.ndarray:
+def labels_of(run: Job) -> np.ndarray:
     return np.stack(list(pseudo_labels_of(run.folder)))
 
 

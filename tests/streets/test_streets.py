@@ -84,15 +84,15 @@ def test_unknown_domain_is_refused():
 
 
 def test_image_and_label_are_aligned_to_the_pixel():
-    """The rendering's colours are flat: a sky pixel away from any edge is blue or a cloud, road is grey."""
+    """The rendering's colors are flat: a sky pixel away from any edge is blue or a cloud, road is grey."""
     image, label = render_scene("rendered", "train", 0, 0)
-    colour = image.astype(int)
+    color = image.astype(int)
     interior = np.zeros_like(label, bool)
     same = [
         label[1:-1, 1:-1] == label[1 + y : 95 + y, 1 + x : 159 + x] for y in (-1, 0, 1) for x in (-1, 0, 1)
     ]
     interior[1:-1, 1:-1] = np.logical_and.reduce(same)
-    sky, road = colour[interior & (label == Label.SKY)], colour[interior & (label == Label.ROAD)]
+    sky, road = color[interior & (label == Label.SKY)], color[interior & (label == Label.ROAD)]
     assert len(sky) > 300 and len(road) > 3000
     assert (sky[:, 2] >= sky[:, 0]).all()
     assert (np.ptp(road, axis=1) <= 15).mean() > 0.99

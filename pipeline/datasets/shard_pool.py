@@ -1,7 +1,7 @@
-"""Running parts in worker processes that end with their parent, whatever ends the parent.
+"""Running shards in worker processes that end with their parent, whatever ends the parent.
 
 Processes are spawned, not forked: a forked child of a program that uses threads may hang. They ignore the
-terminal's Ctrl-C and the scheduler's signals, because the parent, told the same, lets them finish their part.
+terminal's Ctrl-C and the scheduler's signals, because the parent, told the same, lets them finish their shard.
 """
 
 import concurrent.futures
@@ -14,38 +14,38 @@ from typing import Any
 
 from pipeline.artifacts.errors import WorkerError
 from pipeline.artifacts.signals import leave_signals_to_parent
-from pipeline.datasets.conversion import Converter, PartResult
+from pipeline.datasets.conversion import Converter, ShardResult
 from pipeline.datasets.items import Item
 
-Part = tuple[int, Sequence[Item]]
+Shard = tuple[int, Sequence[Item]]
 
 
-def run_parts(
-    converter: Converter, parts: Sequence[Part], workers: int, stop: Callable[[], Any]
-) -> Iterator[PartResult]:
-    """Results as parts end, in any order; once `stop()` gives a reason no further part begins."""
-    if workers <= 1 or len(parts) <= 1:
-        for part, items in parts:
+def run_shards(
+    converter: Converter, shards: Sequence[Shard], workers: int, stop: Callable[[], Any]
+) -> Iterator[ShardResult]:
+    """Results as shards end, in any order; once `stop()` gives a reason no further shard begins."""
+    if workers <= 1 or len(shards) <= 1:
+        for shard, items in shards:
             if stop():
                 return
-            yield converter.convert(part, items)
+            yield converter.convert(shard, items)
     else:
-        yield from _run_in_processes(converter, parts, min(workers, len(parts)), stop)
+        yield from _run_in_processes(converter, shards, min(workers, len(shards)), stop)
 
 
 def _run_in_processes(
-    converter: Converter, parts: Sequence[Part], workers: int, stop: Callable[[], Any]
-) -> Iterator[PartResult]:
-    waiting = list(reversed(parts))
-    running: set[concurrent.futures.Future[PartResult]] = set()
+    converter: Converter, shards: Sequence[Shard], workers: int, stop: Callable[[], Any]
+) -> Iterator[ShardResult]:
+    waiting = list(reversed(shards))
+    running: set[concurrent.futures.Future[ShardResult]] = set()
     pool = concurrent.futures.ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(converter,)
     )
     with pool:
         while waiting or running:
-            # One part more than there are workers, so that none waits for the parent.
+            # One shard more than there are workers, so that none waits for the parent.
             while waiting and len(running) <= workers and not stop():
-                running.add(pool.submit(_convert_part, *waiting.pop()))
+                running.add(pool.submit(_convert_shard, *waiting.pop()))
             if not running:
                 return
             ended, running = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
@@ -53,7 +53,7 @@ def _run_in_processes(
                 yield _result_of(future)
 
 
-def _result_of(future: "concurrent.futures.Future[PartResult]") -> PartResult:
+def _result_of(future: "concurrent.futures.Future[ShardResult]") -> ShardResult:
     try:
         return future.result()
     except concurrent.futures.process.BrokenProcessPool as error:
@@ -80,6 +80,6 @@ def _end_with_parent() -> None:
         os._exit(1)  # an orphan would wait for work for ever
 
 
-def _convert_part(part: int, items: Sequence[Item]) -> PartResult:
+def _convert_shard(shard: int, items: Sequence[Item]) -> ShardResult:
     assert _converter is not None
-    return _converter.convert(part, items)
+    return _converter.convert(shard, items)
