@@ -129,9 +129,9 @@ def _ranking(results: Results, record: RunRecord) -> RankingRecord | None:
 
 
 def _data_stages(results: Results, record: RunRecord) -> dict[str, ArtifactFolder]:
-    """The `prepare` artifacts that the experiment read, by what for."""
+    """The `prepare` artifacts that the experiment read, by what for: `evaluation` and `target` may be missing."""
     found: dict[str, ArtifactFolder] = {}
-    for stage in record.stages:
+    for stage in (*record.stages, *record.selects.values()):
         planned = results.record(stage.key)
         for domain in planned.domains.values():
             for role in domain.caches:
@@ -188,9 +188,7 @@ def experiment_record(results: Results, records: list[RunRecord]) -> ExperimentR
         _stage_run(results, record, stage, taxonomy, HEADLINE[kind])
         for record in records
         for stage in record.of_kind("train")
-        if stage.name in record.evaluates or stage.name in record.selects
     ]
-    shown = {run.stage for run in runs}
     rankings = [ranking for record in records if (ranking := _ranking(results, record)) is not None]
     return ExperimentRecord(
         name=first.experiment,
@@ -198,7 +196,7 @@ def experiment_record(results: Results, records: list[RunRecord]) -> ExperimentR
         recipe=first.title,
         network=first.names["network"],
         seeds=tuple(record.seed for record in records),
-        stages=tuple(StageName(one.name, str(one.method)) for one in trained if one.name in shown),
+        stages=tuple(StageName(one.name, str(one.method)) for one in trained),
         runs=tuple(runs),
         class_names=tuple(taxonomy.names),
         palette=taxonomy.palette(),

@@ -35,11 +35,14 @@ def _predicted(
 def gallery_rows(
     data: Mapping[str, ArtifactFolder], before: ArtifactFolder, after: ArtifactFolder
 ) -> list[GalleryRow]:
-    """Evenly spaced images of the evaluation split, or of the target where no labels exist.
+    """Evenly spaced images of the evaluation split, or of the target where no labels exist; none where neither is read.
 
     `data`: caches by what for; `before`, `after`: the trainings whose last networks are shown.
     """
-    cache = cache_of(data["evaluation"] if "evaluation" in data else data["target"])
+    shown = data.get("evaluation", data.get("target"))
+    if shown is None:
+        return []
+    cache = cache_of(shown)
     source_only, adapted = _last_network(before), _last_network(after)
     count = min(COUNT, len(cache.names))
     rows = []

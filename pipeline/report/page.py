@@ -116,7 +116,8 @@ def _result(row: pd.Series) -> dict[str, Any]:
 def _class_tables(data: ReportData) -> list[dict[str, Any]]:
     found = []
     for task, members in tables.by_taxonomy(data):
-        if members[0].kind == "classification":
+        runs = [run for one in members for run in one.runs]
+        if members[0].kind == "classification" or (runs and not any(run.scores for run in runs)):
             continue
         table = tables.per_class_table(members)
         values = table[[*members[0].class_names, "mean of classes"]].to_numpy(dtype=float)
@@ -167,7 +168,7 @@ def _metric_names(item: ExperimentRecord) -> list[str]:
 
 
 def _runs(item: ExperimentRecord) -> list[dict[str, Any]]:
-    """Every planned cell: one row per selection, or a single row that says it was not run."""
+    """Every planned cell: one row per selection, or a single row that says why there is none."""
     rows: list[dict[str, Any]] = []
     for name in item.stages:
         for mode in item.test_modes:
@@ -175,7 +176,10 @@ def _runs(item: ExperimentRecord) -> list[dict[str, Any]]:
                 head = {"stage": name.stage, "method": name.method, "seed": seed, "test_mode": mode}
                 run = item.result_of(name.stage, seed, mode)
                 if run is None or not run.scores:
-                    rows.append({**head, "selection": None, "key": run.key if run else ""})
+                    missing = tables.NO_LABELS if run else NOT_RUN
+                    rows.append(
+                        {**head, "selection": None, "missing": missing, "key": run.key if run else ""}
+                    )
                     continue
                 for selection in (choice for choice in SELECTIONS if choice in run.scores):
                     score = run.scores[selection]
