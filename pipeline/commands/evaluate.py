@@ -3,8 +3,9 @@
 python -m pipeline evaluate --model results/experiments/demo/seed0/model --dataset streets-camera --split val
 python -m pipeline evaluate --model MODEL --dataset camvid --split val --class-map map.yaml --out scores.json
 
-Images are prepared as for training, at the model's size unless `--size` is given, and kept under results/;
-logits are brought to each label's own size. A dataset of other classes needs a class map, `docs/own-data.md`.
+Images reach the model as they did for its figures in the report, unless `--size` or `--test-mode` is given, and are
+kept under results/; logits are brought to each label's own size. A dataset of other classes needs a class map
+(`docs/own-data.md`).
 """
 
 import argparse
@@ -15,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
+from pydantic import ValidationError
 from tqdm import tqdm
 
-from pipeline.artifacts.errors import ConfigError, SegadaptError
+from pipeline.artifacts.errors import ArtifactError, ConfigError, SegadaptError
 from pipeline.artifacts.files import write_json
 from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
@@ -28,6 +30,7 @@ from pipeline.datasets.spec import DatasetSpec
 from pipeline.datasets.taxonomy import IGNORE_NAME, Taxonomy
 from pipeline.plan.datasets import DataPlanner
 from pipeline.plan.files import write_stages
+from pipeline.plan.records import Scoring
 from pipeline.schema.names import nearest
 from pipeline.stages.parameters import TestMode
 from pipeline.stages.results import Results
@@ -45,10 +48,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--class-map", type=Path, metavar="FILE", help="YAML: model class -> dataset class, or `ignore`"
     )
     parser.add_argument(
-        "--size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="input size (default: the model's own)"
+        "--size",
+        type=int,
+        nargs=2,
+        metavar=("WIDTH", "HEIGHT"),
+        help="input size (default: that of the report's figures)",
     )
     parser.add_argument(
-        "--test-mode", default="plain", choices=get_args(TestMode), help="how logits are made"
+        "--test-mode",
+        choices=get_args(TestMode),
+        help="how logits are made (default: as for the report's figures)",
     )
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write all figures there")
     add_configuration_arguments(parser)
@@ -126,6 +135,22 @@ def mapped_classes(model: Taxonomy, spec: DatasetSpec, path: Path) -> ClassPlan:
     return ClassPlan(taxonomy, groups)
 
 
+def scoring_of(model: "Model", arguments: argparse.Namespace) -> Scoring:
+    """How the model's figures in the report were made, and what the options change of it."""
+    noted = model.meta.get("scoring")
+    if noted is None:  # a folder of a former version, or not made by an experiment
+        noted = {"size": model.working_size, "resample": "bicubic", "test_mode": "plain", "batch": 1}
+    given = {"size": arguments.size, "test_mode": arguments.test_mode}
+    try:
+        return Scoring.model_validate(
+            {**noted, **{key: value for key, value in given.items() if value is not None}}
+        )
+    except (TypeError, ValidationError) as error:
+        raise ArtifactError(
+            f"{arguments.model / 'model.json'}: scoring is damaged ({error}); copy it anew"
+        ) from error
+
+
 def prepared(config: Config, domain: DomainSplit, taxonomy: Taxonomy) -> ArtifactFolder:
     """The split's cache with labels at their own size, made now unless it is there; SegadaptError when it fails."""
     from pipeline.stages.runner import run_stage
@@ -139,7 +164,7 @@ def prepared(config: Config, domain: DomainSplit, taxonomy: Taxonomy) -> Artifac
 
 
 def score(
-    model: "Model", plan: ClassPlan, folder: ArtifactFolder, test_mode: str, config: Config
+    model: "Model", plan: ClassPlan, folder: ArtifactFolder, scoring: Scoring, config: Config
 ) -> dict[str, Any]:
     """All figures of one pass over a cache, with the confusion matrix."""
     from pipeline.data.cache import Cache
@@ -157,8 +182,9 @@ def score(
             bar.total = total
             bar.update(done - bar.n)
 
-        settings = PassSettings(Path(state), chunks=config.settings.run.chunks, progress=show)
-        matrix = run_pass(measure, model.network, build_test_mode(test_mode), cache.images, settings)
+        parts, mode = config.settings.run.parts, build_test_mode(scoring.test_mode)
+        settings = PassSettings(Path(state), batch=scoring.batch, parts=parts, progress=show)
+        matrix = run_pass(measure, model.network, mode, cache.images, settings)
     return {"images": len(cache), **figures(matrix, plan.taxonomy), "confusion": matrix.tolist()}
 
 
@@ -197,9 +223,14 @@ def execute(arguments: argparse.Namespace) -> int:
         if arguments.class_map is None
         else mapped_classes(model.taxonomy, spec, arguments.class_map)
     )
-    size = tuple(arguments.size or model.working_size)
+    scoring = scoring_of(model, arguments)
     domain = DomainSplit.model_validate(
-        {"dataset": arguments.dataset, "split": arguments.split, "size": size}
+        {
+            "dataset": arguments.dataset,
+            "split": arguments.split,
+            "size": scoring.size,
+            "resample": scoring.resample,
+        }
     )
     folder = prepared(config, domain, plan.taxonomy)
     result = {
@@ -207,8 +238,8 @@ def execute(arguments: argparse.Namespace) -> int:
         "provenance": model.meta.get("provenance"),
         "dataset": arguments.dataset,
         "split": arguments.split,
-        "size": list(size),
-        "test_mode": arguments.test_mode,
+        "size": None if scoring.size is None else list(scoring.size),
+        "test_mode": scoring.test_mode,
         "data": folder.load()["digest"],
         # The order of the confusion matrix: rows are labels, columns predictions.
         "classes": list(plan.taxonomy.names),
@@ -216,13 +247,13 @@ def execute(arguments: argparse.Namespace) -> int:
             name: [model.taxonomy.names[index] for index in group]
             for name, group in zip(plan.taxonomy.names, plan.groups, strict=True)
         },
-        **score(model, plan, folder, arguments.test_mode, config),
+        **score(model, plan, folder, scoring, config),
     }
-    print(table(result))
     print(
-        f"{result['images']} images of {arguments.dataset} {arguments.split}, input {size[0]}x{size[1]}, "
-        f"test mode {arguments.test_mode}"
+        f"{result['images']} images of {arguments.dataset} {arguments.split}, {scoring.input}, "
+        f"test mode {scoring.test_mode}"
     )
+    print(table(result))
     if arguments.out is not None:
         write_json(arguments.out, result)
         print(f"written: {arguments.out}")

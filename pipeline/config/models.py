@@ -114,12 +114,28 @@ class Task(Strict):
     ]
     target: Annotated[DomainSplit, Field(description="unlabelled target training images")]
     evaluate: Annotated[
-        DomainSplit | None, Field(description="labelled split for figures; none: label-free figures only")
+        DomainSplit | None,
+        Field(
+            description="labelled split for figures, at the target's size and filter unless it has its own; none:"
+            " label-free figures only"
+        ),
     ] = None
     metric: Annotated[
         Literal["miou", "dice", "accuracy"],
         Field(description="headline figure: segmentation, binary, classification"),
     ] = "miou"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _evaluated_as_the_target(cls, values: Any) -> Any:
+        """Lay the target's size and filter below `evaluate`: figures are made at the scale of the target's training."""
+        if not isinstance(values, dict):
+            return values
+        target, evaluate = values.get("target"), values.get("evaluate")
+        if not isinstance(target, dict) or not isinstance(evaluate, dict):
+            return values
+        shared = {key: target[key] for key in ("size", "resample") if key in target}
+        return {**values, "evaluate": {**shared, **evaluate}}
 
     @field_validator("source", mode="before")
     @classmethod

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pipeline.plan.run import PlannedRun
 from pipeline.plan.stage import Stage
+from pipeline.stages.parameters import TestMode
 from pipeline.stages.record import ArtifactRef, Record
 
 REPORTS = "reports"
@@ -29,11 +30,27 @@ class NamedStage(ArtifactRef):
     method: str | None
 
 
+class Scoring(Record):
+    """How the figures of a task are made, which the model folder takes along; `size`: width and height, None: own."""
+
+    size: tuple[int, int] | None
+    resample: Literal["bicubic", "bilinear"]
+    test_mode: TestMode
+    batch: int
+
+    @property
+    def input(self) -> str:
+        """What a table's head says of it; logits always go to the labels' own size."""
+        return (
+            "input at each image's own size" if self.size is None else f"input {self.size[0]}x{self.size[1]}"
+        )
+
+
 class RunRecord(RunName):
     """`results/stages/experiment-<name>-seed<k>.json`: one experiment with one seed.
 
     `names`: of its task, recipe and network. `stages` in the recipe's order; `final`: the one whose model is taken
-    away. `selects`, `evaluates`: the figures of training stages by their names.
+    away. `selects`, `evaluates`: the figures of training stages by their names. `scoring`: how the latter are made.
     """
 
     kind: Literal["experiment"] = "experiment"
@@ -41,6 +58,7 @@ class RunRecord(RunName):
     metric: Literal["miou", "dice", "accuracy"]
     final: str
     names: dict[str, str]
+    scoring: Scoring
     stages: tuple[NamedStage, ...]
     selects: dict[str, ArtifactRef]
     evaluates: dict[str, ArtifactRef]
@@ -92,6 +110,7 @@ def run_record(run: PlannedRun) -> RunRecord:
         metric=run.metric,
         final=run.final,
         names=dict(run.names),
+        scoring=Scoring.model_validate(run.scoring),
         stages=tuple(named(name, stage) for name, stage in run.stages.items()),
         selects=refs(run.selects),
         evaluates=refs(run.evaluates),

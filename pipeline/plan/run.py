@@ -34,6 +34,8 @@ class PlannedRun:
     metric: Literal["miou", "dice", "accuracy"]
     names: Mapping[str, str] = field(default_factory=dict)
     """Names of task, recipe and network."""
+    scoring: Mapping[str, Any] = field(default_factory=dict)
+    """`Scoring` by field."""
     stages: dict[str, Stage] = field(default_factory=dict)
     selects: dict[str, Stage] = field(default_factory=dict)
     evaluates: dict[str, Stage] = field(default_factory=dict)
@@ -88,7 +90,12 @@ class RunPlanner:
         """Plan every stage of the run; raises ConfigError or DataError naming file and key."""
         names = {key: getattr(self.experiment, key) for key in ("task", "recipe", "network")}
         run = PlannedRun(
-            self.experiment.name, self.domains.seed, self.recipe.title, self.domains.task.metric, names
+            self.experiment.name,
+            self.domains.seed,
+            self.recipe.title,
+            self.domains.task.metric,
+            names,
+            self._scoring(),
         )
         for entry in expand_recipe(self.recipe, self.experiment, self.extra, self.recipe_location):
             kind, location = KINDS[entry.kind], f"{self.recipe_location}: stages.{entry.name}"
@@ -126,6 +133,13 @@ class RunPlanner:
                 run.evaluates[name] = self._added(
                     "evaluate", parameters, references, self.experiment.location
                 )
+
+    def _scoring(self) -> dict[str, Any]:
+        """How figures are made: of the evaluation split, or as they would be where there is none."""
+        parameters: EvaluateParameters = self._parameters_of("evaluate")
+        shown = self.domains.task.evaluate or self.domains.task.target
+        split = {"size": shown.size, "resample": shown.resample}
+        return split | {"test_mode": parameters.test_mode, "batch": parameters.batch}
 
     def _select(self, model: Stage) -> Stage:
         return self._added("select", self._selection, {"model": model}, self.experiment.location)

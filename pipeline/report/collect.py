@@ -201,6 +201,7 @@ def experiment_record(results: Results, records: list[RunRecord]) -> ExperimentR
         class_names=tuple(taxonomy.names),
         palette=taxonomy.palette(),
         kind=kind,
+        input=first.scoring.input,
         test_modes=tuple(dict.fromkeys(run.test_mode for run in runs)) or ("plain",),
         rankings=tuple(rankings),
         thresholds=_thresholds(results, records),

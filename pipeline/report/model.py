@@ -121,7 +121,8 @@ class ExperimentRecord:
 
     The first stage is the baseline that gains are measured from. `thresholds`: one row per seed, round and
     class with columns `seed`, `round`, `class`, `threshold`, `count`, `portion`, `selected` (share of the
-    class's pixels that were kept, 0..1). `palette`: uint8 (256, 3). `test_modes`: the planned ones.
+    class's pixels that were kept, 0..1). `palette`: uint8 (256, 3). `input`: at
+    which size images were scored, in words. `test_modes`: the planned ones.
     """
 
     name: str
@@ -134,6 +135,7 @@ class ExperimentRecord:
     class_names: tuple[str, ...]
     palette: np.ndarray
     kind: TaskKind = "segmentation"
+    input: str = "input at each image's own size"
     test_modes: tuple[str, ...] = ("plain",)
     rankings: tuple[RankingRecord, ...] = ()
     thresholds: pd.DataFrame | None = None

@@ -82,6 +82,7 @@ def _tasks(data: ReportData) -> list[dict[str, Any]]:
         found.append(
             {
                 "name": task,
+                "input": next(item.input for item in data.experiments if item.task == task),
                 "metric": rows["metric"].iloc[0],
                 "several_modes": rows["test_mode"].nunique() > 1,
                 "test_mode": rows["test_mode"].iloc[0],

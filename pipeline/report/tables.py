@@ -228,7 +228,8 @@ def text_table(data: ReportData) -> str:
         body = [_text_row(row) for _, row in rows.iterrows()]
         if not rows["seeds"].any() and rows["trained"].any():
             header, body = _without_labels(rows)
-        blocks.append(f"{task}\n{_aligned([header, *body])}")
+        scored = next(experiment.input for experiment in data.experiments if experiment.task == task)
+        blocks.append(f"{task}, {scored}\n{_aligned([header, *body])}")
     return "\n\n".join(blocks) + "\n"
 
 

@@ -183,3 +183,17 @@ def test_an_unknown_split_names_the_nearest(shop):
 def test_the_evaluation_keeps_labels_at_their_own_size(shop):
     stage = shop.run().evaluates["source"].parents["data"]
     assert stage.parameters.labels == "native"
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ({}, ((24, 16), "bilinear")),
+        ({"size": [48, 32]}, ((48, 32), "bilinear")),
+        ({"size": None, "resample": "bicubic"}, (None, "bicubic")),
+    ],
+)
+def test_what_evaluate_leaves_out_is_the_targets(shop, own, expected):
+    shop.edit("tasks", "tiny", target={"size": [24, 16], "resample": "bilinear"}, evaluate=own)
+    data = shop.run().evaluates["source"].parents["data"]
+    assert (data.parameters.size, data.parameters.resample) == expected
