@@ -76,7 +76,7 @@ class Augmentation(Strict):
     """Random changes to the images of one domain; nothing is changed by default.
 
     In this order: affine, resize (`scale` or `shorter_side`), crop, flip, color. Images are bilinear and
-    padded with 0 right and below, labels nearest and padded with the ignore index 255.
+    padded with the mean color right and below, labels nearest and padded with the ignore index 255.
     """
 
     crop: Annotated[

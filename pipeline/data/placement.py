@@ -14,7 +14,10 @@ from PIL import Image
 
 from pipeline.numerics import IGNORE
 
-IMAGE_PADDING = 0
+IMAGE_PADDING = (123, 116, 104)
+"""ImageNet's mean color, within 0.7 grey levels of what either input profile takes to 0: padding is no edge."""
+OUTSIDE = (0, 0, 0)
+"""What an affine step shows where it leaves the image: digits stand on black."""
 
 Pixels = NDArray[np.uint8]
 Size = tuple[int, int]
@@ -36,8 +39,8 @@ class Placement:
     affine: Matrix | None = None
 
     def image(self, image: Pixels) -> Pixels:
-        """Place an image, uint8 (H, W, 3): bilinear, padded with 0 right and below."""
-        source = _transformed(image, self.affine, Image.Resampling.BILINEAR, IMAGE_PADDING)
+        """Place an image, uint8 (H, W, 3): bilinear, padded with the mean color right and below."""
+        source = _transformed(image, self.affine, Image.Resampling.BILINEAR, OUTSIDE)
         part = source if self.resized == self.original else self._resampled(source)
         if self.resized == self.original:
             part = self._cut(part)
@@ -86,7 +89,7 @@ class Placement:
         part = Image.fromarray(np.ascontiguousarray(image[rows, columns]))
         return np.asarray(part.resize(covered, Image.Resampling.BILINEAR, box=(x0, y0, x1, y1)))
 
-    def _finish(self, part: Pixels, padding: int) -> Pixels:
+    def _finish(self, part: Pixels, padding: int | tuple[int, int, int]) -> Pixels:
         width, height = self.size
         if part.shape[:2] != (height, width):
             padded = np.full((height, width, *part.shape[2:]), padding, np.uint8)
@@ -97,8 +100,13 @@ class Placement:
 
 @lru_cache(maxsize=256)
 def nearest_indices(before: int, after: int) -> NDArray[np.int64]:
-    """Source index of every target index under Pillow's NEAREST: floor((i + 0.5) * before / after)."""
-    return (2 * np.arange(after) + 1) * before // (2 * after)
+    """Source index of every target index under Pillow's NEAREST: floor((i + 0.5) * before / after).
+
+    Pillow adds up the step in float64, which decides where the exact point lies between two pixels; so does this.
+    """
+    steps = np.full(after, before / after)
+    steps[0] /= 2
+    return np.add.accumulate(steps).astype(np.int64)
 
 
 def resized_label(label: Pixels, size: Size) -> Pixels:
@@ -118,10 +126,11 @@ def _needed(start: int, length: int, before: int, after: int) -> tuple[slice, fl
     return slice(first, last), low - first, min(high - first, last - first)
 
 
-def _transformed(map_: Pixels, affine: Matrix | None, filter_: Image.Resampling, padding: int) -> Pixels:
+def _transformed(
+    map_: Pixels, affine: Matrix | None, filter_: Image.Resampling, fill: int | tuple[int, int, int]
+) -> Pixels:
     if affine is None:
         return map_
     picture = Image.fromarray(np.ascontiguousarray(map_))
-    fill = (padding,) * 3 if map_.ndim == 3 else padding
     moved = picture.transform(picture.size, Image.Transform.AFFINE, affine, filter_, fillcolor=fill)
     return np.asarray(moved)

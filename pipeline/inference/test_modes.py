@@ -6,7 +6,7 @@ and returns what it said on its own grids, `merge` brings those grids to the wan
 up-sample first, softmax or argmax after.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,8 +71,8 @@ class Plain:
 class MultiscaleFlip:
     """Mean of the logits over scales and mirror images; every scale is made from the original image.
 
-    Source: Zou et al., CRST, ICCV 2019, released evaluation (scales 0.9, 1.0, 1.2). The published code
-    scales the already scaled image; here 1.2 is 1.2 times the original. Sizes are rounded to whole pixels.
+    Images are scaled with the network's own `align_corners`. Source: Zou et al., CRST, ICCV 2019, the test within
+    the released training code, whose network aligns corners. Sizes are rounded to whole pixels.
     """
 
     scales: tuple[float, ...] = (0.9, 1.0, 1.2)
@@ -80,13 +80,15 @@ class MultiscaleFlip:
 
     def maps(self, network: SegmentationNetwork, images: Tensor) -> list[Tensor]:
         """Return for each scale the logits of the image and of its mirror image, turned back."""
-        original = normalise(images, network.profile)
         maps: list[Tensor] = []
-        for scale in self.scales:
-            scaled = _scaled(original, scale)
+        for scaled in self.scaled(normalise(images, network.profile), network.align_corners):
             maps.append(network(scaled).main.float())
             maps.append(network(scaled.flip(-1)).main.float().flip(-1))
         return maps
+
+    def scaled(self, images: Tensor, align_corners: bool) -> Iterator[Tensor]:
+        """The normalised images at each scale."""
+        return (_scaled(images, scale, align_corners) for scale in self.scales)
 
     def merge(
         self, network: SegmentationNetwork, maps: Sequence[Tensor], image_size: Size, size: Size
@@ -96,6 +98,22 @@ class MultiscaleFlip:
         for logits in maps[1:]:
             total = total + network.upsample(logits, size)
         return total / len(maps)
+
+
+@dataclass(frozen=True)
+class CompoundedFlip(MultiscaleFlip):
+    """As `MultiscaleFlip`, but every scale is made from the image of the scale before: 0.9, 0.9 and 1.08.
+
+    Source: the same, the released evaluation script.
+    """
+
+    name: str = "compounded_flip"
+
+    def scaled(self, images: Tensor, align_corners: bool) -> Iterator[Tensor]:
+        """The normalised images, each scaled from the one before."""
+        for scale in self.scales:
+            images = _scaled(images, scale, align_corners)
+            yield images
 
 
 @dataclass(frozen=True)
@@ -111,7 +129,7 @@ class ReducedFlip:
 
     def maps(self, network: SegmentationNetwork, images: Tensor) -> list[Tensor]:
         """Return the logits of the reduced image and of its mirror image, turned back."""
-        reduced = _scaled(normalise(images, network.profile), self.scale)
+        reduced = _scaled(normalise(images, network.profile), self.scale, align_corners=False)
         mirrored = network(reduced.flip(-1)).main.float().flip(-1)
         return [network(reduced).main.float(), mirrored]
 
@@ -125,12 +143,12 @@ class ReducedFlip:
         return torch.log((total / len(maps)).clamp(min=torch.finfo(torch.float32).tiny))
 
 
-def _scaled(images: Tensor, scale: float) -> Tensor:
-    """Resize normalised images bilinearly (pixel centres, no antialiasing, as the released code)."""
+def _scaled(images: Tensor, scale: float, align_corners: bool) -> Tensor:
+    """Resize normalised images bilinearly, without antialiasing."""
     size = [max(1, round(side * scale)) for side in images.shape[-2:]]
     if size == list(images.shape[-2:]):
         return images
-    return F.interpolate(images, size, mode="bilinear", align_corners=False)
+    return F.interpolate(images, size, mode="bilinear", align_corners=align_corners)
 
 
 @dataclass(frozen=True)
@@ -225,6 +243,7 @@ def _starts(length: int, side: int, stride: int) -> list[int]:
 TEST_MODES: dict[str, Callable[[], Mode]] = {
     "plain": Plain,
     "multiscale_flip": MultiscaleFlip,
+    "compounded_flip": CompoundedFlip,
     "reduced_flip": ReducedFlip,
     "aggregation": Aggregation,
 }

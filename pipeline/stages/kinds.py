@@ -127,7 +127,7 @@ KINDS: dict[str, Kind] = {
         Kind("prepare", 1, PrepareParameters, planned_by="task"),
         Kind(
             "train",
-            3,
+            4,
             TrainParameters,
             references=(Reference("init", "train", snapshot="init_snapshot"),),
             domains=tuple(DomainKey(name, f"task.{name}") for name in ("source", "target", "labelled")),
@@ -178,7 +178,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "prior",
-            1,
+            2,
             PriorParameters,
             domains=(
                 DomainKey("source", "task.source", own_labels=True),
@@ -197,7 +197,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "evaluate",
-            1,
+            2,
             EvaluateParameters,
             references=(Reference("model", "train", required=True), Reference("select", "select")),
             domains=(DomainKey("data", "task.evaluate", settable=False),),

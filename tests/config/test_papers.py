@@ -13,6 +13,7 @@ from shipped import EXPERIMENTS, SUITES
 
 from pipeline.artifacts.files import read_json
 from pipeline.config.load import load_config
+from pipeline.datasets.taxonomy import IGNORE
 from pipeline.plan.files import write_stage_files
 from pipeline.plan.planner import Planner
 from pipeline.plan.stage import in_order
@@ -38,6 +39,7 @@ def plan(driving_data, monkeypatch):
 def test_every_paper_plans_on_the_real_layout(plan, paper):
     runs = plan(paper.removeprefix("paper-"))
     source = PAPERS[paper].task.partition("-")[0]
+    source = "synthia-crst" if PAPERS[paper].task == "synthia-cityscapes-crst" else source
     assert {run.seed for run in runs} == {0, 1, 2}
     for run in runs:
         prepared = {
@@ -200,9 +202,19 @@ def test_crst_as_published(plan):
     assert (labels.test_mode, labels.stride) == ("reduced_flip", 4)
     assert runs["paper-mrkld-gta5"].evaluates["round3"].parameters.test_mode == "multiscale_flip"
     assert "round3" in lrent and "round4" not in lrent
+    plain, compounded = (plan(f"cbst{middle}-gta5")[0] for middle in ("", "-compounded"))
+    assert plain.stages["round3"].key == compounded.stages["round3"].key
+    assert compounded.evaluates["round3"].parameters.test_mode == "compounded_flip"
     last = published(plan, "mrkld-synthia", "round5")
     assert last["objective"]["source_portion"] == 0.02
     assert last["augmentation"]["target"]["crop"] == [900, 600]
+
+
+@pytest.mark.parametrize(("paper", "meaning"), [("cbst-synthia", 0), ("intrada-synthia", IGNORE)])
+def test_lane_marking_is_road_for_crst_alone(plan, paper, meaning):
+    first = next(iter(plan(paper)[0].stages.values()))
+    data = first.parents["source"].record.data
+    assert data.dataset.lookup(data.taxonomy)[22] == meaning
 
 
 def test_released_codes_as_they_run(plan):

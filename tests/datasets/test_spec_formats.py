@@ -36,6 +36,7 @@ TAXONOMIES = {
     (
         "gta5",
         "synthia",
+        "synthia-crst",
         "synscapes",
         "cityscapes",
         "acdc",

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from pipeline.inference.test_modes import (
     TEST_MODES,
     Aggregation,
+    CompoundedFlip,
     MultiscaleFlip,
     Plain,
     ReducedFlip,
@@ -67,6 +68,21 @@ def test_scales_do_not_compound(network):
     assert heights == [(18, 36), (18, 36), (20, 40), (20, 40), (24, 48), (24, 48)]
 
 
+def test_the_stand_alone_script_scales_the_scaled_image(network):
+    """0.9, 0.9 and 1.08 of 2048x1024: 1843x922, the same again, and 1.2 of that."""
+    images = torch.zeros((1, 3, 103, 205), dtype=torch.uint8)
+    logits_at(CompoundedFlip(), network, images, (8, 8))
+    assert [shape[-2:] for shape in network.seen[::2]] == [(93, 184), (93, 184), (112, 221)]
+
+
+def test_compounded_images_lose_what_the_smaller_one_lost(network, images):
+    normal = images.float()
+    first, second, third = CompoundedFlip().scaled(normal, align_corners=True)
+    reduced = F.interpolate(normal, (22, 29), mode="bilinear", align_corners=True)
+    assert torch.equal(first, reduced) and torch.equal(second, reduced)
+    assert torch.equal(third, F.interpolate(reduced, (26, 35), mode="bilinear", align_corners=True))
+
+
 def test_published_scale_gives_the_published_size(network):
     """2048x1024 at 0.9 is 1843x922 in the released code."""
     assert [round(side * 0.9) for side in (1024, 2048)] == [922, 1843]
@@ -75,14 +91,16 @@ def test_published_scale_gives_the_published_size(network):
     assert network.seen[0][-2:] == (92, 184)
 
 
-def test_multiscale_flip_is_the_mean_over_scales_and_mirrors(network, images):
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_multiscale_flip_is_the_mean_over_scales_and_mirrors(align_corners, make_network, images):
+    network = make_network(align_corners=align_corners)
     total = torch.zeros((4, 4, 24, 32))
     for scale in (0.9, 1.0, 1.2):
         for flip in (False, True):
             x = normalise(images, network.profile)
             size = (round(24 * scale), round(32 * scale))
             if size != (24, 32):
-                x = F.interpolate(x, size, mode="bilinear", align_corners=False)
+                x = F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
             x = x.flip(-1) if flip else x
             logits = network.upsample(network(x).main, (24, 32))
             total += logits.flip(-1) if flip else logits

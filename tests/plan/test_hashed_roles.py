@@ -46,13 +46,13 @@ CASES = {
         "train",
         Inputs({"init": MODEL}, {"source": PlannedDomain((ONE, TWO)), "target": EASY}),
         ["source", "source.2", "target", "target_part", "init"],
-        "897479203ce4",
+        "b25706c19b74",
     ),
     "a start chosen without labels, and pseudo-labels": (
         "train",
         Inputs({"init": MODEL}, {"source": PlannedDomain((ONE,), labels=LABELS)}, SELECT),
         ["source", "source_labels", "init", "init_select"],
-        "2ed4f8c4c043",
+        "9794760b044c",
     ),
     "a ranked model chosen without labels": (
         "rank",
@@ -70,7 +70,7 @@ CASES = {
         "evaluate",
         Inputs({"model": MODEL, "select": SELECT}, {"data": PlannedDomain((ONE,))}),
         ["data", "model", "select"],
-        "37c97c7ba73a",
+        "6bef35e666d6",
     ),
     "labels of several stages": (
         "suggest",
