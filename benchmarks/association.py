@@ -3,11 +3,11 @@
     python benchmarks/association.py                            # 92x92, 2048 channels, 2 images: minutes
     python benchmarks/association.py --side 32 --channels 256   # seconds
 
-Each form runs in its own process: forward and backward pass of both associations (features by cosine,
-predictions by KL, target aggregated first) over a group of images, as one training step of PLCA does. Peak
-memory is the process's largest resident set beyond what it held when its inputs lay ready. It includes the
-gradients of the inputs, which are as large as the inputs and which both forms must return. The dense form
-keeps every N x N matrix, the streamed form none. Writes `benchmarks/out/association.json`.
+Each form runs in its own process, timed in processor seconds: forward and backward pass of both associations
+(features by cosine, predictions by KL, target aggregated first) over a group of images, as one training step of
+PLCA does. Peak memory is the process's largest resident set beyond what it held when its inputs lay ready. It
+includes the gradients of the inputs, which are as large as the inputs and which both forms must return. The dense
+form keeps every N x N matrix, the streamed form none. Writes `benchmarks/out/association.json`.
 """
 
 import argparse
@@ -69,19 +69,15 @@ def dense(sources: list[Tensor], targets: list[Tensor], labels: Tensor, metric: 
     return torch.stack([total for total, _ in pairs]).sum() / torch.stack([n for _, n in pairs]).sum()
 
 
-def streamed(block_rows: int) -> Association:
+def streamed(sources: list[Tensor], targets: list[Tensor], labels: Tensor, metric: Metric) -> Tensor:
     """Pooled mean cost per closed cycle, streamed in blocks."""
-
-    def loss(sources: list[Tensor], targets: list[Tensor], labels: Tensor, metric: Metric) -> Tensor:
-        aggregate = aggregate_cosine if metric == "cos" else aggregate_kl
-        return pooled_mean(
-            [
-                cycle_association(s, aggregate(t, SHARE, block_rows), y, metric, block_rows)
-                for s, t, y in zip(sources, targets, labels, strict=True)
-            ]
-        )
-
-    return loss
+    aggregate = aggregate_cosine if metric == "cos" else aggregate_kl
+    return pooled_mean(
+        [
+            cycle_association(s, aggregate(t, SHARE), y, metric)
+            for s, t, y in zip(sources, targets, labels, strict=True)
+        ]
+    )
 
 
 def make_maps(images: int, channels: int, side: int, classes_of: Tensor, seed: int) -> Tensor:
@@ -109,7 +105,7 @@ def warm_up(loss_of: Association) -> None:
 def measure(arguments: argparse.Namespace) -> dict[str, float]:
     """Run one form in this process."""
     torch.set_num_threads(arguments.threads)
-    loss_of = dense if arguments.form == "dense" else streamed(arguments.block_rows)
+    loss_of = dense if arguments.form == "dense" else streamed
     positions = arguments.side**2
     labels, of_target = torch.randint(
         CLASSES, (2, arguments.images, positions), generator=torch.Generator().manual_seed(3)
@@ -121,16 +117,16 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
     ]
     logits = [make_maps(shape[0], CLASSES, shape[1], y, k) for k, y in enumerate((labels, of_target))]
     before = resident()
-    started = time.perf_counter()
+    started = time.process_time()
     rows: list[list[list[Tensor]]] = [
         [[image.flatten(1).T for image in maps.unbind()] for maps in features],
         [[image.flatten(1).T for image in maps.softmax(dim=1).unbind()] for maps in logits],
     ]
     by_feature = loss_of(*rows[0], labels, "cos")
     by_prediction = loss_of(*rows[1], labels, "kl")
-    forward = time.perf_counter() - started
+    forward = time.process_time() - started
     (by_feature + by_prediction).backward()
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     gradient = torch.cat(
         [maps.grad.norm().reshape(1) for maps in (*features, *logits) if maps.grad is not None]
@@ -168,9 +164,6 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=92, help="grid of side x side positions")
     parser.add_argument("--channels", type=int, default=2048, help="channels of the features")
     parser.add_argument("--images", type=int, default=2, help="image pairs that are pooled")
-    parser.add_argument(
-        "--block-rows", type=int, default=512, help="positions per block of the streamed form"
-    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--form", choices=["both", "dense", "streamed"], default="both", help="both: compare")
     arguments = parser.parse_args()

@@ -44,7 +44,6 @@ from pipeline.numerics.thresholds import (
     locate,
     pseudo_label,
     thresholds,
-    winner,
 )
 
 OUT = Path(__file__).resolve().parent / "out" / "thresholds.json"
@@ -74,14 +73,14 @@ def streamed(scores: Scores, rule: ThresholdRule, state: Path) -> tuple[Tensor, 
     table = {"counts": torch.zeros((rule.rows, BINS), dtype=torch.int64)}
 
     def high(position: int) -> None:
-        count_high(table["counts"], scores[position], rule)
+        count_high(table["counts"], *scores.winners(position), rule)
 
     accumulate(table, high, len(scores), ChunkStore(state / "pass-1", {}))
     ranks = locate(table["counts"], rule)
     table["counts"].zero_()
 
     def low(position: int) -> None:
-        count_low(table["counts"], scores[position], rule, ranks)
+        count_low(table["counts"], *scores.winners(position), rule, ranks)
 
     accumulate(table, low, len(scores), ChunkStore(state / "pass-2", {}))
     carried = table["counts"].numel() * table["counts"].element_size()
@@ -92,7 +91,7 @@ def collected(scores: Scores, rule: ThresholdRule, state: Path) -> tuple[Tensor,
     """Thresholds by keeping every score as float32 and sorting; the bytes kept at the end."""
     kept: list[list[Tensor]] = [[] for _ in range(rule.num_classes)]
     for position in range(len(scores)):
-        best, label = winner(scores[position])
+        best, label = scores.winners(position)
         for index, values in enumerate(kept):
             values.append(best[label == index])
     carried = sum(part.numel() * part.element_size() for values in kept for part in values)
@@ -110,7 +109,8 @@ def label_digest(scores: Scores, values: Tensor) -> str:
     """SHA-256 of all label maps."""
     digest = hashlib.sha256()
     for position in range(len(scores)):
-        digest.update(pseudo_label(scores[position], values).numpy().data)
+        for _, strip in scores.strips(position):
+            digest.update(pseudo_label(strip, values).numpy().data)
     return digest.hexdigest()
 
 

@@ -17,7 +17,7 @@ from gpu_sections.trainings import (
 from pipeline.networks.normalise import normalise
 from pipeline.numerics.aggregation import aggregate_cosine, aggregate_kl
 from pipeline.numerics.association import Metric, cycle_association, pooled_mean
-from pipeline.numerics.confusion import confusion_matrix
+from pipeline.numerics.confusion import confusion_counts
 from pipeline.numerics.entropy import entropy_map
 from pipeline.numerics.thresholds import (
     BINS,
@@ -28,6 +28,7 @@ from pipeline.numerics.thresholds import (
     pseudo_label,
     thresholds,
 )
+from pipeline.numerics.winner import winner
 
 ULP = 2.0**-23
 CPU = torch.device("cpu")
@@ -136,10 +137,10 @@ def thresholds_on(device: torch.device, scores: Tensor) -> tuple[Tensor, Tensor]
     images = scores.to(device)
     high, low = (torch.zeros((rule.rows, BINS), dtype=torch.int64, device=device) for _ in range(2))
     for image in images:
-        count_high(high, image, rule)
+        count_high(high, *winner(image), rule)
     ranks = locate(high, rule)
     for image in images:
-        count_low(low, image, rule, ranks)
+        count_low(low, *winner(image), rule, ranks)
     found = thresholds(ranks, low, rule)
     labels = torch.stack([pseudo_label(image, found.values.to(device)) for image in images])
     return found.values, labels.cpu()
@@ -152,9 +153,9 @@ def counts(scale: Scale) -> dict[str, object]:
     logits = 3.0 * torch.randn(1, CLASSES, height, width, generator=generator)
     labels = torch.randint(0, CLASSES + 1, (1, height, width), generator=generator)
     there = logits.to(scale.device)
-    classes, classes_there = logits.argmax(dim=1), there.argmax(dim=1)
-    wanted = confusion_matrix(classes, labels, CLASSES)
-    found = confusion_matrix(classes_there, labels.to(scale.device), CLASSES)
+    classes, classes_there = winner(logits)[1], winner(there)[1]
+    wanted = confusion_counts(classes, labels, CLASSES)
+    found = confusion_counts(classes_there, labels.to(scale.device), CLASSES)
     return {
         "entropy": relative(entropy_map(there), entropy_map(logits)),
         "argmax_equal": torch.equal(classes_there.cpu(), classes),

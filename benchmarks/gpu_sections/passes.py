@@ -14,7 +14,7 @@ from gpu_sections.harness import Record, Scale, median_ms, peak_mib, synchronise
 from gpu_sections.trainings import CLASSES, Determinism, network_of, set_up
 from pipeline.inference.measures import ConfusionMeasure, EntropyMeasure
 from pipeline.inference.passes import PassSettings, run_pass
-from pipeline.inference.stored_maps import KeepMaps, MapsOnly, Scores
+from pipeline.inference.stored_maps import KeepMaps, Scores
 from pipeline.inference.test_modes import Plain
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.normalise import normalise
@@ -136,19 +136,19 @@ def pseudo_labels(network: SegmentationNetwork, scale: Scale) -> dict[str, Any]:
         with settings() as own, torch.inference_mode():
             clock = _Clock(scale, parts)
             measure = KeepMaps(own.state / "maps")
-            stored = run_pass(measure, network, MapsOnly(Plain()), images, own)
+            stored = run_pass(measure, network, Plain(), images, own)
             scores = Scores(stored, network, Plain())
             clock.lap("forward_ms", len(images))
             for position in range(len(images)):
-                count_high(high, scores[position], rule)
+                count_high(high, *scores.winners(position), rule)
             clock.lap("pass_1_ms", len(images))
             ranks = locate(high, rule)
             for position in range(len(images)):
-                count_low(low, scores[position], rule, ranks)
+                count_low(low, *scores.winners(position), rule, ranks)
             clock.lap("pass_2_ms", len(images))
             values = thresholds(ranks, low, rule).values.to(scale.device)
             for position in range(len(images)):
-                pseudo_label(scores[position], values).cpu()
+                torch.cat([pseudo_label(strip, values) for _, strip in scores.strips(position)]).cpu()
             clock.lap("labels_ms", len(images))
 
     return {**per_image(run, scale), **parts}

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.inference.passes import Measure
-from pipeline.inference.test_modes import Size
+from pipeline.inference.test_modes import Logits, RowsOf, Size
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.normalise import normalise
 from pipeline.numerics.entropy import entropy_map
@@ -31,9 +31,9 @@ class PooledFeatures:
 
     def merge(
         self, network: SegmentationNetwork, maps: Sequence[Tensor], image_size: Size, size: Size
-    ) -> Tensor:
-        """Return the one map; there is nothing to resize."""
-        return maps[0]
+    ) -> RowsOf:
+        """Hand out the one map; there is nothing to resize."""
+        return lambda rows: maps[0][:, :, rows].clone()
 
 
 class VectorMeasure(Measure[np.ndarray]):
@@ -49,9 +49,9 @@ class VectorMeasure(Measure[np.ndarray]):
         """Start a chunk."""
         self.vectors = []
 
-    def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Tensor) -> None:
+    def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Logits) -> None:
         """Take the means (B, C, 1, 1) of B images."""
-        self.vectors.append(functional.normalize(logits.flatten(1), dim=1))
+        self.vectors.append(functional.normalize(logits.whole().flatten(1), dim=1))
 
     def end(self) -> dict[str, Tensor]:
         """Return the chunk's vectors."""
@@ -73,14 +73,17 @@ class EntropyMaps(Measure[list[np.ndarray]]):
         """Start a chunk."""
         self.maps = {}
 
-    def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Tensor) -> None:
+    def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Logits) -> None:
         """Take the logits of B images."""
-        maps = (entropy_map(logits) * 255).round().clamp(0, 255).to(torch.uint8).cpu()
+        strips = [
+            (entropy_map(strip) * 255).round().clamp(0, 255).to(torch.uint8) for _, strip in logits.strips()
+        ]
+        maps = torch.cat(strips, dim=1)
         self.maps.update({f"{position:08d}": one for position, one in zip(positions, maps, strict=True)})
 
     def end(self) -> dict[str, Tensor]:
         """Return the chunk's maps by position."""
-        return self.maps
+        return {name: one.cpu() for name, one in self.maps.items()}
 
     def merge(self, chunks: Iterable[Mapping[str, Tensor]]) -> list[np.ndarray]:
         """List the maps in the order of the images."""

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.inference.passes import Images, Measure
-from pipeline.inference.test_modes import Size
-from pipeline.numerics.confusion import confusion_matrix
+from pipeline.inference.passes import Images, Measure, sent_to
+from pipeline.inference.test_modes import Logits, Size
+from pipeline.numerics.confusion import confusion_counts, confusion_matrix
+from pipeline.numerics.counting import class_pixels
 from pipeline.numerics.entropy import entropy_map
-from pipeline.numerics.selection import PredictionSums, prediction_sums
+from pipeline.numerics.selection import PredictionSums, as_sums, prediction_totals
+from pipeline.numerics.winner import winner
 
 
 class MapWriter(Protocol):
@@ -25,6 +27,11 @@ class MapWriter(Protocol):
     def close(self) -> None:
         """Finish the writer's files."""
         ...
+
+
+def predicted(logits: Logits, scores: Callable[[Tensor], Tensor]) -> Tensor:
+    """Best class of every pixel, uint8 (B, h, w), by scores made of each strip's logits."""
+    return torch.cat([winner(scores(strip))[1] for _, strip in logits.strips()], dim=1)
 
 
 class ConfusionMeasure(Measure[Tensor]):
@@ -51,17 +58,22 @@ class ConfusionMeasure(Measure[Tensor]):
         """Start with an empty matrix."""
         self.total = None
 
-    def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Tensor) -> None:
-        """Count the pixels of B images; matrix and argmax stay on the device."""
+    def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Logits) -> None:
+        """Count the pixels of B images."""
         labels = torch.from_numpy(np.stack([label for label in loaded if label is not None]))
-        counted = confusion_matrix(logits.argmax(dim=1), labels.to(logits.device), self.num_classes)
+        found = predicted(logits, self.scores)
+        counted = confusion_counts(found, sent_to(labels, found.device), self.num_classes)
         self.total = counted if self.total is None else self.total + counted
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """What the best class is chosen by: the logits (B, K, h, w) themselves."""
+        return logits
 
     def end(self) -> dict[str, Tensor]:
         """Return the chunk's matrix."""
         if self.total is None:
             return {"confusion": torch.zeros((self.num_classes, self.num_classes), dtype=torch.int64)}
-        return {"confusion": self.total.cpu()}
+        return {"confusion": confusion_matrix(self.total)}
 
     def merge(self, chunks: Iterable[Mapping[str, Tensor]]) -> Tensor:
         """Add the chunks' matrices."""
@@ -84,10 +96,9 @@ class MappedConfusionMeasure(ConfusionMeasure):
         super().__init__(labels, len(groups))
         self.groups = [list(group) for group in groups]
 
-    def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Tensor) -> None:
-        """Count the pixels of B images."""
-        merged = torch.stack([logits[:, group].amax(dim=1) for group in self.groups], dim=1)
-        super().add(positions, loaded, merged)
+    def scores(self, logits: Tensor) -> Tensor:
+        """The largest logit of each group: (B, G, h, w)."""
+        return torch.stack([logits[:, group].amax(dim=1) for group in self.groups], dim=1)
 
 
 @dataclass(frozen=True)
@@ -117,27 +128,35 @@ class EntropyMeasure(Measure[EntropyScores]):
         """
         self.names, self.num_classes, self.open_maps = names, num_classes, open_maps
         self.writer: MapWriter | None = None
+        self.positions: list[int] = []
         self.entropy: list[Tensor] = []
         self.pixels: list[Tensor] = []
+        self.maps: list[Tensor] = []
 
     def begin(self, chunk_start: int) -> None:
         """Start a chunk and its writer."""
-        self.entropy, self.pixels = [], []
+        self.positions, self.entropy, self.pixels, self.maps = [], [], [], []
         self.writer = self.open_maps(chunk_start) if self.open_maps else None
 
-    def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Tensor) -> None:
+    def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Logits) -> None:
         """Score B images; the mean of the float32 map is taken in float64."""
-        self.entropy.append(entropy_map(logits).flatten(1).double().mean(dim=1))
-        labels = logits.argmax(dim=1)
-        self.pixels.extend(torch.bincount(one.flatten(), minlength=self.num_classes) for one in labels)
-        if self.writer is not None:
-            maps = labels.to(torch.uint8).cpu().numpy()
-            for position, label in zip(positions, maps, strict=True):
-                self.writer.add(self.names[position], label)
+        entropies, labels = [], []
+        for _, strip in logits.strips():
+            entropies.append(entropy_map(strip).sum(dim=(1, 2), dtype=torch.float64))
+            labels.append(winner(strip)[1])
+        height, width = logits.size
+        self.entropy.append(torch.stack(entropies).sum(dim=0) / (height * width))
+        for label in torch.cat(labels, dim=1):
+            self.pixels.append(class_pixels(label, self.num_classes))
+            if self.writer is not None:
+                self.maps.append(label)
+        self.positions.extend(positions)
 
     def end(self) -> dict[str, Tensor]:
-        """Close the writer, then return the chunk's scores."""
+        """Write the chunk's maps and close the writer, then return the chunk's scores."""
         if self.writer is not None:
+            for position, label in zip(self.positions, self.maps, strict=True):
+                self.writer.add(self.names[position], label.cpu().numpy())
             self.writer.close()
         return {"entropy": torch.cat(self.entropy).cpu(), "pixels": torch.stack(self.pixels).cpu()}
 
@@ -158,27 +177,24 @@ class SelectionMeasure(Measure[PredictionSums]):
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
-        self.rows: list[list[int]] = []
+        self.totals: list[Tensor] = []
+        self.sizes: list[int] = []
 
     def begin(self, chunk_start: int) -> None:
         """Start a chunk."""
-        self.rows = []
+        self.totals, self.sizes = [], []
 
-    def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Tensor) -> None:
-        """Sum over the pixels of B images, each rounded to fixed point on its own.
-
-        An image that is not finite gets zeros: the pass names it when the chunk ends.
-        """
-        for image in logits.split(1):
-            if bool(image.isfinite().all()):
-                sums = prediction_sums(image)
-                self.rows.append([sums.pixels, sums.entropy, *sums.probabilities])
-            else:
-                self.rows.append([0] * (self.num_classes + 2))
+    def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Logits) -> None:
+        """Sum over the pixels of B images."""
+        totals = torch.stack([prediction_totals(strip) for _, strip in logits.strips()]).sum(dim=0)
+        self.totals.append(totals)
+        self.sizes.extend([logits.size[0] * logits.size[1]] * len(totals))
 
     def end(self) -> dict[str, Tensor]:
-        """Return one row of integers per image; a sum over many images may pass 64 bits."""
-        return {"sums": torch.tensor(self.rows, dtype=torch.int64)}
+        """Return one row of integers per image, rounded on its own; a sum over images may pass 64 bits."""
+        sums = as_sums(torch.cat(self.totals), self.sizes)
+        rows = [[one.pixels, one.entropy, *one.probabilities] for one in sums]
+        return {"sums": torch.tensor(rows, dtype=torch.int64)}
 
     def merge(self, chunks: Iterable[Mapping[str, Tensor]]) -> PredictionSums:
         """Add all images in integers of any size."""

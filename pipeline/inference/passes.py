@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from pipeline.artifacts.errors import Interrupted, SegadaptError
+from pipeline.inference.batches import Batching, batching
 from pipeline.inference.chunks import Chunk, ChunkStore, cut, gaps
-from pipeline.inference.test_modes import Mode, Size
+from pipeline.inference.test_modes import Logits, Mode, Size
 from pipeline.networks.base import SegmentationNetwork
 
 MAX_CHUNK = 64
@@ -54,8 +55,8 @@ class Measure(Generic[Result]):
         """Start a chunk with empty accumulators."""
         raise NotImplementedError
 
-    def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Tensor) -> None:
-        """Take the logits, float32 (B, K, h, w) on the network's device, of B images."""
+    def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Logits) -> None:
+        """Take what the test mode says of B images; what is kept stays on the network's device."""
         raise NotImplementedError
 
     def end(self) -> dict[str, Tensor]:
@@ -65,6 +66,16 @@ class Measure(Generic[Result]):
     def merge(self, chunks: Iterable[Mapping[str, Tensor]]) -> Result:
         """Turn the results of all chunks, in the order of the images, into the result; read them once."""
         raise NotImplementedError
+
+
+def pinned(tensor: Tensor, device: torch.device) -> Tensor:
+    """Put a host tensor where a GPU reads it while the host goes on."""
+    return tensor.pin_memory() if device.type == "cuda" else tensor
+
+
+def sent_to(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a host tensor to the device without waiting for what the device does."""
+    return pinned(tensor, device).to(device, non_blocking=True)
 
 
 def never() -> str | None:
@@ -91,6 +102,7 @@ def _heeded_after_the_first(stop: Callable[[], str | None]) -> Callable[[], str 
 class PassSettings:
     """How a pass runs; only `batch` may change bits of the result (convolutions round differently).
 
+    `batch`: images per forward pass; None leaves them, and the layout in memory, to the device.
     `state`: folder for finished chunks. `fingerprint`: what identifies network, data and software, as JSON;
     chunks with another one are refused. `chunks`: at least so many pieces are saved. `stop`: returns a reason
     once the pass is to stop, asked between batches; one batch is always computed. `progress`:
@@ -99,7 +111,7 @@ class PassSettings:
 
     state: Path
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
-    batch: int = 1
+    batch: int | None = 1
     chunks: int = 8
     stop: Callable[[], str | None] = never
     progress: Callable[[int, int], None] = silent
@@ -127,8 +139,9 @@ def run_pass(
     reason; everything computed so far is saved. SegadaptError: a prediction is not finite (names the image's
     position). StateError: the state folder holds chunks of another pass.
     """
-    if settings.batch < 1 or settings.chunks < 1:
+    if settings.chunks < 1 or (settings.batch is not None and settings.batch < 1):
         raise ValueError(f"batch and chunks must be at least 1, found {settings.batch} and {settings.chunks}")
+    batches = batching(settings.batch, next(network.parameters()).device)
     settings = replace(settings, stop=_heeded_after_the_first(settings.stop))
     total = len(images)
     fingerprint = {**settings.fingerprint, "test_mode": mode.name, "batch": settings.batch, "images": total}
@@ -136,30 +149,35 @@ def run_pass(
     finished = store.finished()
     done = sum(chunk.stop - chunk.start for chunk in finished)
     settings.progress(done, total)
-    with _evaluating(network), ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
+    with _evaluating(network, batches), ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
         for gap in gaps(finished, total):
-            for chunk in cut(gap, _chunk_length(total, settings)):
-                runner = _PartRunner(measure, network, mode, images, settings, pool)
+            for chunk in cut(gap, _chunk_length(total, settings.chunks, batches.most)):
+                runner = _PartRunner(measure, network, mode, images, settings, batches, pool)
                 tensors = runner.run(chunk, store, done)
                 store.save(chunk, tensors)
                 done += chunk.stop - chunk.start
     return measure.merge(store.load(chunk) for chunk in store.finished())
 
 
-def _chunk_length(total: int, settings: PassSettings) -> int:
+def _chunk_length(total: int, chunks: int, batch: int) -> int:
     """Return images per chunk: about total / chunks, a multiple of the batch so that batches stay the same."""
-    wanted = min(MAX_CHUNK, -(-total // settings.chunks))
-    return max(1, -(-wanted // settings.batch)) * settings.batch
+    wanted = min(MAX_CHUNK, -(-total // chunks))
+    return max(1, -(-wanted // batch)) * batch
 
 
 @contextmanager
-def _evaluating(network: SegmentationNetwork) -> Iterator[None]:
+def _evaluating(network: SegmentationNetwork, batches: Batching) -> Iterator[None]:
     training = network.training
     network.eval()
+    plain = batches.memory_format == torch.contiguous_format
+    if not plain:
+        network.to(memory_format=batches.memory_format)
     try:
         with torch.inference_mode():
             yield
     finally:
+        if not plain:
+            network.to(memory_format=torch.contiguous_format)
         network.train(training)
 
 
@@ -173,10 +191,11 @@ class _PartRunner:
         mode: Mode,
         images: Images,
         settings: PassSettings,
+        batches: Batching,
         pool: ThreadPoolExecutor,
     ) -> None:
         self.measure, self.network, self.mode = measure, network, mode
-        self.images, self.settings, self.pool = images, settings, pool
+        self.images, self.settings, self.batches, self.pool = images, settings, batches, pool
         self.device = next(network.parameters()).device
         self.finite: list[tuple[list[int], Tensor]] = []
 
@@ -194,12 +213,12 @@ class _PartRunner:
             for batch in batches:
                 self._compute(batch)
             self.settings.progress(
-                done + min(start + self.settings.batch, chunk.stop) - chunk.start, len(self.images)
+                done + min(start + self.batches.most, chunk.stop) - chunk.start, len(self.images)
             )
         return self._end()
 
     def _prefetched(self, chunk: Chunk) -> Iterator[tuple[int, list[_Batch]]]:
-        starts = list(range(chunk.start, chunk.stop, self.settings.batch))
+        starts = list(range(chunk.start, chunk.stop, self.batches.most))
         waiting = self.pool.submit(self._read, starts[0], chunk.stop)
         for start, following in zip(starts, [*starts[1:], None], strict=True):
             batches = waiting.result()
@@ -209,16 +228,20 @@ class _PartRunner:
 
     def _read(self, start: int, stop: int) -> list[_Batch]:
         """Read up to one batch of images from `start`; neighbours of one size share a forward pass."""
-        positions = list(range(start, min(start + self.settings.batch, stop)))
+        positions = list(range(start, min(start + self.batches.most, stop)))
         arrays = {position: self.images[position] for position in positions}
         runs = groupby(positions, key=lambda position: arrays[position].shape)
-        return [self._batch(list(run), arrays) for _, run in runs]
+        groups = [(list(run), self.batches.fitting(shape[:2])) for shape, run in runs]
+        return [
+            self._batch(run[first : first + fitting], arrays)
+            for run, fitting in groups
+            for first in range(0, len(run), fitting)
+        ]
 
     def _batch(self, positions: list[int], arrays: Mapping[int, np.ndarray]) -> _Batch:
         stacked = torch.from_numpy(np.stack([arrays[position] for position in positions]))
-        images = stacked.permute(0, 3, 1, 2).contiguous()
-        if self.device.type == "cuda":
-            images = images.pin_memory()
+        images = stacked.permute(0, 3, 1, 2).contiguous(memory_format=self.batches.memory_format)
+        images = pinned(images, self.device)
         return _Batch(positions, images, [self.measure.load(position) for position in positions])
 
     def _compute(self, batch: _Batch) -> None:
@@ -233,15 +256,19 @@ class _PartRunner:
         for size in dict.fromkeys(sizes):
             chosen = [row for row, wanted in enumerate(sizes) if wanted == size]
             some = maps if len(chosen) == len(sizes) else [m[chosen] for m in maps]
-            logits = self.mode.merge(self.network, some, image_size, size)
             self.measure.add(
-                [batch.positions[row] for row in chosen], [batch.loaded[row] for row in chosen], logits
+                [batch.positions[row] for row in chosen],
+                [batch.loaded[row] for row in chosen],
+                Logits(self.mode, self.network, some, image_size, size),
             )
 
     def _end(self) -> dict[str, Tensor]:
-        for positions, flags in self.finite:
-            if not bool(flags.all()):
-                bad = [position for position, ok in zip(positions, flags.tolist(), strict=True) if not ok]
+        """Read the chunk's result: the one place where the host waits for the device."""
+        if self.finite:
+            flags = torch.cat([ok for _, ok in self.finite]).tolist()
+            places = [position for positions, _ in self.finite for position in positions]
+            bad = [position for position, ok in zip(places, flags, strict=True) if not ok]
+            if bad:
                 raise SegadaptError(
                     f"the network's prediction is not finite for image number {bad[0]} of the pass (from 0); "
                     "its weights or this image are damaged. Check the training log for non-finite terms."

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from pydantic import ValidationError
@@ -24,18 +23,17 @@ from torch import Tensor
 
 from pipeline.artifacts.errors import ArtifactError, SegadaptError
 from pipeline.datasets.taxonomy import Taxonomy
-from pipeline.inference.test_modes import Mode, Plain, Size, Sliding
+from pipeline.inference.test_modes import Logits, Mode, Plain, Sliding
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.files import load_network
 from pipeline.numerics.entropy import entropy_map
+from pipeline.numerics.winner import winner
 
 WEIGHTS = "model.safetensors"
 SAME_SHAPE = 0.1
 """Pictures whose proportions differ by less than this share are stretched to the working size."""
 WIDE = 1.5
 """A picture that, scaled, is this many times as long as the working size is covered by sliding windows."""
-STRIP_VALUES = 1 << 26
-"""Logits at the picture's size are made for so many values at a time (256 MiB)."""
 
 UInt8 = NDArray[np.uint8]
 
@@ -114,12 +112,8 @@ def predict_image(model: Model, image: Image.Image) -> Prediction:
         maps = mode.maps(model.network, pixels)
         if not all(bool(one.isfinite().all()) for one in maps):
             raise SegadaptError("the network's prediction is not finite; its weights are damaged")
-        grid = maps[0]
-        if isinstance(mode, Sliding):
-            inner = (scaled.height, scaled.width)
-            grid = mode.merge(model.network, maps, inner, inner)
         size = model.network.label_size((upright.height, upright.width))
-        return _prediction(model.network, grid, size)
+        return _prediction(Logits(mode, model.network, maps, (scaled.height, scaled.width), size))
 
 
 def _input_size(model: Model, picture: tuple[int, int]) -> tuple[int, int]:
@@ -144,40 +138,15 @@ def _mode(model: Model, scaled: tuple[int, int]) -> Mode:
     return Sliding(window=window, stride=max(1, window // 2))
 
 
-def _prediction(network: SegmentationNetwork, grid: Tensor, size: Size) -> Prediction:
-    """Bring logits (1, K, h, w) to `size` strip by strip: a large picture must not fill the memory."""
-    height, width = size
-    rows = max(1, STRIP_VALUES // (grid.shape[1] * width))
-    chunks = [
-        _scores(rows_at(network, grid, size, slice(top, min(top + rows, height))))
-        for top in range(0, height, rows)
-    ]
-    ids, confidence, entropy = (np.concatenate(column) for column in zip(*chunks, strict=True))
+def _prediction(logits: Logits) -> Prediction:
+    """Reduce logits strip by strip: those of a large picture would fill the memory."""
+    chunks = [_scores(strip) for _, strip in logits.strips()]
+    ids, confidence, entropy = (
+        torch.cat(column, dim=1)[0].cpu().numpy() for column in zip(*chunks, strict=True)
+    )
     return Prediction(ids, confidence, entropy)
 
 
-def _scores(logits: Tensor) -> tuple[UInt8, NDArray[np.float32], NDArray[np.float32]]:
-    confidence = torch.softmax(logits, dim=1).amax(dim=1)
-    ids = logits.argmax(dim=1).to(torch.uint8)
-    return ids[0].cpu().numpy(), confidence[0].cpu().numpy(), entropy_map(logits)[0].cpu().numpy()
-
-
-def rows_at(network: SegmentationNetwork, grid: Tensor, size: Size, rows: slice) -> Tensor:
-    """Return some rows of `network.upsample(grid, size)` without making the others: (1, K, rows, width).
-
-    Bilinear up-sampling is separable, so each wanted row is mixed from two rows of the grid, then stretched.
-    """
-    height, width = size
-    if rows == slice(0, height):
-        return network.upsample(grid, size)
-    places = torch.arange(rows.start, rows.stop, device=grid.device, dtype=torch.float64)
-    inner = grid.shape[-2]
-    if network.align_corners:
-        places = places * (inner - 1) / max(1, height - 1)
-    else:
-        places = ((places + 0.5) * inner / height - 0.5).clamp(min=0)
-    above = places.floor().long().clamp(max=inner - 1)
-    below = (above + 1).clamp(max=inner - 1)
-    share = (places - above).to(torch.float32)[:, None]
-    mixed = torch.lerp(grid.float()[:, :, above], grid.float()[:, :, below], share)
-    return F.interpolate(mixed, (len(places), width), mode="bilinear", align_corners=network.align_corners)
+def _scores(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Class, its probability and the entropy of every pixel, (1, h, w) each."""
+    return winner(logits)[1], torch.softmax(logits, dim=1).amax(dim=1), entropy_map(logits)

@@ -1,15 +1,15 @@
 """Keeping what a network said on its own grids, and making per-pixel scores of it again and again.
 
-    stored = run_pass(KeepMaps(folder), network, MapsOnly(mode), images, settings)
+    stored = run_pass(KeepMaps(folder), network, mode, images, settings)
     scores = Scores(stored, network, mode)
-    scores[3]                                    # float32 (K, H, W), the same bits at every call
+    for rows, strip in scores.strips(3): ...     # float32 (K, rows, W), the same bits at every call
 
 Self-training reads every score three times. Full-resolution maps would be 159 MB per image of 19 classes and
 2048x1024 pixels; the float16 logits of the 1/8 grid are 1 MB, and up-sampling them again is quicker than
 reading the former back.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,34 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.artifacts.files import make_folder, replacing
-from pipeline.data.packed_maps import pack_maps, unpack_maps
+from pipeline.data.packed_maps import HALF_MAX, pack_maps, unpack_maps
 from pipeline.inference.passes import Measure
-from pipeline.inference.test_modes import Mode, Size
+from pipeline.inference.test_modes import Logits, Mode, Size
 from pipeline.networks.base import SegmentationNetwork
-
-
-@dataclass(frozen=True)
-class MapsOnly:
-    """A test mode's maps without its merging: what a pass hands on are packed maps, uint8 (B, n)."""
-
-    inner: Mode
-
-    @property
-    def name(self) -> str:
-        """The test mode's name."""
-        return self.inner.name
-
-    def maps(self, network: SegmentationNetwork, images: Tensor) -> list[Tensor]:
-        """Run the network as the test mode does."""
-        return self.inner.maps(network, images)
-
-    def merge(
-        self, network: SegmentationNetwork, maps: Sequence[Tensor], image_size: Size, size: Size
-    ) -> Tensor:
-        """Pack the maps of each image; images of one batch have maps of the same shapes."""
-        arrays = [one.cpu().numpy() for one in maps]
-        rows = [pack_maps([one[row] for one in arrays], image_size) for row in range(len(arrays[0]))]
-        return torch.from_numpy(np.stack(rows))
+from pipeline.numerics.winner import winner
 
 
 @dataclass(frozen=True)
@@ -67,12 +44,12 @@ class StoredMaps:
 
 
 class KeepMaps(Measure[StoredMaps]):
-    """The measure of a pass in mode `MapsOnly`: writes each chunk's packed maps to a file as they come."""
+    """Keeps what the network said on its own grids; writes each chunk's packed maps to a file."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.start = 0
-        self.ends: list[int] = []
+        self.maps: list[tuple[Size, Sequence[Tensor]]] = []
         self._stack = ExitStack()
         self._file: BinaryIO | None = None
 
@@ -81,23 +58,27 @@ class KeepMaps(Measure[StoredMaps]):
         make_folder(self.folder)
         # Not closed: closing would give an abandoned chunk's file its final name.
         self._stack = ExitStack()
-        self.start, self.ends = chunk_start, []
+        self.start, self.maps = chunk_start, []
         temporary = self._stack.enter_context(replacing(self._path(chunk_start)))
         self._file = self._stack.enter_context(temporary.open("wb"))
 
-    def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Tensor) -> None:
-        """Append the packed maps of B images."""
-        assert self._file is not None
-        for row in logits.numpy():
-            self._file.write(row.data)
-            self.ends.append(self._file.tell())
+    def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Logits) -> None:
+        """Keep the maps of B images, as small as they will be stored."""
+        self.maps.append((logits.image_size, [one.clamp(-HALF_MAX, HALF_MAX).half() for one in logits.maps]))
 
     def end(self) -> dict[str, Tensor]:
-        """Close the file; the pass then counts the chunk as finished."""
+        """Write and close the file; the pass then counts the chunk as finished."""
+        assert self._file is not None
+        ends = []
+        for image_size, maps in self.maps:
+            arrays = [one.cpu().numpy() for one in maps]
+            for row in range(len(arrays[0])):
+                self._file.write(pack_maps([one[row] for one in arrays], image_size).data)
+                ends.append(self._file.tell())
         self._stack.close()
         return {
             "start": torch.tensor([self.start], dtype=torch.int64),
-            "ends": torch.tensor(self.ends, dtype=torch.int64),
+            "ends": torch.tensor(ends, dtype=torch.int64),
         }
 
     def merge(self, chunks: Iterable[Mapping[str, Tensor]]) -> StoredMaps:
@@ -135,16 +116,22 @@ class Scores:
     def __len__(self) -> int:
         return len(self.stored)
 
-    def __getitem__(self, position: int) -> Tensor:
-        """Scores of one image, float32 (K, H, W) on the network's device."""
+    def strips(self, position: int) -> Iterator[tuple[slice, Tensor]]:
+        """Yield rows of one image with their scores, float32 (K, rows, W) on the network's device."""
         image_size, halves = unpack_maps(self.stored.packed(position))
         size = self.network.label_size(image_size)
         with torch.no_grad():
             maps = [torch.from_numpy(one).to(self.device).float()[None] for one in halves]
-            scores = torch.softmax(self.mode.merge(self.network, maps, image_size, size)[0], dim=0)
-            if self.prior_at is not None:
-                scores *= self._prior_of(self.prior_at, size)
-        return scores
+            prior = None if self.prior_at is None else self._prior_of(self.prior_at, size)
+            for rows, strip in Logits(self.mode, self.network, maps, image_size, size).strips():
+                scores = torch.softmax(strip[0], dim=0)
+                yield rows, scores if prior is None else scores.mul_(prior[:, rows])
+
+    def winners(self, position: int) -> tuple[Tensor, Tensor]:
+        """Best score and class of every pixel of one image: float32 and uint8 (H, W)."""
+        pieces = [winner(scores) for _, scores in self.strips(position)]
+        best, label = (torch.cat(column) for column in zip(*pieces, strict=True))
+        return best, label
 
     def _prior_of(self, prior_at: Callable[[Size], Tensor], size: Size) -> Tensor:
         """The prior at a size; images mostly have one size, so the last is kept."""

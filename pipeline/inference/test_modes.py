@@ -2,11 +2,11 @@
 
 Every result carries the name of the test mode it was made with (`docs/protocol.md`, evaluation). A mode
 works in two steps, so that a pass can keep the small maps and merge them again later: `maps` runs the network
-and returns what it said on its own grids, `merge` brings those grids to the wanted size. The order is always
-up-sample first, softmax or argmax after.
+and returns what it said on its own grids, `merge` brings those grids to the wanted size, some rows at a time.
+The order is always up-sample first, softmax or argmax after.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,9 +17,14 @@ from torch import Tensor
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.normalise import normalise
 from pipeline.numerics.aggregation import aggregate_cosine, aggregate_kl
+from pipeline.numerics.upsampling import row_strips
 
 Size = tuple[int, int]
 """Height and width in pixels."""
+
+
+RowsOf = Callable[[slice], Tensor]
+"""Makes rows of logits at the wanted size: float32 (B, K, rows, W), a tensor of its own."""
 
 
 class Mode(Protocol):
@@ -36,9 +41,35 @@ class Mode(Protocol):
 
     def merge(
         self, network: SegmentationNetwork, maps: Sequence[Tensor], image_size: Size, size: Size
-    ) -> Tensor:
-        """Turn the maps of images of `image_size` into logits, float32 (B, K, *size)."""
+    ) -> RowsOf:
+        """Turn the maps of images of `image_size` into logits, of which any rows of `size` can be made."""
         ...
+
+
+@dataclass(frozen=True)
+class Logits:
+    """What a mode says of B images of `image_size` at `size`, made where it is read, strip by strip.
+
+    Logits at the size of a label map are large and are read once: a strip lies in the processor's cache while
+    it is reduced to what is wanted of it. `maps`: what the network said on its own grids.
+    """
+
+    mode: Mode
+    network: SegmentationNetwork
+    maps: Sequence[Tensor]
+    image_size: Size
+    size: Size
+
+    def strips(self) -> Iterator[tuple[slice, Tensor]]:
+        """Yield rows of the size with their logits, float32 (B, K, rows, W), from the top to the bottom."""
+        rows_of = self.mode.merge(self.network, self.maps, self.image_size, self.size)
+        batch, classes, device = len(self.maps[0]), self.maps[0].shape[1], self.maps[0].device
+        for rows in row_strips(self.size[0], batch * classes * self.size[1], device):
+            yield rows, rows_of(rows)
+
+    def whole(self) -> Tensor:
+        """All rows: float32 (B, K, *size)."""
+        return self.mode.merge(self.network, self.maps, self.image_size, self.size)(slice(0, self.size[0]))
 
 
 def logits_at(mode: Mode, network: SegmentationNetwork, images: Tensor, size: Size) -> Tensor:
@@ -47,7 +78,7 @@ def logits_at(mode: Mode, network: SegmentationNetwork, images: Tensor, size: Si
     The caller has put the network into eval mode and switched gradients off.
     """
     height, width = images.shape[-2:]
-    return mode.merge(network, mode.maps(network, images), (height, width), size)
+    return Logits(mode, network, mode.maps(network, images), (height, width), size).whole()
 
 
 @dataclass(frozen=True)
@@ -62,9 +93,9 @@ class Plain:
 
     def merge(
         self, network: SegmentationNetwork, maps: Sequence[Tensor], image_size: Size, size: Size
-    ) -> Tensor:
+    ) -> RowsOf:
         """Up-sample the logits."""
-        return network.upsample(maps[0], size)
+        return network.enlarged(maps[0], size).rows
 
 
 @dataclass(frozen=True)
@@ -92,12 +123,10 @@ class MultiscaleFlip:
 
     def merge(
         self, network: SegmentationNetwork, maps: Sequence[Tensor], image_size: Size, size: Size
-    ) -> Tensor:
+    ) -> RowsOf:
         """Average the up-sampled logits with equal weights."""
-        total = network.upsample(maps[0], size)
-        for logits in maps[1:]:
-            total = total + network.upsample(logits, size)
-        return total / len(maps)
+        all_maps = [network.enlarged(logits, size) for logits in maps]
+        return lambda rows: _sum(one.rows(rows) for one in all_maps).div_(len(all_maps))
 
 
 @dataclass(frozen=True)
@@ -135,16 +164,35 @@ class ReducedFlip:
 
     def merge(
         self, network: SegmentationNetwork, maps: Sequence[Tensor], image_size: Size, size: Size
-    ) -> Tensor:
+    ) -> RowsOf:
         """Up-sample the logits, average their softmax, take the logarithm."""
-        total = torch.softmax(network.upsample(maps[0], size), dim=1)
-        for logits in maps[1:]:
-            total = total + torch.softmax(network.upsample(logits, size), dim=1)
-        return torch.log((total / len(maps)).clamp(min=torch.finfo(torch.float32).tiny))
+        all_maps = [network.enlarged(logits, size) for logits in maps]
+
+        def rows_of(rows: slice) -> Tensor:
+            total = _sum(torch.softmax(one.rows(rows), dim=1) for one in all_maps)
+            return _log(total.div_(len(all_maps)))
+
+        return rows_of
+
+
+def _sum(tensors: Iterable[Tensor]) -> Tensor:
+    """Add tensors in their order into the first."""
+    total, *others = tensors
+    for one in others:
+        total += one
+    return total
+
+
+def _log(probability: Tensor) -> Tensor:
+    """Logarithm of probabilities in place, finite where one is 0."""
+    return probability.clamp_(min=torch.finfo(torch.float32).tiny).log_()
 
 
 def _scaled(images: Tensor, scale: float, align_corners: bool) -> Tensor:
-    """Resize normalised images bilinearly, without antialiasing."""
+    """Resize normalised images bilinearly, without antialiasing.
+
+    Not as products with matrices: an image's sides are long, and nothing here has a gradient.
+    """
     size = [max(1, round(side * scale)) for side in images.shape[-2:]]
     if size == list(images.shape[-2:]):
         return images
@@ -179,10 +227,10 @@ class Aggregation:
 
     def merge(
         self, network: SegmentationNetwork, maps: Sequence[Tensor], image_size: Size, size: Size
-    ) -> Tensor:
+    ) -> RowsOf:
         """Up-sample the probabilities, then take the logarithm."""
-        probability = network.upsample(maps[0], size)
-        return torch.log(probability.clamp(min=torch.finfo(torch.float32).tiny))
+        probability = network.enlarged(maps[0], size)
+        return lambda rows: _log(probability.rows(rows))
 
 
 @dataclass(frozen=True)
@@ -223,7 +271,7 @@ class Sliding:
 
     def merge(
         self, network: SegmentationNetwork, maps: Sequence[Tensor], image_size: Size, size: Size
-    ) -> Tensor:
+    ) -> RowsOf:
         """Average the windows at the image's size, then resize to the wanted size."""
         total = maps[0].new_zeros((*maps[0].shape[:2], *image_size))
         count = total.new_zeros(image_size)
@@ -232,7 +280,7 @@ class Sliding:
                 logits, (rows.stop - rows.start, columns.stop - columns.start)
             )
             count[rows, columns] += 1
-        return network.upsample(total.div_(count), size)
+        return network.enlarged(total.div_(count), size).rows
 
 
 def _starts(length: int, side: int, stride: int) -> list[int]:

@@ -9,7 +9,7 @@ Source: Zou et al., CBST, ECCV 2018; `docs/methods/cbst.md`.
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from pipeline.inference.chunks import ChunkStore
 from pipeline.inference.passes import MAX_CHUNK, PassSettings
 from pipeline.inference.stored_maps import Scores
 from pipeline.numerics.confidence_regularisers import lrent_soft_labels
+from pipeline.numerics.counting import class_pixels
 from pipeline.numerics.portions import class_balanced_score, class_confidence, select_class_balanced
 from pipeline.numerics.thresholds import (
     BINS,
@@ -37,8 +38,8 @@ from pipeline.numerics.thresholds import (
     locate,
     pseudo_label,
     thresholds,
-    winner,
 )
+from pipeline.numerics.winner import winner
 
 PER_FILE = 16
 """Label maps, and packed maps, in a file: what a stop waits for, some seconds of large images."""
@@ -87,7 +88,7 @@ def confident_images(names: Sequence[str], scores: Scores, share: float, passes:
     tables = {"balanced": torch.zeros(len(names), dtype=torch.float64)}
 
     def update(position: int) -> None:
-        sums, counts = class_confidence(scores[position])
+        sums, counts = class_confidence(*scores.winners(position), scores.network.num_classes)
         tables["balanced"][position] = class_balanced_score(sums.tolist(), counts.tolist())
 
     balanced = _accumulate(tables, update, len(names), passes(SELECTION))["balanced"].tolist()
@@ -101,7 +102,7 @@ def find_thresholds(scores: Scores, rule: ThresholdRule, passes: Passes) -> tupl
     tables = {"low": torch.zeros((rule.rows, BINS), dtype=torch.int64, device=scores.device)}
 
     def low(position: int) -> None:
-        count_low(tables["low"], scores[position], rule, ranks)
+        count_low(tables["low"], *scores.winners(position), rule, ranks)
 
     counted = _accumulate(tables, low, len(scores), passes(PASS_2))
     return thresholds(ranks, counted["low"], rule), predicted
@@ -115,9 +116,9 @@ def _pass_1(scores: Scores, rule: ThresholdRule, passes: Passes) -> tuple[Ranks,
     }
 
     def high(position: int) -> None:
-        image = scores[position]
-        count_high(tables["high"], image, rule)
-        tables["predicted"] += class_pixels(winner(image)[1], rule.num_classes)
+        best, label = scores.winners(position)
+        count_high(tables["high"], best, label, rule)
+        tables["predicted"] += class_pixels(label, rule.num_classes)
 
     counted = _accumulate(tables, high, len(scores), passes(PASS_1))
     return locate(counted["high"], rule), counted["predicted"]
@@ -144,13 +145,8 @@ def _at_least(images: int, total: int) -> int:
     return max(images, -(-total // MOST_PARTS))
 
 
-def class_pixels(labels: Tensor, length: int) -> Tensor:
-    """Count the pixels of each label: uint8 of any shape -> int64 (length,) on the same device."""
-    return torch.bincount(labels.flatten().int(), minlength=length)
-
-
 def label_image(image: Tensor, values: Tensor, soft_alpha: float | None) -> Tensor:
-    """Label one image's scores, float32 (K, H, W), by thresholds (K,): uint8 (H, W), 255 where none.
+    """Label scores, float32 (K, H, W), by thresholds (K,): uint8 (H, W), 255 where none.
 
     With `soft_alpha` a pixel is kept by LRENT's rule, which keeps some more, and its label is the class of
     largest soft label.
@@ -158,7 +154,16 @@ def label_image(image: Tensor, values: Tensor, soft_alpha: float | None) -> Tens
     if soft_alpha is None:
         return pseudo_label(image, values)
     _, kept = lrent_soft_labels(image.log()[None], values, soft_alpha)
-    return winner(image, values)[1].masked_fill_(~kept[0], IGNORE)
+    return winner(image / values[:, None, None])[1].masked_fill_(~kept[0], IGNORE)
+
+
+def label_and_class(
+    strips: Iterable[tuple[slice, Tensor]], values: Tensor, soft_alpha: float | None
+) -> tuple[Tensor, Tensor]:
+    """Label and best class of every pixel of one image, uint8 (H, W) both, from its strips of scores."""
+    pieces = [(label_image(scores, values, soft_alpha), winner(scores)[1]) for _, scores in strips]
+    label, predicted = (torch.cat(column) for column in zip(*pieces, strict=True))
+    return label, predicted
 
 
 def write_labels(
@@ -177,10 +182,11 @@ def write_labels(
     }
 
     def labelled(position: int) -> np.ndarray:
-        image = scores[position]
-        label = label_image(image, values, soft_alpha)
+        label, predicted = label_and_class(scores.strips(position), values, soft_alpha)
         tables["labelled"] += class_pixels(label, 256)
-        tables["kept"] += class_pixels(winner(image)[1][label != IGNORE], len(values))
+        # A pixel without a label goes to a class of its own.
+        kept = class_pixels(predicted.masked_fill(label == IGNORE, len(values)), len(values) + 1)
+        tables["kept"] += kept[:-1]
         return label.cpu().numpy()
 
     write_records(_writer(folder, "labels", names, passes), labelled, tables, passes(LABELS))

@@ -16,7 +16,6 @@ from pipeline.methods.losses import (
     image_size,
     labels_of,
     levels,
-    map_size,
     segmentation_term,
     upsampled,
 )
@@ -74,12 +73,10 @@ class Adversarial(Method[AdventParameters | AdaptsegParameters]):
         """Make the supervised term, and the detached maps that the discriminators see."""
         labels = labels_of(batch, "source")
         output = network(batch.images)
-        logits = upsampled(network, output, map_size(labels))
         with torch.no_grad():
-            same = map_size(labels) == image_size(batch)
-            seen = logits if same else upsampled(network, output, image_size(batch))
+            seen = upsampled(network, output, image_size(batch))
             maps = {level: self.map_of(value) for level, value in seen.items()}
-        return segmentation_term(logits, labels, context), maps
+        return segmentation_term(network, output, labels, context), maps
 
     def _target(self, network: SegmentationNetwork, batch: Batch) -> tuple[Maps, Tensor]:
         """Make the maps with gradient, and the detached main logits."""

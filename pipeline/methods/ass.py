@@ -21,7 +21,6 @@ from pipeline.methods.losses import (
     discriminator_term,
     image_size,
     labels_of,
-    map_size,
     segmentation_term,
     upsampled,
 )
@@ -82,13 +81,12 @@ class Ass(Adaptseg):
         """Make AdaptSegNet's source term; leave what the discriminators will see in `seen` and `vectors`."""
         labels = labels_of(batch, "source")
         output = network(batch.images)
-        logits = upsampled(network, output, map_size(labels))
         with torch.no_grad():
             whole = upsampled(network, output, image_size(batch))
             seen["source"] = {level: softmax_map(value) for level, value in whole.items()}
             if self.parameters.semantic_weight > 0:
                 vectors["source"] = self._vectors(output, labels, context)
-        return segmentation_term(logits, labels, context)
+        return segmentation_term(network, output, labels, context)
 
     def _target_term(
         self,
@@ -113,8 +111,7 @@ class Ass(Adaptseg):
         own, labels = self.parameters, labels_of(batch, "labelled")
         network = cast(SegmentationNetwork, modules["network"])
         output = network(batch.images)
-        logits = upsampled(network, output, map_size(labels))
-        term = segmentation_term(logits, labels, context, domain="labelled")
+        term = segmentation_term(network, output, labels, context, domain="labelled")
         if own.semantic_weight == 0:
             return term
         found = self._vectors(output, labels, context)

@@ -10,10 +10,11 @@ from pipeline.data.batch import Batch
 from pipeline.methods.base import Context, Term
 from pipeline.methods.parameters import GanKind
 from pipeline.networks.base import Output, SegmentationNetwork
-from pipeline.numerics.losses import SOURCE_DOMAIN, TARGET_DOMAIN, cross_entropy_sum, domain_loss
+from pipeline.numerics.losses import SOURCE_DOMAIN, TARGET_DOMAIN, domain_loss
+from pipeline.numerics.upsampled_cross_entropy import upsampled_cross_entropy_sum
 
 Maps = dict[str, Tensor]
-"""Maps (B, K, H, W) by level: `main`, and `aux` from a multi-level network."""
+"""Maps (B, K, H, W), or sums over them, by level: `main`, and `aux` from a multi-level network."""
 
 SEGMENTATION_WEIGHTS = {"main": 1.0, "aux": 0.1}
 """Weights of the cross-entropy by level. Source: AdaptSegNet (Tsai 2018), released code."""
@@ -24,13 +25,30 @@ def levels(network: SegmentationNetwork) -> tuple[str, ...]:
     return ("main", "aux") if network.parameters_spec.levels == "multi" else ("main",)
 
 
+def logits_of(output: Output) -> Maps:
+    """Return an output's logits (B, K, h, w) on the network's grid, by level."""
+    return {"main": output.main} if output.aux is None else {"main": output.main, "aux": output.aux}
+
+
 def upsampled(network: SegmentationNetwork, output: Output, size: tuple[int, int]) -> Maps:
     """Resize an output's logits to `size` (height, width), float32, by level.
 
     A classifier's logits stay one cell: it is a segmenter with one pixel.
     """
-    logits = {"main": output.main} if output.aux is None else {"main": output.main, "aux": output.aux}
-    return {name: network.upsample(value, network.label_size(size)) for name, value in logits.items()}
+    return {
+        name: network.upsample(value, network.label_size(size)) for name, value in logits_of(output).items()
+    }
+
+
+def cross_entropy_sums(network: SegmentationNetwork, output: Output, labels: Tensor) -> Maps:
+    """Sum the cross-entropy of an output's up-sampled logits over the labelled pixels, by level.
+
+    `labels`: int64 (B, H, W), 255 ignored. No tensor of the labels' size times K is made.
+    """
+    return {
+        name: upsampled_cross_entropy_sum(value, labels, network.align_corners)[0]
+        for name, value in logits_of(output).items()
+    }
 
 
 def labels_of(batch: Batch, domain: str) -> Tensor:
@@ -59,7 +77,8 @@ def weighted(values: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tens
 
 
 def segmentation_term(
-    logits: Maps,
+    network: SegmentationNetwork,
+    output: Output,
     labels: Tensor,
     context: Context,
     domain: str = "source",
@@ -67,13 +86,13 @@ def segmentation_term(
 ) -> Term:
     """Make the supervised term: mean cross-entropy of the main head plus a tenth of the aux head's.
 
-    `logits`: by level, (B, K, H, W) at the labels' size. `labels`: int64 (B, H, W), 255 ignored. The mean is
-    over the labelled pixels of the domain's whole step; a differentiable 0 without any.
+    Of the output's logits, up-sampled to the labels' size. `labels`: int64 (B, H, W), 255 ignored. The mean
+    is over the labelled pixels of the domain's whole step; a differentiable 0 without any.
     Source: AdaptSegNet (Tsai 2018), equations 3 and 5.
     """
     means = {
-        name: context.pixel_mean(cross_entropy_sum(value, labels)[0], domain)
-        for name, value in logits.items()
+        name: context.pixel_mean(total, domain)
+        for name, total in cross_entropy_sums(network, output, labels).items()
     }
     name = "segmentation" if domain == "source" else f"segmentation_{domain}"
     summands = {f"{name}_{level}": value.detach() for level, value in means.items()} if len(means) > 1 else {}

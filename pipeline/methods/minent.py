@@ -10,7 +10,6 @@ from pipeline.methods.base import Context, Method, Term
 from pipeline.methods.losses import (
     image_size,
     labels_of,
-    map_size,
     segmentation_term,
     upsampled,
     weighted,
@@ -33,8 +32,8 @@ class Minent(Method[MinentParameters]):
         network = cast(SegmentationNetwork, modules["network"])
         if "source" in batch:
             labels = labels_of(batch["source"], "source")
-            logits = upsampled(network, network(batch["source"].images), map_size(labels))
-            yield segmentation_term(logits, labels, context)
+            output = network(batch["source"].images)
+            yield segmentation_term(network, output, labels, context)
         if "target" in batch:
             yield self._entropy_term(network, batch["target"], context)
 

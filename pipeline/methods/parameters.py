@@ -153,9 +153,6 @@ class PlcaParameters(ObjectiveParameters):
         Weight, Field(description="weight of the predictions' association")
     ] = 0.1
     lsr_weight: Annotated[Weight, Field(description="weight of LSR, on source and on target each")] = 0.01
-    block_rows: Annotated[
-        int, Field(ge=1, le=65536, description="grid positions per block of the affinity")
-    ] = 512
 
     def domains(self) -> tuple[Domain, ...]:
         """Name the domains: the target only where a term reads it."""
@@ -165,12 +162,6 @@ class PlcaParameters(ObjectiveParameters):
     def image_groups(self) -> tuple[int, ...]:
         """Name the groups of the associations and of Lovasz-softmax."""
         return (ASSOCIATION_IMAGES, self.lovasz_images)
-
-    @model_validator(mode="after")
-    def _no_dead_options(self) -> Self:
-        if not (self.feature_association_weight or self.prediction_association_weight):
-            self._refuse_unused(("block_rows",), "both association weights 0")
-        return self
 
 
 class AssParameters(AdaptsegParameters):

@@ -83,13 +83,13 @@ class Plca(Method[PlcaParameters]):
         self, network: SegmentationNetwork, output: Output, batch: Batch, context: Context
     ) -> dict[str, Tensor]:
         labels = labels_of(batch, "source")
-        logits = upsampled(network, output, map_size(labels))
-        values = {"segmentation": segmentation_term(logits, labels, context).value}
+        values = {"segmentation": segmentation_term(network, output, labels, context).value}
         if self.parameters.lovasz_weight > 0:
+            logits = upsampled(network, output, map_size(labels))["main"]
             mean = grouped_mean(
                 len(labels),
                 self.parameters.lovasz_images,
-                lambda group: lovasz_softmax(logits["main"][group], labels[group]),
+                lambda group: lovasz_softmax(logits[group], labels[group]),
             )
             values["lovasz"] = mean * context.image_share["source"]
         return values
@@ -136,10 +136,9 @@ class Plca(Method[PlcaParameters]):
 
     def _pair(self, source: Tensor, target: Tensor, labels: Tensor, metric: Metric) -> AssociationLoss:
         """Associate the positions of one source map (C, h, w) with those of one target map."""
-        rows = self.parameters.block_rows
         aggregate = aggregate_cosine if metric == "cos" else aggregate_kl
-        target_rows = aggregate(target.flatten(1).T, AGGREGATION_SHARE, rows)
-        return cycle_association(source.flatten(1).T, target_rows, labels.flatten(), metric, rows)
+        target_rows = aggregate(target.flatten(1).T, AGGREGATION_SHARE)
+        return cycle_association(source.flatten(1).T, target_rows, labels.flatten(), metric)
 
 
 def grouped_mean(images: int, size: int, value_of: Callable[[slice], Tensor]) -> Tensor:

@@ -14,12 +14,19 @@ from torch import Tensor, nn
 from pipeline.artifacts.errors import DataError
 from pipeline.data.batch import Batch
 from pipeline.methods.base import Context, Method, Term
-from pipeline.methods.losses import SEGMENTATION_WEIGHTS, Maps, labels_of, map_size, upsampled, weighted
+from pipeline.methods.losses import (
+    SEGMENTATION_WEIGHTS,
+    Maps,
+    cross_entropy_sums,
+    labels_of,
+    map_size,
+    upsampled,
+    weighted,
+)
 from pipeline.methods.parameters import SelfTrainingParameters
-from pipeline.networks.base import SegmentationNetwork
+from pipeline.networks.base import Output, SegmentationNetwork
 from pipeline.numerics import IGNORE
 from pipeline.numerics.confidence_regularisers import regulariser_sum, soft_cross_entropy_sum
-from pipeline.numerics.losses import cross_entropy_sum
 
 SOFT = "soft"
 """Name of the target's extra map that holds LRENT's soft labels, (B, K, h, w)."""
@@ -40,36 +47,38 @@ class SelfTraining(Method[SelfTrainingParameters]):
 
     def _source_term(self, network: SegmentationNetwork, batch: Batch, context: Context) -> Term:
         labels = labels_of(batch, "source")
-        logits = upsampled(network, network(batch.images), map_size(labels))
-        losses = {
-            level: joint_mean(cross_entropy_sum(value, labels)[0], context) for level, value in logits.items()
-        }
+        sums = cross_entropy_sums(network, network(batch.images), labels)
+        losses = {level: joint_mean(total, context) for level, total in sums.items()}
         return Term("segmentation", weighted(losses, SEGMENTATION_WEIGHTS), 1.0)
 
     def _target_term(self, network: SegmentationNetwork, batch: Batch, context: Context) -> Term:
         labels = labels_of(batch, "target")
-        logits = upsampled(network, network(batch.images), map_size(labels))
-        sums = self._target_sums(logits, labels, batch)
+        output = network(batch.images)
+        sums = self._target_sums(network, output, labels, batch)
         losses = {level: joint_mean(total, context) for level, total in sums.items()}
         value, summands = weighted(losses, SEGMENTATION_WEIGHTS), {}
         name = self.parameters.regulariser
         if name == "mrkld" or name == "mrent" or name == "mrl2":
-            total, _ = regulariser_sum(name, logits["main"], labels)
+            logits = upsampled(network, output, map_size(labels))["main"]
+            total, _ = regulariser_sum(name, logits, labels)
             penalty = context.pixel_mean(total, "target")
             summands = {"segmentation_target": value.detach(), name: penalty.detach()}
             value = value + self.parameters.regulariser_weight() * penalty
-        return Term("target", value, 1.0, summands=summands, target_logits=logits["main"].detach())
+        return Term("target", value, 1.0, summands=summands, target_logits=output.main.detach())
 
-    def _target_sums(self, logits: Maps, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def _target_sums(
+        self, network: SegmentationNetwork, output: Output, labels: Tensor, batch: Batch
+    ) -> Maps:
         """Sum the cross-entropy over the pixels that have a pseudo-label, by level."""
         if self.parameters.regulariser != "lrent":
-            return {level: cross_entropy_sum(value, labels)[0] for level, value in logits.items()}
+            return cross_entropy_sums(network, output, labels)
         if SOFT not in batch.extras:
             raise DataError(
                 f"target: {batch.names[0]} has no soft label; set `soft_alpha` on the pseudolabel stage, as "
                 "`regulariser: lrent` needs it"
             )
         soft, kept = batch.extras[SOFT].float(), labels != IGNORE
+        logits = upsampled(network, output, map_size(labels))
         return {level: soft_cross_entropy_sum(value, soft, kept)[0] for level, value in logits.items()}
 
 

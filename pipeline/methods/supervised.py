@@ -10,7 +10,7 @@ from torch import nn
 
 from pipeline.data.batch import Batch
 from pipeline.methods.base import Context, Method, Term
-from pipeline.methods.losses import labels_of, map_size, segmentation_term, upsampled
+from pipeline.methods.losses import labels_of, segmentation_term
 from pipeline.methods.parameters import SupervisedParameters
 from pipeline.networks.base import SegmentationNetwork
 
@@ -27,5 +27,5 @@ class Supervised(Method[SupervisedParameters]):
         for domain in self.domains:
             if domain in batch:
                 labels = labels_of(batch[domain], domain)
-                logits = upsampled(network, network(batch[domain].images), map_size(labels))
-                yield segmentation_term(logits, labels, context, domain, weights[domain])
+                output = network(batch[domain].images)
+                yield segmentation_term(network, output, labels, context, domain, weights[domain])

@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple, Self
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.networks.batch_norm import apply_mode
 from pipeline.networks.parameters import PROFILES, BatchNormMode, InputProfile, NetworkParameters
+from pipeline.numerics.upsampling import Enlarged, upsample
 
 
 class Output(NamedTuple):
@@ -92,6 +91,8 @@ class SegmentationNetwork(nn.Module):
 
     def upsample(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Resize logits (B, K, h, w) to `size` (height, width) bilinearly, in float32, as in training."""
-        if logits.shape[-2:] == torch.Size(size):
-            return logits.float()
-        return F.interpolate(logits.float(), size, mode="bilinear", align_corners=self.align_corners)
+        return upsample(logits.float(), size, self.align_corners)
+
+    def enlarged(self, logits: Tensor, size: tuple[int, int]) -> Enlarged:
+        """Resize as `upsample` does, without gradient, some rows at a time."""
+        return Enlarged(logits.float(), size, self.align_corners)

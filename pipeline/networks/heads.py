@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.networks.parameters import NetworkParameters
+from pipeline.numerics.upsampling import upsample
 
 WEIGHT_STD = 0.01
 LEGACY_BRANCHES = 2
@@ -66,8 +67,7 @@ class SkipHead(nn.Module):
 
     def forward(self, feature: Tensor, skip: Tensor) -> Tensor:
         """Compute logits on the grid of `skip`."""
-        coarse = F.interpolate(
-            self.aspp(feature), skip.shape[-2:], mode="bilinear", align_corners=self.align_corners
-        )
-        merged = F.relu(coarse + self.project(skip))
+        coarse, fine = self.aspp(feature), self.project(skip)
+        coarse = upsample(coarse, (skip.shape[-2], skip.shape[-1]), self.align_corners).to(fine.dtype)
+        merged = F.relu(coarse + fine)
         return self.classifier(F.relu(self.merge(merged)))

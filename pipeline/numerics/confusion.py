@@ -13,29 +13,41 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.numerics.counting import count_places
 
-def confusion_matrix(prediction: Tensor, label: Tensor, num_classes: int) -> Tensor:
-    """Count pixels by (true class, predicted class).
 
-    `prediction`, `label`: integer maps of one shape and device, any number of axes, batch axes included.
-    Result: int64 (C, C) on that device, rows = truth, columns = prediction. A pixel counts iff its label is
-    in [0, C): the ignore index 255 does not, and a map without any class gives zeros. Raises ValueError where
-    the shapes differ, and where a prediction lies outside [0, C), under an ignored label too (such pixels are
-    counted along; reading their number is the one transfer to the host).
+def confusion_counts(prediction: Tensor, label: Tensor, num_classes: int) -> Tensor:
+    """Count pixels by (true class, predicted class), and those without either.
+
+    `prediction`, `label`: integer maps of one shape and device, any number of axes, batch axes included; uint8
+    is quickest. Result: int64 (C + 1, C + 1) on that device, rows = truth, columns = prediction; the last row
+    holds pixels whose label is outside [0, C), such as the ignore index 255, the last column predictions
+    outside. Nothing waits for the device. Raises ValueError where the shapes differ.
     """
     if prediction.shape != label.shape:
         raise ValueError(
             f"prediction {tuple(prediction.shape)} and label {tuple(label.shape)} differ in shape"
         )
-    truth, guess = label.reshape(-1).long(), prediction.reshape(-1).long()
-    ignored, outside = num_classes**2, num_classes**2 + 1
-    cell = torch.where((truth >= 0) & (truth < num_classes), truth * num_classes + guess, ignored)
-    cell = torch.where((guess >= 0) & (guess < num_classes), cell, outside)
-    counts = torch.bincount(cell, minlength=outside + 1)
-    wrong = int(counts[outside])
+    truth, guess = (
+        one.masked_fill((one < 0) | (one >= num_classes), num_classes).int() for one in (label, prediction)
+    )
+    side = num_classes + 1
+    counts = torch.zeros(side, side, dtype=torch.int64, device=label.device)
+    count_places(counts, truth.mul_(side).add_(guess))
+    return counts
+
+
+def confusion_matrix(counts: Tensor) -> Tensor:
+    """Return the matrix in (sums of) `confusion_counts`: int64 (C, C) on the CPU, rows = truth.
+
+    A pixel counts iff its label is in [0, C); a map without any class gives zeros. Raises ValueError where a
+    prediction lay outside [0, C), under an ignored label too.
+    """
+    table = counts.cpu()
+    wrong = int(table[:, -1].sum())
     if wrong:
-        raise ValueError(f"{wrong} predicted pixels are outside the classes 0..{num_classes - 1}")
-    return counts[:ignored].view(num_classes, num_classes)
+        raise ValueError(f"{wrong} predicted pixels are outside the classes 0..{len(table) - 2}")
+    return table[:-1, :-1].contiguous()
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,4 @@
-"""Cross-entropy as sum and count, and the loss of a domain discriminator.
-
-Sums and counts stay apart so that a mean can be taken over all micro-batches and processes of a step.
-"""
+"""The loss of a domain discriminator."""
 
 from typing import Literal
 
@@ -17,21 +14,6 @@ SOURCE_DOMAIN = 0
 So do the released codes of AdaptSegNet and ADVENT; both papers print the opposite, which is symmetric.
 """
 TARGET_DOMAIN = 1
-
-
-def cross_entropy_sum(logits: Tensor, labels: Tensor, ignore: int = 255) -> tuple[Tensor, Tensor]:
-    """Sum the cross-entropy over the labelled pixels; their mean is the first result over the second.
-
-    `logits`: (B, K, h, w), any floating dtype. `labels`: (B, h, w), any integer dtype, values in [0, K) or
-    `ignore`. Result: two scalars on the logits' device, float32 (float64 for float64 logits): the sum over
-    pixels in nats, and the count of labelled pixels (exact up to 2**24 in float32; without gradient).
-    Without any labelled pixel the sum is 0 and its gradient is 0 everywhere, never NaN. A label that is
-    neither a class nor `ignore` is an IndexError on the CPU and a device assertion on a GPU.
-    """
-    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    # The unreduced form: PyTorch's fused sum over a map adds atomically on a GPU, in no fixed order.
-    per_pixel = functional.cross_entropy(wide, labels.long(), ignore_index=ignore, reduction="none")
-    return per_pixel.sum(), (labels != ignore).sum().to(wide.dtype)
 
 
 def domain_loss(logits: Tensor, domain: int, gan: Gan = "vanilla") -> Tensor:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from pipeline.numerics.randomness import permutation
-from pipeline.numerics.thresholds import winner
 
 Drawing = Literal["nested", "random"]
 
@@ -47,15 +46,14 @@ def source_subset(
     return [names[int(i)] for i in order[: subset_size(len(names), share)]]
 
 
-def class_confidence(scores: Tensor) -> tuple[Tensor, Tensor]:
+def class_confidence(best: Tensor, label: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
     """Sum one image's best scores by predicted class.
 
-    `scores`: float32 (K, H, W). Result: float64 (K,) sums of the best score over the pixels whose argmax is
-    the class, and int64 (K,) pixel counts, on the scores' device; 0 for a class that is not predicted. Summed
-    class by class in a fixed order, so the bits are the same in every run.
+    `best`, `label`: float32 and uint8 (H, W), from `winner`. Result: float64 (K,) sums of the best score over
+    the pixels of the class, and int64 (K,) pixel counts, on the scores' device; 0 for a class that is not
+    predicted. Summed class by class in a fixed order, so the bits are the same in every run.
     """
-    best, label = winner(scores)
-    masks = [label == index for index in range(len(scores))]
+    masks = [label == index for index in range(num_classes)]
     sums = torch.stack([torch.where(mask, best, 0.0).sum(dtype=torch.float64) for mask in masks])
     return sums, torch.stack([mask.sum() for mask in masks])
 

@@ -13,6 +13,8 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.numerics.upsampling import upsample
+
 SIGMA, TRUNCATE = 17.5, 35
 """In pixels of the target's size: a Gaussian of 70 x 70 (Zou 2018)."""
 NORM = "per_class_mean1"
@@ -70,5 +72,4 @@ def enlarge_prior(stored: Tensor, size: tuple[int, int]) -> Tensor:
 
     Half-pixel centres (align_corners=False), the inverse of averaging blocks.
     """
-    large = functional.interpolate(stored.float()[None], size=size, mode="bilinear", align_corners=False)[0]
-    return large.clamp(min=0.0)
+    return upsample(stored.float()[None], size, align_corners=False)[0].clamp(min=0.0)

@@ -39,22 +39,29 @@ class PredictionSums:
         )
 
 
-def prediction_sums(logits: Tensor) -> PredictionSums:
-    """Sum entropy and class probabilities over all pixels of (B, K, h, w) logits.
+def prediction_totals(logits: Tensor) -> Tensor:
+    """Sum entropy and class probabilities over the pixels of each image: (B, K, h, w) -> float64 (B, K + 1).
 
-    Images are rounded to fixed point one by one, so a batch gives the sum of its images. Raises ValueError
-    for K = 1 or for logits that are not finite. Computed in float32, summed in float64.
+    The normalised entropy comes first. Computed in float32, summed in float64; totals of an image's pieces add
+    up, and nothing waits for the device. Raises ValueError for K = 1.
     """
     entropies = self_information(logits).sum(dim=(1, 2, 3), dtype=torch.float64)
     probabilities = torch.softmax(logits.float(), dim=1).sum(dim=(2, 3), dtype=torch.float64)
-    values = torch.cat([entropies.unsqueeze(1), probabilities], dim=1)
-    rows = (values * _UNIT).round().cpu().tolist()
+    return torch.cat([entropies[:, None], probabilities], dim=1)
+
+
+def as_sums(totals: Tensor, pixels: Sequence[int]) -> list[PredictionSums]:
+    """Round the totals (B, K + 1) of images of so many `pixels` to fixed point, each on its own, on the CPU.
+
+    Raises ValueError for totals that are not finite.
+    """
+    rows = (totals.cpu() * _UNIT).round().tolist()
     if not all(math.isfinite(value) for row in rows for value in row):
         raise ValueError("logits are not finite")
-    images = [[int(value) for value in row] for row in rows]
-    columns = [sum(column) for column in zip(*images, strict=True)]
-    pixels = logits.shape[0] * logits.shape[2] * logits.shape[3]
-    return PredictionSums(pixels, columns[0], tuple(columns[1:]))
+    return [
+        PredictionSums(count, int(row[0]), tuple(map(int, row[1:])))
+        for row, count in zip(rows, pixels, strict=True)
+    ]
 
 
 def mean_entropy(sums: PredictionSums) -> float:

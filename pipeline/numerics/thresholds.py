@@ -4,9 +4,9 @@ The threshold of a class is an order statistic of millions of float32 scores. In
 sorting them, a radix histogram counts the upper 16 bits of an order-preserving integer key (pass 1), finds
 the bin that holds the wanted rank, and counts the lower 16 bits inside that bin (pass 2):
 
-    for each image: count_high(high, scores, rule)           # int64 (rows, 65536), 10 MB for 19 classes
+    for each image: count_high(high, *winner(scores), rule)  # int64 (rows, 65536), 10 MB for 19 classes
     ranks = locate(high, rule)
-    for each image: count_low(low, scores, rule, ranks)
+    for each image: count_low(low, *winner(scores), rule, ranks)
     found = thresholds(ranks, low, rule)
     label = pseudo_label(scores, found.values)               # image by image
 
@@ -25,10 +25,10 @@ import torch
 from torch import Tensor
 
 from pipeline.numerics import IGNORE
+from pipeline.numerics.counting import count_places
+from pipeline.numerics.winner import winner
 
 BINS = 1 << 16
-SPARSE = 8
-"""An image of fewer pixels than an eighth of the table is counted by sorting it."""
 _ZERO_BIN = 1 << 15  # the key of +0.0 is 0x80000000: upper half 0x8000, lower half 0
 _FINITE = slice(0x0080, 0xFF80)  # upper key halves of finite values; NaN and infinities lie outside
 
@@ -96,39 +96,20 @@ class Thresholds:
     ranks: tuple[int, ...]
 
 
-def winner(scores: Tensor, thresholds: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return the best (normalised) score of each pixel and its class; the lowest class id wins a tie.
-
-    `scores`: float32 (K, H, W). `thresholds`: float32 (K,) divisors, or None for plain scores. Result:
-    float32 (H, W) and uint8 (H, W). Goes class by class, so memory beyond the scores is a few maps of one
-    class. A NaN of any class makes the best score NaN.
-    """
-    divisors = [None] * len(scores) if thresholds is None else list(thresholds.to(scores.device))
-    best, label = None, torch.zeros(scores.shape[1:], dtype=torch.uint8, device=scores.device)
-    for index, (plane, divisor) in enumerate(zip(scores, divisors, strict=True)):
-        quotient = plane if divisor is None else plane / divisor
-        if best is None:
-            best = quotient.clone()
-            continue
-        label.masked_fill_(quotient > best, index)
-        best = torch.maximum(best, quotient)
-    assert best is not None
-    return best, label
-
-
 def _keys(values: Tensor) -> Tensor:
     """Return int32 keys that order as the float32 `values` do; the unsigned key is this XOR 0x80000000."""
     bits = (values + 0.0).view(torch.int32)  # -0.0 + 0.0 is +0.0: equal values need equal keys
     return bits ^ ((bits >> 31) & 0x7FFFFFFF)
 
 
-def _sample(scores: Tensor, rule: ThresholdRule) -> tuple[Tensor, Tensor]:
+def _sample(best: Tensor, label: Tensor, rule: ThresholdRule) -> tuple[Tensor, Tensor]:
     """Return row (int32) and key (int32) of each sampled pixel of one image."""
-    if scores.ndim != 3 or scores.shape[0] != rule.num_classes or scores.dtype != torch.float32:
+    if best.dtype != torch.float32 or label.dtype != torch.uint8 or best.shape != label.shape:
         raise ValueError(
-            f"scores must be float32 ({rule.num_classes}, H, W), found {scores.dtype} {tuple(scores.shape)}"
+            f"best scores and classes must be float32 and uint8 (H, W), found {best.dtype} "
+            f"{tuple(best.shape)} and {label.dtype} {tuple(label.shape)}"
         )
-    best, label = (part.flatten() for part in winner(scores))
+    best, label = best.flatten(), label.flatten()
     if rule.stride > 1:
         places = [
             torch.nonzero(label == index).flatten()[:: rule.stride] for index in range(rule.num_classes)
@@ -139,39 +120,28 @@ def _sample(scores: Tensor, rule: ThresholdRule) -> tuple[Tensor, Tensor]:
     return rows, _keys(best)
 
 
-def _add(table: Tensor, rows: Tensor, halves: Tensor) -> None:
-    """Count the pairs of row and key half in `table`, in place."""
-    flat = rows * BINS + halves
-    if SPARSE * flat.numel() < table.numel():
-        # Small images: going over the whole table for each would cost a hundred times their own pixels.
-        places, counts = torch.unique(flat, return_counts=True)
-        table.view(-1)[places] += counts
-    else:
-        table += torch.bincount(flat, minlength=table.numel()).view(table.shape)
-
-
-def count_high(table: Tensor, scores: Tensor, rule: ThresholdRule) -> None:
+def count_high(table: Tensor, best: Tensor, label: Tensor, rule: ThresholdRule) -> None:
     """Pass 1 for one image: add the upper key halves of its sampled best scores to `table`.
 
-    `table`: int64 (rows, 65536), all zero before the first image. `scores`: float32 (K, H, W) on the same
-    device, probabilities or prior-weighted probabilities. Raises ValueError for a score that is not finite.
+    `table`: int64 (rows, 65536), all zero before the first image. `best`, `label`: float32 and uint8 (H, W) on
+    the same device, from `winner` of probabilities or prior-weighted probabilities (K, H, W). Raises
+    ValueError for other types; `locate` does for a score that is not finite.
     """
-    rows, keys = _sample(scores, rule)
-    halves = (keys >> 16) + _ZERO_BIN
-    if not bool(((halves >= _FINITE.start) & (halves < _FINITE.stop)).all()):
-        raise ValueError("scores hold a value that is not finite")
-    _add(table, rows, halves)
+    rows, keys = _sample(best, label, rule)
+    count_places(table, rows * BINS + (keys >> 16) + _ZERO_BIN)
 
 
 def locate(high: Tensor, rule: ThresholdRule) -> Ranks:
     """Find, from the merged counts of pass 1, the bin that holds the wanted rank of each row.
 
     `high`: int64 (rows, 65536). The rank is `portion * count` rounded down; a class that is never
-    predicted has count and rank 0. Raises ValueError for another shape.
+    predicted has count and rank 0. Raises ValueError for another shape, and where a score was not finite.
     """
     if tuple(high.shape) != (rule.rows, BINS):
         raise ValueError(f"pass-1 counts must be ({rule.rows}, {BINS}), found {tuple(high.shape)}")
     table = high.cpu()
+    if bool(table[:, : _FINITE.start].any() or table[:, _FINITE.stop :].any()):
+        raise ValueError("scores hold a value that is not finite")
     counts = table.sum(dim=1).tolist()
     ranks, bins, remaining, in_bin = [], [], [], []
     for row in range(rule.rows):
@@ -192,15 +162,15 @@ def _from_top(counts: Tensor, rank: int) -> tuple[int, int]:
     return len(counts) - 1 - place, above
 
 
-def count_low(table: Tensor, scores: Tensor, rule: ThresholdRule, ranks: Ranks) -> None:
+def count_low(table: Tensor, best: Tensor, label: Tensor, rule: ThresholdRule, ranks: Ranks) -> None:
     """Pass 2 for one image: add the lower key halves of the values in each row's located bin to `table`.
 
     Arguments and errors as for `count_high`; `ranks` from `locate`.
     """
-    rows, keys = _sample(scores, rule)
+    rows, keys = _sample(best, label, rule)
     wanted = torch.tensor(ranks.bins, dtype=torch.int32, device=keys.device)
-    inside = (keys >> 16) + _ZERO_BIN == wanted[rows.long()]
-    _add(table, rows[inside], keys[inside] & 0xFFFF)
+    inside = (keys >> 16) + _ZERO_BIN == wanted[rows]
+    count_places(table, rows * BINS + (keys & 0xFFFF), inside.long())
 
 
 def thresholds(ranks: Ranks, low: Tensor, rule: ThresholdRule) -> Thresholds:
@@ -246,5 +216,5 @@ def pseudo_label(scores: Tensor, values: Tensor) -> Tensor:
     """
     if not bool((values > 0).all()) or values.shape != scores.shape[:1]:
         raise ValueError(f"thresholds must be {scores.shape[0]} positive numbers, found {values.tolist()}")
-    best, label = winner(scores, values)
+    best, label = winner(scores / values[:, None, None])
     return label.masked_fill_(~(best >= 1.0), IGNORE)

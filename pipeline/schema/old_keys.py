@@ -27,6 +27,7 @@ DROPPED: dict[str, dict[str, Dropped]] = {
         "aggregation_share": Dropped(0.5),
         "lsr_g": Dropped(10.0),
         "grid_share": Dropped(1.0),
+        "block_rows": Dropped(512, "remove the key: blocks follow from the grid and the device"),
     },
     "AssParameters": {
         "labelled_weight": Dropped(1.0),

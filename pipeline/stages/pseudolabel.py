@@ -18,7 +18,7 @@ from pipeline.data.soft_labels import PREFIX, save_soft_settings
 from pipeline.datasets.taxonomy import IGNORE
 from pipeline.inference.accumulation import write_records
 from pipeline.inference.passes import run_pass
-from pipeline.inference.stored_maps import KeepMaps, MapsOnly, Scores, StoredMaps
+from pipeline.inference.stored_maps import KeepMaps, Scores, StoredMaps
 from pipeline.inference.test_modes import build_test_mode
 from pipeline.inference.thresholded import (
     LABELS,
@@ -118,7 +118,7 @@ def _forward(job: Job[PseudolabelParameters], network: SegmentationNetwork, name
     mode = build_test_mode(job.parameters.test_mode)
     images = Chosen(cache_of(job.caches("images")[0]).images, names)
     measure, settings = KeepMaps(job.folder.state / "maps"), pass_settings(job, "forward")
-    stored = run_pass(measure, network, MapsOnly(mode), images, settings)
+    stored = run_pass(measure, network, mode, images, settings)
     if not job.has_parent("prior"):
         return Scores(stored, network, mode)
     prior = stored_prior(job.parent("prior"))

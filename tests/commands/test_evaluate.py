@@ -12,7 +12,9 @@ from PIL import Image
 from pipeline.__main__ import main
 from pipeline.inference.measures import ConfusionMeasure, MappedConfusionMeasure
 from pipeline.inference.prediction import load_model
-from pipeline.inference.test_modes import Plain, logits_at
+from pipeline.inference.test_modes import Logits, Plain, logits_at
+from pipeline.networks.build import build_network
+from pipeline.networks.parameters import NetworkParameters
 
 SIZE = (40, 32)
 """Width and height of the images, which is the model's working size: nothing is resized but the labels."""
@@ -208,7 +210,9 @@ def test_prepared_images_are_used_again(work, model):
 def test_groups_of_one_are_the_plain_matrix():
     """The mapped measure with the identity is the measure of the pipeline's own evaluation."""
     labels = [np.random.default_rng(0).integers(0, 4, (5, 6)).astype(np.uint8)]
-    logits = torch.randn(1, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+    maps = [torch.randn(1, 4, 5, 6, generator=torch.Generator().manual_seed(0))]
+    network = build_network(NetworkParameters(backbone="small"), 4, 0)
+    logits = Logits(Plain(), network, maps, (5, 6), (5, 6))
     matrices = []
     for measure in (ConfusionMeasure(labels, 4), MappedConfusionMeasure(labels, [[0], [1], [2], [3]])):
         measure.begin(0)

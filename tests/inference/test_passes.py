@@ -8,10 +8,19 @@ import pytest
 import torch
 
 from pipeline.artifacts.errors import Interrupted, SegadaptError, StateError
+from pipeline.inference import passes
+from pipeline.inference.batches import BYTES_PER_PIXEL, MOST, Batching, batching
 from pipeline.inference.chunks import Chunk, ChunkStore, cut, gaps
-from pipeline.inference.measures import ConfusionMeasure, EntropyMeasure, SelectionMeasure
+from pipeline.inference.features import EntropyMaps
+from pipeline.inference.measures import (
+    ConfusionMeasure,
+    EntropyMeasure,
+    MappedConfusionMeasure,
+    SelectionMeasure,
+)
 from pipeline.inference.passes import MAX_CHUNK, PassSettings, run_pass
-from pipeline.inference.test_modes import Plain, logits_at
+from pipeline.inference.stored_maps import KeepMaps
+from pipeline.inference.test_modes import Logits, Plain, logits_at
 from pipeline.numerics.entropy import entropy_map
 
 
@@ -198,7 +207,7 @@ def test_only_the_matrix_of_a_part_leaves_the_device(network, mixed, settings, m
     fetched, plain = [], torch.Tensor.cpu
     monkeypatch.setattr(torch.Tensor, "cpu", lambda self: fetched.append(self.numel()) or plain(self))
     run_pass(ConfusionMeasure(labels, 4), network, Plain(), mixed, replace(settings, chunks=2))
-    assert fetched == [16, 16]
+    assert fetched == [5 * 5, 5 * 5], "labels and predictions of no class have a line of their own"
 
 
 def test_tied_logits_go_to_the_lowest_class(network, mixed, settings):
@@ -310,3 +319,60 @@ def test_a_part_never_grows_beyond_what_memory_holds(network, make_pictures, set
     images = make_pictures(MAX_CHUNK + 1, (4, 4))
     entropies(network, images, replace(settings, chunks=1))
     assert len(list(settings.state.glob("*.json"))) == 2
+
+
+def test_a_free_batch_is_what_the_memory_holds():
+    half = 24 * 32 * BYTES_PER_PIXEL * 2.5
+    batches = Batching(MOST, half, torch.channels_last)
+    assert [batches.fitting(size) for size in ((24, 32), (48, 64), (1, 1))] == [2, 1, MOST]
+    assert batching(3, torch.device("cpu")).fitting((10**5, 10**5)) == 3
+    assert batching(None, torch.device("cpu")).most == 1
+
+
+def test_a_free_batch_gives_the_scores_of_batch_one_and_leaves_the_network(
+    network, mixed, settings, tmp_path, monkeypatch
+):
+    """As on a GPU: several images, channels last, as many as the memory holds."""
+    one = entropies(network, mixed, settings)
+    network.seen.clear()
+    found = Batching(4, 24 * 32 * BYTES_PER_PIXEL * 2.5, torch.channels_last)
+    monkeypatch.setattr(passes, "batching", lambda batch, device: found)
+    layouts = []
+    forward = network.forward
+    monkeypatch.setattr(
+        network,
+        "forward",
+        lambda images: (
+            layouts.append(images.is_contiguous(memory_format=torch.channels_last)) or forward(images)
+        ),
+    )
+    free = entropies(network, mixed, replace(settings, batch=None, chunks=2, state=tmp_path / "free"))
+    np.testing.assert_allclose(one.entropy, free.entropy, atol=1e-5)
+    assert [shape[0] for shape in network.seen] == [2, 1, 1, 1, 2] and all(layouts)
+    assert network.backbone.weight.is_contiguous()
+    monkeypatch.undo()
+    entropies(network, mixed, replace(settings, batch=None, state=tmp_path / "free"))
+
+
+def measures(tmp_path):
+    labels = [np.zeros((24, 32), dtype=np.uint8)] * 2
+    return [
+        ConfusionMeasure(labels, 4),
+        MappedConfusionMeasure(labels, [[0], [1, 2], [3]]),
+        EntropyMeasure(["a", "b"], 4, FakeMaps()),
+        SelectionMeasure(4),
+        EntropyMaps(),
+        KeepMaps(tmp_path),
+    ]
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_taking_images_in_waits_for_no_device(network, tmp_path, number):
+    """On the meta device, which has no values, reading one on the host is an error."""
+    measure = measures(tmp_path)[number]
+    maps = [torch.empty(2, 4, 6, 8, device="meta")]
+    measure.begin(0)
+    loaded = [measure.load(0), measure.load(1)]
+    measure.add([0, 1], loaded, Logits(Plain(), network, maps, (24, 32), (24, 32)))
+    with pytest.raises(NotImplementedError, match="meta"):
+        measure.end()

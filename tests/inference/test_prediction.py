@@ -3,6 +3,7 @@
 import csv
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,13 +12,13 @@ from PIL import Image
 
 from pipeline.artifacts.errors import ArtifactError, ConfigError, Interrupted, SegadaptError
 from pipeline.datasets.taxonomy import Taxonomy
-from pipeline.inference import prediction as module
 from pipeline.inference.folder_prediction import Wanted, output_names, predict_folder
-from pipeline.inference.prediction import Model, load_model, predict_image, rows_at
+from pipeline.inference.prediction import Model, load_model, predict_image
 from pipeline.inference.test_modes import Plain, logits_at
 from pipeline.networks.build import build_network
 from pipeline.networks.files import save_network
 from pipeline.networks.parameters import NetworkParameters
+from pipeline.numerics import upsampling
 
 COLORS = [(128, 64, 128), (70, 70, 70), (0, 0, 142), (220, 20, 60)]
 NAMES = ("road", "building", "car", "person")
@@ -88,21 +89,10 @@ def test_pictures_of_any_mode_are_taken(model, make_pictures, mode):
     assert predict_image(model, picture(make_pictures, (24, 32)).convert(mode)).ids.shape == (24, 32)
 
 
-@pytest.mark.parametrize("align_corners", [True, False])
-@pytest.mark.parametrize("size", [(40, 50), (7, 9), (3, 50), (1, 1)])
-def test_rows_equal_those_of_the_whole_map(make_network, align_corners, size):
-    network = make_network(align_corners=align_corners)
-    grid = torch.randn((1, 4, 7, 9), generator=torch.Generator().manual_seed(1))
-    whole = network.upsample(grid, size)
-    for top in range(size[0]):
-        row = rows_at(network, grid, size, slice(top, top + 1))
-        torch.testing.assert_close(row, whole[:, :, top : top + 1], rtol=1e-5, atol=1e-5)
-
-
 def test_strips_change_no_id(model, make_pictures, monkeypatch):
     image = picture(make_pictures, (61, 80))
     whole = predict_image(model, image)
-    monkeypatch.setattr(module, "STRIP_VALUES", 4 * 80 * 7)
+    monkeypatch.setattr(upsampling, "CACHED", 4 * 80 * 7)
     strips = predict_image(model, image)
     assert (whole.ids == strips.ids).mean() > 0.999
     np.testing.assert_allclose(whole.entropy, strips.entropy, atol=1e-4)
@@ -349,7 +339,7 @@ def test_folder_without_pictures_is_an_error(model, tmp_path):
 
 
 def test_pictures_of_one_stem_get_names_of_their_own(tmp_path):
-    names = output_names([module.Path(name) for name in ("a.jpg", "a.png", "d/a.png", "v1.2.jpg")])
+    names = output_names([Path(name) for name in ("a.jpg", "a.png", "d/a.png", "v1.2.jpg")])
     assert [name.as_posix() for name in names] == ["a.jpg.png", "a.png.png", "d/a.png", "v1.2.png"]
-    names = output_names([module.Path(name) for name in ("a.jpg", "a.jpg.png", "a.png")])
+    names = output_names([Path(name) for name in ("a.jpg", "a.jpg.png", "a.png")])
     assert len(set(names)) == 3

@@ -8,6 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pipeline.artifacts.errors import ConfigError
+from pipeline.numerics import streaming
 from pipeline.numerics.aggregation import aggregate_cosine, aggregate_kl
 from pipeline.numerics.association import cycle_association, follow_cycles, pooled_mean
 from pipeline.numerics.streaming import exact_products
@@ -57,39 +58,40 @@ def inputs(metric, sources=23, targets=17, channels=5, seed=0, classes=3):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("block_rows", [1, 4, 7, 100])
-def test_value_gradients_and_indices_equal_the_dense_form(metric, block_rows):
+@pytest.mark.parametrize("block", [1, 4 * 17, 22 * 17, 1 << 23])
+def test_value_gradients_and_indices_equal_the_dense_form(monkeypatch, metric, block):
+    monkeypatch.setattr(streaming, "BLOCK", block)
     source, target, labels = inputs(metric)
     total, count, walks = dense_association(source, target, labels, metric)
     assert 0 < count < (labels != 255).sum()
     expected = torch.autograd.grad(total / count, (source, target))
-    loss = cycle_association(source, target, labels, metric, block_rows)
+    loss = cycle_association(source, target, labels, metric)
     found = torch.autograd.grad(loss.sum / loss.count, (source, target))
     assert loss.count == count
     assert loss.sum.item() == pytest.approx(total.item(), rel=1e-12)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
-    cycles = follow_cycles(source, target, labels, metric, block_rows)
-    assert [
-        (int(j), int(k)) for j, k in zip(cycles.to_target, cycles.to_source[cycles.slot], strict=True)
-    ] == [walk for walk, label in zip(walks, labels, strict=True) if label != 255]
+    cycles = follow_cycles(source, target, labels, metric)
+    arrived = cycles.to_source[cycles.to_target]
+    assert list(zip(cycles.to_target.tolist(), arrived.tolist(), strict=True)) == walks
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_the_whole_chain_over_maps_equals_the_dense_form(metric):
+def test_the_whole_chain_over_maps_equals_the_dense_form(monkeypatch, metric):
     """Maps (C, h, w) read as transposed rows, aggregation of the target, association: value and gradients."""
+    monkeypatch.setattr(streaming, "BLOCK", 5 * 18)
     source, target, labels = (t.detach() for t in inputs(metric, 24, 18, 5))
     source = source.T.reshape(5, 4, 6).clone().requires_grad_()
     target = target.T.reshape(5, 3, 6).clone().requires_grad_()
     source_rows, target_rows = source.flatten(1).T, target.flatten(1).T
     if metric == "cos":
         mean = dense_softmax(target_rows, target_rows, "cos") @ target_rows
-        mixed = aggregate_cosine(target_rows, 0.5, block_rows=5)
+        mixed = aggregate_cosine(target_rows, 0.5)
     else:
         mean = torch.softmax(dense_affinity(target_rows, target_rows, "kl"), dim=1) @ target_rows
-        mixed = aggregate_kl(target_rows, 0.5, block_rows=5)
+        mixed = aggregate_kl(target_rows, 0.5)
     total, count, _ = dense_association(source_rows, 0.5 * target_rows + 0.5 * mean, labels, metric)
-    loss = cycle_association(source_rows, mixed, labels, metric, 5)
+    loss = cycle_association(source_rows, mixed, labels, metric)
     assert loss.count == count > 0
     assert loss.sum.item() == pytest.approx(total.item(), rel=1e-12)
     expected = torch.autograd.grad(total, (source, target))
@@ -103,8 +105,8 @@ def test_kl_way_back_is_no_transpose():
     transposed = (there.T - there.T.mean(1, keepdim=True)) / there.T.std(1, keepdim=True)
     back = dense_softmax(target, source, "kl")
     cycles = follow_cycles(source, target, labels, "kl")
-    torch.testing.assert_close(-cycles.cost_back, back.amax(dim=1).log()[cycles.reached])
-    assert not torch.allclose(-cycles.cost_back, transposed.log_softmax(dim=1).amax(dim=1)[cycles.reached])
+    torch.testing.assert_close(-cycles.cost_back, back.amax(dim=1).log())
+    assert not torch.allclose(-cycles.cost_back, transposed.log_softmax(dim=1).amax(dim=1))
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -132,7 +134,7 @@ def test_constant_rows_are_uniform_take_the_lowest_index_and_have_no_gradient(me
     source, target, labels = (t.detach() for t in inputs(metric))
     target = target[:1].repeat(4000, 1).to(dtype).requires_grad_()
     source = source.to(dtype).requires_grad_()
-    cycles = follow_cycles(source, target, labels, metric, 64)
+    cycles = follow_cycles(source, target, labels, metric)
     assert torch.equal(cycles.to_target, torch.zeros_like(cycles.to_target))
     torch.testing.assert_close(cycles.cost_there, torch.full_like(cycles.cost_there, math.log(4000)))
     cycles.cost_there.sum().backward()
@@ -149,13 +151,14 @@ def test_a_dead_feature_vector_keeps_the_gradient_finite():
     assert torch.isfinite(target.grad).all() and target.grad.abs().max() < 1e3
 
 
-@pytest.mark.parametrize("block_rows", [1, 2, 5])
-def test_ties_take_the_lowest_index(block_rows):
+@pytest.mark.parametrize("block", [1, 2 * 6, 5 * 6, 1 << 23])
+def test_ties_take_the_lowest_index(monkeypatch, block):
+    monkeypatch.setattr(streaming, "BLOCK", block)
     source = torch.eye(3, dtype=torch.float64).repeat(2, 1)
     target = torch.eye(3, dtype=torch.float64)[[2, 1, 0, 1, 2, 0]]
-    cycles = follow_cycles(source, target, torch.tensor([0, 1, 2, 0, 1, 2]), "cos", block_rows)
+    cycles = follow_cycles(source, target, torch.tensor([0, 1, 2, 0, 1, 2]), "cos")
     assert cycles.to_target.tolist() == [2, 1, 0, 2, 1, 0]
-    assert cycles.to_source[cycles.slot].tolist() == [0, 1, 2, 0, 1, 2]
+    assert cycles.to_source[cycles.to_target].tolist() == [0, 1, 2, 0, 1, 2]
     assert cycles.closed.all()
 
 
@@ -179,8 +182,6 @@ def test_bad_arguments_are_refused():
         cycle_association(x, x, torch.zeros(5), "cos")
     with pytest.raises(ValueError, match="metric must be"):
         cycle_association(x, x, torch.zeros(4), "dot")
-    with pytest.raises(ValueError, match="block_rows"):
-        cycle_association(x, x, torch.zeros(4), "cos", 0)
 
 
 def test_pooling_divides_by_the_pooled_count():
@@ -195,12 +196,12 @@ def test_pooling_divides_by_the_pooled_count():
 def test_autocast_and_reduced_precision_change_nothing():
     source, target, labels = (t.detach() for t in inputs("cos", 60, 50, 64))
     source, target = source.float().requires_grad_(), target.float().requires_grad_()
-    plain = cycle_association(source, target, labels, "cos", 16)
+    plain = cycle_association(source, target, labels, "cos")
     expected = torch.autograd.grad(plain.sum, (source, target))
     torch.set_float32_matmul_precision("medium")
     try:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            cast = cycle_association(source, target, labels, "cos", 16)
+            cast = cycle_association(source, target, labels, "cos")
             found = torch.autograd.grad(cast.sum, (source, target))
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
@@ -256,9 +257,11 @@ def largest_of_a_pair(side, metric, association):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_memory_does_not_grow_with_the_square_of_the_grid(metric):
+def test_memory_does_not_grow_with_the_square_of_the_grid(monkeypatch, metric):
+    monkeypatch.setattr(streaming, "BLOCK", 1 << 10)
+
     def streamed(source, target, labels, metric):
-        return cycle_association(source, target, labels, metric, block_rows=16).sum
+        return cycle_association(source, target, labels, metric).sum
 
     def dense(source, target, labels, metric):
         return dense_softmax(source, target, metric).sum()

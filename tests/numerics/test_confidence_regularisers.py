@@ -14,8 +14,8 @@ from pipeline.numerics.confidence_regularisers import (
     regulariser_sum,
     soft_cross_entropy_sum,
 )
-from pipeline.numerics.losses import cross_entropy_sum
 from pipeline.numerics.thresholds import pseudo_label
+from pipeline.numerics.upsampled_cross_entropy import upsampled_cross_entropy_sum
 
 GENERATOR = torch.Generator().manual_seed(1)
 LOGITS = 2 * torch.randn(2, 5, 3, 4, generator=GENERATOR)
@@ -58,7 +58,10 @@ def test_mrkld_is_uniform_label_smoothing() -> None:
     alpha, classes = 0.1, 5
     eps = alpha * (classes - 1) / (classes * (1 + alpha))
     labels = torch.randint(0, 5, (2, 3, 4), generator=torch.Generator().manual_seed(2))
-    ours = cross_entropy_sum(LOGITS, labels)[0] + alpha * regulariser_sum("mrkld", LOGITS, labels)[0]
+    ours = (
+        upsampled_cross_entropy_sum(LOGITS, labels, True)[0]
+        + alpha * regulariser_sum("mrkld", LOGITS, labels)[0]
+    )
     one_hot = torch.nn.functional.one_hot(labels, classes).permute(0, 3, 1, 2).float()
     smoothed = one_hot * (1 - eps) + (1 - one_hot) * eps / (classes - 1)
     expected = (1 + alpha) * -(smoothed * torch.log_softmax(LOGITS, 1)).sum()
@@ -156,7 +159,7 @@ def test_soft_cross_entropy_of_hard_labels_is_cross_entropy() -> None:
     kept = LABELS != 255
     soft = torch.nn.functional.one_hot(LABELS.clamp(max=4), 5).permute(0, 3, 1, 2).float()
     ours = soft_cross_entropy_sum(LOGITS, soft, kept)
-    torch.testing.assert_close(ours, cross_entropy_sum(LOGITS, LABELS))
+    torch.testing.assert_close(ours, upsampled_cross_entropy_sum(LOGITS, LABELS, True))
 
 
 def test_soft_cross_entropy_without_kept_pixels_is_a_differentiable_zero() -> None:

@@ -13,6 +13,7 @@ from pipeline.numerics.portions import (
     subset_size,
 )
 from pipeline.numerics.schedules import portion
+from pipeline.numerics.winner import winner
 
 NAMES = [f"image{i:03d}" for i in range(200)]
 
@@ -88,7 +89,7 @@ def test_class_confidence_against_a_loop() -> None:
             c = max(range(4), key=lambda k: (scores[k, y, x].item(), -k))
             expected_sums[c] += scores[c, y, x].item()
             expected_counts[c] += 1
-    sums, counts = class_confidence(scores)
+    sums, counts = class_confidence(*winner(scores), 4)
     assert counts.tolist() == expected_counts and counts.dtype == torch.int64
     assert sums.dtype == torch.float64
     assert sums.tolist() == pytest.approx(expected_sums)

@@ -7,14 +7,21 @@ import torch
 
 from pipeline.numerics.selection import (
     PredictionSums,
+    as_sums,
     highest,
     information_maximisation,
     mean_entropy,
     oracle_best,
-    prediction_sums,
+    prediction_totals,
 )
 
 LOGITS = 2 * torch.randn(6, 4, 5, 7, generator=torch.Generator().manual_seed(1))
+
+
+def prediction_sums(logits: torch.Tensor) -> PredictionSums:
+    """All images of a batch together."""
+    images = as_sums(prediction_totals(logits), [logits[0, 0].numel()] * len(logits))
+    return sum(images[1:], images[0])
 
 
 def slow_scores(logits: torch.Tensor) -> tuple[float, float]:
@@ -31,6 +38,16 @@ def test_scores_against_the_definition() -> None:
     assert information_maximisation(sums) == pytest.approx(information, abs=1e-7)
 
 
+@pytest.fixture
+def one_thread():
+    """Several threads cut a map for torch's softmax where a batch of another size is not cut."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("order", [(0, 1, 2, 3, 4, 5), (5, 3, 1, 0, 2, 4)])
 def test_sums_merge_to_the_same_bits_in_any_order_and_batch(order: tuple[int, ...]) -> None:
     whole = prediction_sums(LOGITS)
@@ -38,6 +55,11 @@ def test_sums_merge_to_the_same_bits_in_any_order_and_batch(order: tuple[int, ..
     for i in order:
         merged = merged + prediction_sums(LOGITS[i : i + 1])
     assert merged == whole == prediction_sums(LOGITS[:2]) + prediction_sums(LOGITS[2:])
+
+
+def test_totals_of_strips_are_those_of_the_image() -> None:
+    strips = torch.stack([prediction_totals(strip) for strip in LOGITS.split(2, dim=2)]).sum(dim=0)
+    torch.testing.assert_close(strips, prediction_totals(LOGITS), rtol=1e-6, atol=0)
 
 
 def test_images_of_different_size_weigh_by_their_pixels() -> None:

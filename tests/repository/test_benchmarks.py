@@ -47,6 +47,18 @@ def test_thresholds_agree_to_the_bit(run):
 
 
 @pytest.mark.slow
+def test_operators_are_counted(run):
+    figures = run("plca_operators", "--pairs", 2, "--size", 97)["figures"]
+    assert figures["micro_batch"] > figures["without_associations"] > 1000
+
+
+@pytest.mark.slow
+def test_losses_agree(run):
+    errors = run("upsampling", "--size", 60, 40, "--grid", 9, 6, "--rounds", 2)["figures"]["loss_error"]
+    assert max(errors.values()) < 1e-4
+
+
+@pytest.mark.slow
 def test_a_plan_of_five_has_its_stages(run):
     assert run("plan", "--experiments", 5)["stages"] >= 5 * 4
 

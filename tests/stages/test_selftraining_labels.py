@@ -14,11 +14,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from selftraining_runs import SIZE, attempts, finish, make_run, plan, run_until, write_config
 
 from pipeline.artifacts.files import read_json, write_json
-from pipeline.inference.test_modes import build_test_mode
+from pipeline.inference.test_modes import Logits, build_test_mode
 from pipeline.networks.encoder import EncoderNetwork
 from pipeline.numerics.confidence_regularisers import lrent_soft_labels
 from pipeline.numerics.portions import class_balanced_score, class_confidence
 from pipeline.numerics.priors import enlarge_prior
+from pipeline.numerics.winner import winner
 from pipeline.stages.base import Job
 from pipeline.stages.inputs import cache_of, network_of, pseudo_labels_of
 from pipeline.stages.prior import stored_prior
@@ -59,7 +60,9 @@ def obvious_scores(run: Job, mode_name: str = "plain", prior: bool = False) -> l
         pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
         with torch.no_grad():
             maps = [one.half().float() for one in mode.maps(network, pixels)]
-            scores = torch.softmax(mode.merge(network, maps, (SIZE[1], SIZE[0]), (SIZE[1], SIZE[0]))[0], 0)
+            logits = Logits(mode, network, maps, (SIZE[1], SIZE[0]), (SIZE[1], SIZE[0]))
+            strips = [strip for _, strip in logits.strips()]
+            scores = torch.softmax(torch.cat(strips, dim=2)[0], 0)
         if prior:
             scores = scores * enlarge_prior(stored_prior(run.parent("prior")), (SIZE[1], SIZE[0]))
         found.append(scores)
@@ -71,10 +74,10 @@ def obvious_labels(
 ) -> tuple[np.ndarray, list]:
     """Thresholds by sorting, labels by the definition; every value float32."""
     stack = np.stack([one.numpy() for one in scores])
-    best, winner = stack.max(1), stack.argmax(1)
+    best, label = stack.max(1), stack.argmax(1)
     thresholds = []
     for index in range(CLASSES):
-        sample = np.sort(best.ravel() if pooled else best[winner == index])[::-1]
+        sample = np.sort(best.ravel() if pooled else best[label == index])[::-1]
         rank = int(len(sample) * portion)
         thresholds.append(sample[rank - 1] if rank else np.float32(1.0))
     quotient = stack / np.array(thresholds, np.float32)[None, :, None, None]
@@ -113,10 +116,10 @@ def test_the_table_says_how_much_of_each_predicted_class_was_kept(
     run = labelled(world, tmp_path, portion=0.5)
     table = table_of(run)
     assert {"round", "class", "threshold", "count", "portion", "selected"} <= set(table.columns)
-    winner = np.stack([one.numpy() for one in obvious_scores(run)]).argmax(1)
+    label = np.stack([one.numpy() for one in obvious_scores(run)]).argmax(1)
     kept = labels_of(run) != 255
     for index, row in table.iterrows():
-        predicted = winner == index
+        predicted = label == index
         assert row["count"] == predicted.sum()
         share = kept[predicted].mean() if predicted.any() else 0.0
         assert row["selected"] == pytest.approx(share, abs=1e-6)
@@ -228,7 +231,9 @@ def test_what_another_device_counted_is_counted_again(
 
     with monkeypatch.context() as elsewhere:
         count = module.count_high
-        elsewhere.setattr(module, "count_high", lambda table, image, rule: count(table, image * 0.999, rule))
+        elsewhere.setattr(
+            module, "count_high", lambda table, best, label, rule: count(table, best * 0.999, label, rule)
+        )
         elsewhere.setattr(module, "count_low", killed)
         with pytest.raises(KeyboardInterrupt):
             finish(run)
@@ -280,7 +285,8 @@ def test_class_balanced_selection_keeps_the_surest_images(world: tuple[Path, Pat
     run = labelled(world, tmp_path, select_share=0.4)
     scores = obvious_scores(run)
     balanced = [
-        class_balanced_score(*(part.tolist() for part in class_confidence(image))) for image in scores
+        class_balanced_score(*(part.tolist() for part in class_confidence(*winner(image), CLASSES)))
+        for image in scores
     ]
     best = sorted(sorted(range(5), key=lambda i: -balanced[i])[:2])
     names = cache_of(run.parent("images")).names

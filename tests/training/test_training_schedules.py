@@ -129,11 +129,6 @@ def test_images_that_no_weight_makes_count_are_not_loaded(method, weights, domai
 @pytest.mark.parametrize(
     ("method", "objective", "named"),
     [
-        (
-            "plca",
-            {"feature_association_weight": 0, "prediction_association_weight": 0, "block_rows": 5},
-            "block_rows",
-        ),
         ("ass", {"semantic_weight": 0, "semantic_tensor": "feature"}, "semantic_tensor"),
         ("self_training", {"alpha": 0.2}, "alpha"),
     ],
