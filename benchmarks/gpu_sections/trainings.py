@@ -18,6 +18,7 @@ from pipeline.methods.registry import build_method
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.build import build_network
 from pipeline.networks.parameters import NetworkParameters
+from pipeline.networks.placement import place
 from pipeline.training.devices import configure_determinism
 from pipeline.training.learner import Learner
 from pipeline.training.loop import Training, TrainingJob
@@ -271,10 +272,8 @@ def make_steps(
     """Put network and modules on the device as the loop does."""
     learner = make_learner(parameters, network)
     for module in learner.modules.values():
-        module.to(device)
-        if device.type == "cuda":
-            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         module.train()
+        place(module, device)
     runner = StepRunner(learner, device)
     batch = made_up_step(parameters, sizes, pin=device.type == "cuda")
     return Steps(runner, build_optimisers(network, learner.auxiliary, parameters), batch, device)

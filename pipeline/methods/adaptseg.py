@@ -8,8 +8,10 @@ from torch import Tensor
 
 from pipeline.methods.adversarial import Adversarial
 from pipeline.methods.parameters import AdaptsegParameters
+from pipeline.numerics.compiling import compilable
 
 
+@compilable
 def softmax_map(logits: Tensor) -> Tensor:
     """Return class probabilities (B, K, h, w) float32 of logits (B, K, h, w)."""
     return torch.softmax(logits.float(), dim=1)

@@ -8,11 +8,14 @@ from torch import Tensor, nn
 
 from pipeline.data.batch import Batch
 from pipeline.methods.base import Context, Method, Term
-from pipeline.methods.losses import (
-    Maps,
+from pipeline.methods.discriminators import (
     adversarial_term,
+    answers_on,
     discriminator_name,
     discriminator_term,
+)
+from pipeline.methods.losses import (
+    Maps,
     image_size,
     labels_of,
     levels,
@@ -20,7 +23,7 @@ from pipeline.methods.losses import (
     upsampled,
 )
 from pipeline.methods.parameters import AdaptsegParameters, AdventParameters, GanKind
-from pipeline.networks.base import SegmentationNetwork
+from pipeline.networks.base import Output, SegmentationNetwork
 from pipeline.networks.discriminator import build_discriminator
 
 MapOf = Callable[[Tensor], Tensor]
@@ -55,36 +58,38 @@ class Adversarial(Method[AdventParameters | AdaptsegParameters]):
         network = cast(SegmentationNetwork, modules["network"])
         source_maps: Maps = {}
         if "source" in batch:
-            term, source_maps = self._source(network, batch["source"], context)
+            output = network(batch["source"].images)
+            term, source_maps = self._source(network, batch["source"], output, context)
+            del output
             yield term
             del term  # the loop has freed the graph; nothing here may keep its tensors
         if "target" not in batch:
             return
-        maps, main = self._target(network, batch["target"])
-        target_maps = {level: value.detach() for level, value in maps.items()}
-        term = adversarial_term(modules, maps, self._weights(), self.gan, context.image_share["target"], main)
-        del maps
+        term, answers = self._target(modules, batch["target"], context)
         yield term
         del term
         for level, seen in source_maps.items():
-            yield discriminator_term(modules, level, seen, target_maps[level], self.gan, context)
+            yield discriminator_term(modules, level, seen, answers[level], self.gan, context)
 
-    def _source(self, network: SegmentationNetwork, batch: Batch, context: Context) -> tuple[Term, Maps]:
+    def _source(
+        self, network: SegmentationNetwork, batch: Batch, output: Output, context: Context
+    ) -> tuple[Term, Maps]:
         """Make the supervised term, and the detached maps that the discriminators see."""
         labels = labels_of(batch, "source")
-        output = network(batch.images)
         with torch.no_grad():
             seen = upsampled(network, output, image_size(batch))
             maps = {level: self.map_of(value) for level, value in seen.items()}
         return segmentation_term(network, output, labels, context), maps
 
-    def _target(self, network: SegmentationNetwork, batch: Batch) -> tuple[Maps, Tensor]:
-        """Make the maps with gradient, and the detached main logits."""
+    def _target(self, modules: Mapping[str, nn.Module], batch: Batch, context: Context) -> tuple[Term, Maps]:
+        """Make the adversarial term, and the answers of each level's discriminator for its own term."""
+        network = cast(SegmentationNetwork, modules["network"])
         logits = upsampled(network, network(batch.images), image_size(batch))
-        return {level: self.map_of(value) for level, value in logits.items()}, logits["main"].detach()
-
-    def _weights(self) -> dict[str, float]:
-        return {
+        answers = answers_on(modules, {level: self.map_of(value) for level, value in logits.items()})
+        weights = {
             "main": self.parameters.adversarial_weight,
             "aux": self.parameters.adversarial_aux_weight,
         }
+        share, main = context.image_share["target"], logits["main"].detach()
+        term = adversarial_term(answers, weights, self.gan, share, main)
+        return term, {level: answer.to_discriminator for level, answer in answers.items()}

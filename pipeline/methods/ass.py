@@ -10,25 +10,21 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from pipeline.data.batch import Batch
 from pipeline.methods.adaptseg import Adaptseg, softmax_map
 from pipeline.methods.base import Context, Term
+from pipeline.methods.discriminators import discriminator_term
 from pipeline.methods.losses import (
     Maps,
-    adversarial_term,
-    discriminator_term,
-    image_size,
     labels_of,
     segmentation_term,
-    upsampled,
 )
 from pipeline.methods.parameters import AssParameters
 from pipeline.networks.base import Output, SegmentationNetwork
 from pipeline.networks.discriminator import VectorDiscriminator
 from pipeline.numerics.class_vectors import ClassVectors, class_vectors
-from pipeline.numerics.losses import SOURCE_DOMAIN, TARGET_DOMAIN, domain_loss
+from pipeline.numerics.losses import SOURCE_DOMAIN, TARGET_DOMAIN, domain_losses
 
 SEMANTIC = "discriminator_semantic"
 """Name of the module that discriminates class vectors."""
@@ -56,49 +52,39 @@ class Ass(Adaptseg):
         Nothing is kept beyond a term but detached maps and vectors, so that its graph is free after it.
         """
         network = cast(SegmentationNetwork, modules["network"])
-        seen: dict[str, Maps] = {}
+        maps: Maps = {}
+        answers: Maps = {}
         vectors: dict[str, ClassVectors] = {}
         if "source" in batch:
-            yield self._source_term(network, batch["source"], context, seen, vectors)
+            term, maps = self._source_term(network, batch["source"], context, vectors)
+            yield term
+            del term
         if "target" in batch:
-            yield self._target_term(modules, batch["target"], context, seen)
+            term, answers = self._target(modules, batch["target"], context)
+            yield term
+            del term
         if "labelled" in batch:
             yield self._labelled_term(modules, batch["labelled"], context, vectors)
-        if {"source", "target"} <= seen.keys():
-            for level, maps in seen["source"].items():
-                yield discriminator_term(modules, level, maps, seen["target"][level], self.gan, context)
+        if answers:
+            for level, seen in maps.items():
+                yield discriminator_term(modules, level, seen, answers[level], self.gan, context)
         if {"source", "labelled"} <= vectors.keys():
-            yield self._semantic_discriminator_term(modules, vectors, batch, context)
+            yield self._semantic_discriminator_term(modules, vectors, context)
 
     def _source_term(
         self,
         network: SegmentationNetwork,
         batch: Batch,
         context: Context,
-        seen: dict[str, Maps],
         vectors: dict[str, ClassVectors],
-    ) -> Term:
-        """Make AdaptSegNet's source term; leave what the discriminators will see in `seen` and `vectors`."""
-        labels = labels_of(batch, "source")
+    ) -> tuple[Term, Maps]:
+        """Make AdaptSegNet's source term and maps; leave in `vectors` what the discriminator will see."""
         output = network(batch.images)
-        with torch.no_grad():
-            whole = upsampled(network, output, image_size(batch))
-            seen["source"] = {level: softmax_map(value) for level, value in whole.items()}
-            if self.parameters.semantic_weight > 0:
-                vectors["source"] = self._vectors(output, labels, context)
-        return segmentation_term(network, output, labels, context)
-
-    def _target_term(
-        self,
-        modules: Mapping[str, nn.Module],
-        batch: Batch,
-        context: Context,
-        seen: dict[str, Maps],
-    ) -> Term:
-        """Make AdaptSegNet's adversarial term on the target images; leave their maps in `seen`."""
-        maps, main = self._target(cast(SegmentationNetwork, modules["network"]), batch)
-        seen["target"] = {level: value.detach() for level, value in maps.items()}
-        return adversarial_term(modules, maps, self._weights(), self.gan, context.image_share["target"], main)
+        term, maps = self._source(network, batch, output, context)
+        if self.parameters.semantic_weight > 0:
+            with torch.no_grad():
+                vectors["source"] = self._vectors(output, labels_of(batch, "source"), context)
+        return term, maps
 
     def _labelled_term(
         self,
@@ -116,8 +102,7 @@ class Ass(Adaptseg):
             return term
         found = self._vectors(output, labels, context)
         vectors["labelled"] = found._replace(vectors=found.vectors.detach())
-        semantic = self._vector_loss(modules, found, SOURCE_DOMAIN, len(labels), context)
-        semantic = semantic * context.image_share["labelled"]
+        semantic = self._vector_loss(modules, found, SOURCE_DOMAIN) * context.image_share["labelled"]
         return Term(
             "labelled",
             term.value + semantic * own.semantic_weight,
@@ -126,18 +111,12 @@ class Ass(Adaptseg):
         )
 
     def _semantic_discriminator_term(
-        self,
-        modules: Mapping[str, nn.Module],
-        vectors: Mapping[str, ClassVectors],
-        batch: Mapping[str, Batch],
-        context: Context,
+        self, modules: Mapping[str, nn.Module], vectors: Mapping[str, ClassVectors], context: Context
     ) -> Term:
         """Half the loss on the source's class vectors (0) plus half on the labelled target's (1)."""
-        sides = {"source": SOURCE_DOMAIN, "labelled": TARGET_DOMAIN}
         losses = [
-            self._vector_loss(modules, vectors[side], domain, len(batch[side].names), context)
-            * context.image_share[side]
-            for side, domain in sides.items()
+            self._vector_loss(modules, vectors[side], domain) * context.image_share[side]
+            for side, domain in (("source", SOURCE_DOMAIN), ("labelled", TARGET_DOMAIN))
         ]
         return Term(SEMANTIC, 0.5 * losses[0] + 0.5 * losses[1], 1.0, updates=(SEMANTIC,))
 
@@ -147,23 +126,17 @@ class Ass(Adaptseg):
         maps = output.feature if of_feature else softmax_map(output.main)
         return class_vectors(maps, labels, context.num_classes)
 
-    def _vector_loss(
-        self,
-        modules: Mapping[str, nn.Module],
-        vectors: ClassVectors,
-        domain: int,
-        images: int,
-        context: Context,
-    ) -> Tensor:
+    def _vector_loss(self, modules: Mapping[str, nn.Module], vectors: ClassVectors, domain: int) -> Tensor:
         """Mean over images of the mean over an image's class vectors; an image without any counts as 0.
 
         Two means, so that the loss of a step does not depend on how its images are cut into micro-batches.
         """
-        answers = self._answers(modules[SEMANTIC], vectors, context.num_classes)
-        losses = [domain_loss(answers[vectors.images == image], domain, self.gan) for image in range(images)]
-        return torch.stack(losses).mean()
+        losses = domain_losses(self._answers(modules[SEMANTIC], vectors.vectors), domain, self.gan)
+        present = vectors.present
+        return ((losses * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)).mean()
 
-    def _answers(self, discriminator: nn.Module, vectors: ClassVectors, num_classes: int) -> Tensor:
-        """Raw answers (M,) of the discriminator, which sees each vector joined with its class, one-hot."""
-        one_hot = functional.one_hot(vectors.classes, num_classes).to(vectors.vectors.dtype)
-        return discriminator(torch.cat([vectors.vectors, one_hot], dim=1)).squeeze(1)
+    def _answers(self, discriminator: nn.Module, vectors: Tensor) -> Tensor:
+        """Raw answers (B, K) of the discriminator, which sees each vector of (B, K, C) with its class, one-hot."""
+        images, classes = vectors.shape[:2]
+        one_hot = torch.eye(classes, dtype=vectors.dtype, device=vectors.device)
+        return discriminator(torch.cat([vectors, one_hot.expand(images, -1, -1)], dim=2)).squeeze(2)

@@ -1,16 +1,14 @@
-"""Summands that several methods share: supervised cross-entropy, adversarial terms, discriminators' terms."""
+"""What several methods share: forward passes, up-sampled logits, the supervised cross-entropy."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.artifacts.errors import DataError
 from pipeline.data.batch import Batch
 from pipeline.methods.base import Context, Term
-from pipeline.methods.parameters import GanKind
 from pipeline.networks.base import Output, SegmentationNetwork
-from pipeline.numerics.losses import SOURCE_DOMAIN, TARGET_DOMAIN, domain_loss
 from pipeline.numerics.upsampled_cross_entropy import upsampled_cross_entropy_sum
 
 Maps = dict[str, Tensor]
@@ -97,49 +95,3 @@ def segmentation_term(
     name = "segmentation" if domain == "source" else f"segmentation_{domain}"
     summands = {f"{name}_{level}": value.detach() for level, value in means.items()} if len(means) > 1 else {}
     return Term(name, weighted(means, SEGMENTATION_WEIGHTS), weight, summands=summands)
-
-
-def discriminator_name(level: str) -> str:
-    """Name the module that discriminates one level."""
-    return f"discriminator_{level}"
-
-
-def adversarial_term(
-    modules: Mapping[str, nn.Module],
-    maps: Maps,
-    weights: Mapping[str, float],
-    gan: GanKind,
-    share: float,
-    target_logits: Tensor,
-) -> Term:
-    """Make the network's adversarial term: target maps should pass for source, by level.
-
-    `maps`: with gradient to the network, (B, K, H, W). The discriminators are constants of this term; the
-    gradient flows through them. `share`: the micro-batch's share of the step's target images.
-    Source: ADVENT (Vu 2019), equation 6, with source 0 and target 1.
-    """
-    losses = {
-        level: domain_loss(modules[discriminator_name(level)](value), SOURCE_DOMAIN, gan) * share
-        for level, value in maps.items()
-    }
-    summands = {f"adversarial_{level}": value.detach() for level, value in losses.items()}
-    return Term("adversarial", weighted(losses, weights), 1.0, summands=summands, target_logits=target_logits)
-
-
-def discriminator_term(
-    modules: Mapping[str, nn.Module],
-    level: str,
-    source: Tensor,
-    target: Tensor,
-    gan: GanKind,
-    context: Context,
-) -> Term:
-    """Make one discriminator's term: half its loss on source maps (0) plus half on target maps (1).
-
-    `source`, `target`: detached maps (B, K, H, W), of any two sizes. Source: ADVENT (Vu 2019), equation 5.
-    """
-    name = discriminator_name(level)
-    answer: Callable[[Tensor], Tensor] = modules[name]
-    on_source = domain_loss(answer(source), SOURCE_DOMAIN, gan) * context.image_share["source"]
-    on_target = domain_loss(answer(target), TARGET_DOMAIN, gan) * context.image_share["target"]
-    return Term(name, 0.5 * on_source + 0.5 * on_target, 1.0, updates=(name,))

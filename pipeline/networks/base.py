@@ -5,8 +5,9 @@ from types import MappingProxyType
 from typing import NamedTuple, Self
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from pipeline.networks.batch_norm import apply_mode
+from pipeline.networks.batch_norm import apply_mode, batch_norm_layers
 from pipeline.networks.parameters import PROFILES, BatchNormMode, InputProfile, NetworkParameters
 from pipeline.numerics.upsampling import Enlarged, upsample
 
@@ -43,6 +44,8 @@ class SegmentationNetwork(nn.Module):
     """What stands before the backbone's own tensor names in the state dict."""
     batch_norm_mode: BatchNormMode = "train"
     """What `train()` does to BatchNorm, see `pipeline.networks.batch_norm`; set by `build_network`."""
+    frozen_parts: tuple[str, ...] = ()
+    """Names of the sub-modules that `freeze_below` keeps as they start; set by `build_network`."""
     single_pixel: bool = False
     """Logits are always (B, K, 1, 1): a classifier."""
 
@@ -70,6 +73,16 @@ class SegmentationNetwork(nn.Module):
         """Every trainable head tensor exactly once."""
         return self._trainable(of_heads=True)
 
+    def backbone_parts(self) -> Iterator[tuple[str, int]]:
+        """Names of the backbone's sub-modules in order, and the stride of each before any dilation."""
+        raise NotImplementedError
+
+    def freeze_below(self, stride: int) -> None:
+        """Keep the backbone's parts up to `stride` as they are: no gradients, constant statistics."""
+        self.frozen_parts = tuple(name for name, own in self.backbone_parts() if own <= stride)
+        for name in self.frozen_parts:
+            self.get_submodule(name).requires_grad_(False)
+
     def _trainable(self, of_heads: bool) -> Iterator[nn.Parameter]:
         for name, parameter in self.named_parameters():
             if parameter.requires_grad and self.belongs_to_head(name) == of_heads:
@@ -80,10 +93,19 @@ class SegmentationNetwork(nn.Module):
         return tensor_name.split(".", 1)[0] in self.head_roles.values()
 
     def train(self, mode: bool = True) -> Self:
-        """Switch to training or evaluation; BatchNorm follows `batch_norm_mode`."""
+        """Switch to training or evaluation; BatchNorm follows `batch_norm_mode`, frozen parts stay in evaluation."""
         super().train(mode)
         apply_mode(self, self.batch_norm_mode)
+        for name in self.frozen_parts:
+            self.get_submodule(name).eval()
         return self
+
+    def frozen_batch_norm(self) -> list[_BatchNorm]:
+        """All BatchNorm layers whose scale, shift and statistics are constants in training."""
+        if self.batch_norm_mode == "frozen":
+            return batch_norm_layers(self)
+        parts = [self.get_submodule(name) for name in self.frozen_parts]
+        return [layer for part in parts for layer in batch_norm_layers(part)]
 
     def label_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Height and width of the label map of an image of that size; a classifier's has one pixel."""

@@ -7,15 +7,37 @@
 | `train` | trained | the batch's statistics | updated |
 """
 
-from torch import nn
+from typing import cast
+
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.networks.parameters import BatchNormMode
 
 
+class UncountedBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm that leaves `num_batches_tracked` alone: nothing reads it, and each count would be a kernel."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (B, C, h, w)."""
+        return F.batch_norm(
+            input,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            cast(float, self.momentum),
+            self.eps,
+        )
+
+
 def install_mode(network: nn.Module, mode: BatchNormMode) -> None:
     """Freeze or free scale and shift of a network's BatchNorm layers, as the mode says."""
-    for layer in _layers(network):
+    for layer in batch_norm_layers(network):
+        if type(layer) is nn.BatchNorm2d:
+            layer.__class__ = UncountedBatchNorm2d
         layer.weight.requires_grad_(mode == "train")
         layer.bias.requires_grad_(mode == "train")
 
@@ -23,7 +45,7 @@ def install_mode(network: nn.Module, mode: BatchNormMode) -> None:
 def apply_mode(network: nn.Module, mode: BatchNormMode) -> None:
     """Correct the BatchNorm layers after `nn.Module.train` treated them like all others."""
     if mode == "frozen":
-        for layer in _layers(network):
+        for layer in batch_norm_layers(network):
             layer.eval()
 
 
@@ -35,5 +57,6 @@ def synchronise(network: nn.Module, mode: BatchNormMode) -> nn.Module:
     return nn.SyncBatchNorm.convert_sync_batchnorm(network) if mode == "train" else network
 
 
-def _layers(network: nn.Module) -> list[_BatchNorm]:
+def batch_norm_layers(network: nn.Module) -> list[_BatchNorm]:
+    """All BatchNorm layers of a module, itself included."""
     return [module for module in network.modules() if isinstance(module, _BatchNorm)]

@@ -38,4 +38,6 @@ def construct(parameters: NetworkParameters, num_classes: int) -> SegmentationNe
     network = _FACTORIES.get(parameters.backbone, build_torchvision_network)(parameters, num_classes)
     network.batch_norm_mode = parameters.batch_norm
     install_mode(network, parameters.batch_norm)
+    if parameters.freeze_below is not None:
+        network.freeze_below(parameters.freeze_below)
     return network.train()

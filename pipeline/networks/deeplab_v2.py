@@ -5,6 +5,8 @@ torchvision's ResNet-101: a strided bottleneck has its stride on the first 1x1 c
 pooling rounds up (`ceil_mode`).
 """
 
+from collections.abc import Iterator
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,6 +20,8 @@ STRIDES = (1, 2, 1, 1)
 DILATIONS = (1, 1, 2, 4)
 EXPANSION = 4
 CONVOLUTION_STD = 0.01
+RESNET_PARTS = (("conv1", 2), ("bn1", 2), ("layer1", 4), ("layer2", 8), ("layer3", 16), ("layer4", 32))
+"""Parts of a ResNet and their strides, before dilation."""
 
 
 class Bottleneck(nn.Module):
@@ -83,6 +87,10 @@ class DeepLabV2(SegmentationNetwork):
         else:
             self.layer5 = AsppSum(self.feature_channels, num_classes, parameters)
             self.head_roles = {"main": "layer5"}
+
+    def backbone_parts(self) -> Iterator[tuple[str, int]]:
+        """The stem and the four stages, the last two as if they were strided."""
+        yield from RESNET_PARTS
 
     def forward(self, images: Tensor) -> Output:
         """(B, 3, H, W) -> logits and feature (B, 2048, h, w), h = floor((h2 - 1) / 2) + 1, about H / 8."""

@@ -1,5 +1,6 @@
 """A network made of any encoder and the common heads."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -29,6 +30,10 @@ class Encoder(nn.Module):
     """Images (B, 3, H, W) to `Features`."""
 
     channels: Channels
+
+    def parts(self) -> Iterator[tuple[str, int]]:
+        """Names of its sub-modules in order, and the stride of each before any dilation."""
+        raise NotImplementedError
 
     def forward(self, images: Tensor) -> Features:
         """Compute the three maps."""
@@ -60,6 +65,11 @@ class EncoderNetwork(SegmentationNetwork):
         if parameters.levels == "multi":
             self.aux = AsppSum(channels.previous, num_classes, parameters)
             self.head_roles = {"aux": "aux", "main": "main"}
+
+    def backbone_parts(self) -> Iterator[tuple[str, int]]:
+        """The encoder's parts under their names in the network."""
+        for name, stride in self.backbone.parts():
+            yield self.backbone_prefix + name, stride
 
     def forward(self, images: Tensor) -> Output:
         """Compute the logits: of stride 4 with a skip, else of `output_stride`."""

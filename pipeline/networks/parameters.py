@@ -103,10 +103,19 @@ class NetworkParameters(Strict):
     weights: Annotated[
         WeightsParameters | None, Field(description="initial backbone weights; none: random")
     ] = None
+    freeze_below: Annotated[
+        Annotated[int, Field(ge=2, le=32)] | None,
+        Field(
+            description="stride up to which the backbone stays as it starts, BatchNorm too; strides as before "
+            "any dilation; none: all of it is trained"
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _weights_agree(self) -> Self:
         if self.weights is None:
+            if self.freeze_below is not None:
+                raise ValueError("freeze_below would keep random numbers: it needs `weights`")
             return self
         if self.weights.profile != self.profile:
             raise ValueError(

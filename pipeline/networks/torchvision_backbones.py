@@ -4,12 +4,15 @@ Tensor names below `backbone.` are torchvision's own, so its weight files load b
 output stride keeps its grid and is dilated instead, as torchvision's `replace_stride_with_dilation` does.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+from operator import mul
 from typing import cast
 
 import torchvision
 from torch import Tensor, nn
 
+from pipeline.networks.deeplab_v2 import RESNET_PARTS
 from pipeline.networks.encoder import Channels, Encoder, EncoderNetwork, Features
 from pipeline.networks.parameters import NetworkParameters
 
@@ -36,6 +39,10 @@ class ResNetEncoder(Encoder):
         expansion = model.fc.in_features // 512
         self.channels = Channels(64 * expansion, 256 * expansion, 512 * expansion)
 
+    def parts(self) -> Iterator[tuple[str, int]]:
+        """The stem and the four stages."""
+        yield from RESNET_PARTS
+
     def forward(self, images: Tensor) -> Features:
         """Compute the maps of stages 1, 3 and 4."""
         low = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
@@ -49,9 +56,15 @@ class MobileNetEncoder(Encoder):
     def __init__(self, name: str, output_stride: int) -> None:
         super().__init__()
         self.features = torchvision.models.get_model(name, weights=None).features
+        self.strides = tuple(accumulate(map(_reduction, self.features), mul))
         dilate(self.features, stride=1, output_stride=output_stride)
         self.low, self.previous = _FEATURE_INDICES[name]
         self.channels = Channels(*(_out_channels(self.features[i]) for i in (self.low, self.previous, -1)))
+
+    def parts(self) -> Iterator[tuple[str, int]]:
+        """The blocks, under their numbers."""
+        for index, stride in enumerate(self.strides):
+            yield f"features.{index}", stride
 
     def forward(self, images: Tensor) -> Features:
         """Run the blocks in order, keeping the maps at stride 4 and before the last stage."""
@@ -70,8 +83,8 @@ def dilate(blocks: Iterable[nn.Module], stride: int, output_stride: int) -> None
     """
     dilation = 1
     for block in blocks:
-        convolutions = [module for module in block.modules() if isinstance(module, nn.Conv2d)]
-        reduction = max(convolution.stride[0] for convolution in convolutions)
+        convolutions = _convolutions(block)
+        reduction = _reduction(block)
         lost = stride * reduction > output_stride
         for convolution in convolutions:
             _set_dilation(convolution, dilation)
@@ -90,8 +103,16 @@ def _set_dilation(convolution: nn.Conv2d, dilation: int) -> None:
         convolution.padding = (dilation * (kernel // 2), dilation * (kernel // 2))
 
 
+def _convolutions(block: nn.Module) -> list[nn.Conv2d]:
+    return [module for module in block.modules() if isinstance(module, nn.Conv2d)]
+
+
+def _reduction(block: nn.Module) -> int:
+    return max(convolution.stride[0] for convolution in _convolutions(block))
+
+
 def _out_channels(block: nn.Module) -> int:
-    return [module for module in block.modules() if isinstance(module, nn.Conv2d)][-1].out_channels
+    return _convolutions(block)[-1].out_channels
 
 
 def build_torchvision_network(parameters: NetworkParameters, num_classes: int) -> EncoderNetwork:

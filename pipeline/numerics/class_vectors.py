@@ -15,21 +15,21 @@ from pipeline.numerics.streaming import exact_products, widen
 
 
 class ClassVectors(NamedTuple):
-    """One row per class present in an image, ordered by image, then class.
+    """One row per image and class, so that shapes do not depend on values and no device has to be waited for.
 
-    `vectors`: (M, C) float32 (float64 for float64 maps). `classes` and `images`: int64 (M,). M may be 0.
+    `vectors`: (B, K, C) float32 (float64 for float64 maps). `present`: bool (B, K); the row of an absent
+    class is all zeros and stands for nothing.
     """
 
     vectors: Tensor
-    classes: Tensor
-    images: Tensor
+    present: Tensor
 
 
 def class_vectors(maps: Tensor, labels: Tensor, num_classes: int, ignore: int = 255) -> ClassVectors:
     """Average `maps` (B, C, h, w) over each class of each image, with `labels` (B, H, W) brought to the grid.
 
-    Labels are integers in [0, num_classes) or `ignore`; a class without a cell on the
-    grid is absent from the result: never a vector of zeros. Differentiable in `maps`.
+    Labels are integers in [0, num_classes) or `ignore`; a class without a cell on the grid is absent.
+    Differentiable in `maps`.
     """
     with exact_products(maps.device):
         wide = widen(maps).flatten(2)
@@ -39,5 +39,5 @@ def class_vectors(maps: Tensor, labels: Tensor, num_classes: int, ignore: int = 
         masks = one_hot[:, :, :num_classes].to(wide.dtype)
         counts = masks.sum(dim=1)
         means = torch.einsum("bck,bdc->bkd", masks, wide) / counts.clamp(min=1.0)[:, :, None]
-    images, classes = (counts > 0).nonzero(as_tuple=True)
-    return ClassVectors(means[images, classes], classes, images)
+    present = counts > 0
+    return ClassVectors(torch.where(present[:, :, None], means, 0.0), present)

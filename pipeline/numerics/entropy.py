@@ -12,7 +12,10 @@ import math
 import torch
 from torch import Tensor
 
+from pipeline.numerics.compiling import compilable
 
+
+@compilable
 def self_information(logits: Tensor) -> Tensor:
     """Return the weighted self-information of each class, the map that an entropy discriminator sees.
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from pipeline.artifacts.errors import Interrupted, SegadaptError
 from pipeline.data.batch import Batch
 from pipeline.networks.batch_norm import synchronise
+from pipeline.networks.placement import place
 from pipeline.numerics.randomness import seeded
 from pipeline.training.checkpoint import Stateful, collect, restore
 from pipeline.training.distributed import SINGLE, PeerFailed, Processes
@@ -71,14 +72,12 @@ class Training:
         self.saved_at = self.progress.clock()
 
     def _place(self) -> None:
-        """Move everything to the device; channels-last convolutions are quicker on GPUs."""
+        """Move everything to the device, in the form that is quick there."""
         if self.processes.world > 1:
             synchronise(self.learner.network, self.learner.network.batch_norm_mode)
         for module in self.learner.modules.values():
-            module.to(self.job.device)
-            if self.job.device.type == "cuda":
-                module.to(memory_format=torch.channels_last)
             module.train()
+            place(module, self.job.device)
 
     def run(self) -> None:
         """Make all steps that are left.

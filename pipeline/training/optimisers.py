@@ -15,6 +15,8 @@ ADAMW_BETAS, ADAMW_DECAY = (0.9, 0.999), 0.01
 """Source: Loshchilov and Hutter 2019."""
 AUXILIARY_LR, AUXILIARY_BETAS = 1e-4, (0.9, 0.99)
 """Of discriminators; they follow the stage's schedule. Source: AdaptSegNet, released code."""
+FUSED = ("cpu", "cuda")
+"""Devices on which a whole step of an optimiser is one kernel."""
 
 
 def trained_tensors(module: nn.Module) -> dict[str, nn.Parameter]:
@@ -57,9 +59,15 @@ def build_network_optimiser(
         for tensors, rate in zip((backbone, heads), rates, strict=True)
         if tensors
     ]
+    form = _form(backbone + heads)
     if isinstance(parameters, SgdParameters):
-        return SGD(groups, momentum=SGD_MOMENTUM, weight_decay=SGD_DECAY)
-    return AdamW(groups, betas=ADAMW_BETAS, weight_decay=ADAMW_DECAY)
+        return SGD(groups, momentum=SGD_MOMENTUM, weight_decay=SGD_DECAY, **form)
+    return AdamW(groups, betas=ADAMW_BETAS, weight_decay=ADAMW_DECAY, **form)
+
+
+def _form(tensors: Iterable[Tensor]) -> dict[str, bool]:
+    """One kernel for all tensors where torch has one for their device, else few for many."""
+    return {"fused" if all(tensor.device.type in FUSED for tensor in tensors) else "foreach": True}
 
 
 def build_optimisers(
@@ -70,7 +78,7 @@ def build_optimisers(
     for name, module in modules.items():
         if tensors := list(trained_tensors(module).values()):
             groups = [{"params": tensors, "lr": AUXILIARY_LR, "base_lr": AUXILIARY_LR}]
-            optimisers[name] = Adam(groups, betas=AUXILIARY_BETAS)
+            optimisers[name] = Adam(groups, betas=AUXILIARY_BETAS, **_form(tensors))
     return optimisers
 
 
@@ -98,6 +106,6 @@ def load_optimiser_tensors(optimiser: Optimizer, module: nn.Module, tensors: Map
     for key, value in tensors.items():
         name, _, quantity = key.rpartition("/")
         parameter = trained[name]
-        # Scalars (step counters) stay on the CPU, where the optimisers keep them.
-        kept = value.clone() if value.ndim == 0 else torch.empty_like(parameter.data).copy_(value)
-        optimiser.state[parameter][quantity] = kept
+        # In the tensor's own order of memory; scalars count steps, and lie beside it as well.
+        like = parameter.data if value.ndim else value.to(parameter.device)
+        optimiser.state[parameter][quantity] = torch.empty_like(like).copy_(value)

@@ -81,6 +81,10 @@ class TrainParameters(Strict):
         Literal["float32", "bfloat16"],
         Field(description="arithmetic of the networks; weights and losses are float32 in both"),
     ] = "float32"
+    compile: Annotated[
+        bool,
+        Field(description="compile network and losses (`torch.compile`): quicker on GPUs, other rounding"),
+    ] = False
     sampling: Annotated[
         Literal["epoch", "replicated"],
         Field(description="epoch: each image once per epoch; replicated: one shuffle over all epochs"),

@@ -1,7 +1,7 @@
 """One optimiser step's gradient: micro-batches, a method's terms in order, sums over processes."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -12,6 +12,7 @@ from pipeline.data.batch import Batch
 from pipeline.methods.base import Context, Term
 from pipeline.networks.normalise import normalise
 from pipeline.numerics import IGNORE
+from pipeline.numerics.compiling import compiling
 from pipeline.numerics.randomness import derived_seed
 from pipeline.training.distributed import SINGLE, Processes
 from pipeline.training.learner import Learner
@@ -50,6 +51,8 @@ class StepRunner:
         self.parameters, self.modules = learner.parameters, learner.modules
         self.trained = {name: list(trained_tensors(module).values()) for name, module in self.modules.items()}
         self._check_division(len(processes.slots(self.parameters.batch)))
+        if self.parameters.compile:
+            learner.network.compile(dynamic=False)
 
     def run(self, step: int, batch: Mapping[str, Batch], count_classes: bool = False) -> StepOutcome:
         """Leave the gradient of step `step` in every trained tensor, and return the values of its terms."""
@@ -61,9 +64,10 @@ class StepRunner:
         outcome = StepOutcome()
         for number in range(self.parameters.accumulation):
             for term in self._terms(step, number, parts, valid):
-                inputs = [tensor for name in term.updates for tensor in self.trained[name]]
-                # Only `inputs` collect gradient; what leads to other modules' weights is not even computed.
-                torch.autograd.backward(term.value * term.weight, inputs=inputs)
+                tensors = [tensor for name in term.updates for tensor in self.trained[name]]
+                # Only `tensors` collect gradient; what leads to other modules' weights is not even computed.
+                gradients = torch.autograd.grad(term.value * term.weight, tensors, allow_unused=True)
+                add_gradients(tensors, gradients)
                 outcome.add(term)
                 if count_classes and term.target_logits is not None:
                     outcome.count_classes(term.target_logits)
@@ -103,7 +107,10 @@ class StepRunner:
         terms = self.learner.method.terms(self.modules, micro, context)
         low = self.parameters.precision == "bfloat16"
         while True:
-            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=low):
+            with (
+                torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=low),
+                compiling(self.parameters.compile),
+            ):
                 term = next(terms, None)
             if term is None:
                 return
@@ -136,3 +143,27 @@ class StepRunner:
     def _seed(self, step: int, number: int) -> None:
         """Seed dropout for one micro-batch, so that a resumed training draws the same numbers."""
         torch.manual_seed(derived_seed(self.learner.seed, "forward", step, self.processes.rank, number))
+
+
+def add_gradients(tensors: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
+    """Add gradients to those that the tensors hold, all by one call; None adds nothing.
+
+    Each is kept in its tensor's order of memory, which fused optimisers take for granted.
+    """
+    new = [
+        (tensor, _ordered_as(tensor, gradient))
+        for tensor, gradient in zip(tensors, gradients, strict=True)
+        if gradient is not None
+    ]
+    held = [(tensor.grad, gradient) for tensor, gradient in new if tensor.grad is not None]
+    # Not in place: a gradient may be another tensor's too.
+    sums = iter(torch._foreach_add(*zip(*held, strict=True)) if held else ())
+    for tensor, gradient in new:
+        tensor.grad = gradient if tensor.grad is None else next(sums)
+
+
+def _ordered_as(tensor: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient, copied where its order of memory is another than the tensor's."""
+    steps = zip(tensor.shape, tensor.stride(), gradient.stride(), strict=True)
+    same = all(own == other or length == 1 for length, own, other in steps)
+    return gradient if same else torch.empty_like(tensor).copy_(gradient)

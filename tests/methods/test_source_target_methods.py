@@ -206,9 +206,6 @@ def test_a_step_updates_network_and_discriminators_each_by_its_own_terms(method:
         tensors = {key: t for key, t in setting.runner.modules[name].named_parameters() if t.requires_grad}
         wanted = torch.autograd.grad(value, list(tensors.values()), retain_graph=True)
         torch.testing.assert_close(found[name], dict(zip(tensors, wanted, strict=True)))
-    # The adversarial term does reach the discriminators' weights: leaving them alone is the loop's doing.
-    reached = torch.autograd.grad(terms["adversarial"], setting.runner.trained["discriminator_main"])
-    assert all(gradient.abs().max() > 0 for gradient in reached)
 
 
 @pytest.mark.parametrize("method", ALL)
@@ -234,9 +231,10 @@ def test_an_absent_target_leaves_the_supervised_term(method: str) -> None:
 def test_supervised_never_forwards_the_target() -> None:
     setting = Setting("supervised", batch_norm="batch_frozen_affine")
     assert setting.method.domains == ("source",)
-    before = setting.network.norm.num_batches_tracked.item()
+    forwards: list[int] = []
+    setting.network.register_forward_hook(lambda *_: forwards.append(1))
     setting.run("source", "target", "labelled")
-    assert setting.network.norm.num_batches_tracked.item() == before + 1
+    assert len(forwards) == 1
 
 
 def test_labelled_target_images_add_their_weighted_mean() -> None:

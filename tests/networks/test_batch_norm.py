@@ -98,3 +98,17 @@ def test_only_mode_train_is_synchronised_over_processes():
     synchronised = synchronise(network_in("train"), "train")
     assert isinstance(synchronised.backbone[1], nn.SyncBatchNorm)
     assert not isinstance(synchronise(network_in("frozen"), "frozen").backbone[1], nn.SyncBatchNorm)
+
+
+@pytest.mark.parametrize("mode", ["frozen", "batch_frozen_affine", "train"])
+def test_batches_are_not_counted_and_all_else_is_torchs(mode):
+    network = network_in(mode)
+    layer = first_layer(network)
+    usual = nn.BatchNorm2d(layer.num_features)
+    usual.load_state_dict(layer.state_dict())
+    usual.train(mode != "frozen")
+    maps = network.backbone[0](IMAGES)
+    assert torch.equal(layer(maps), usual(maps))
+    for name, value in usual.state_dict().items():
+        counted = name == "num_batches_tracked" and mode != "frozen"
+        assert torch.equal(layer.state_dict()[name], value) is not counted

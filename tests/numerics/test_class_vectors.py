@@ -44,30 +44,31 @@ def test_equals_the_slow_version_and_differentiates():
     labels[:, ::2, ::3] = 255
     expected = slow_vectors(maps, labels, 5)
     found = class_vectors(maps, labels, 5)
-    assert list(zip(found.images.tolist(), found.classes.tolist(), strict=True)) == [
-        (b, c) for b, c, _ in expected
-    ]
+    assert found.present.nonzero().tolist() == [[b, c] for b, c, _ in expected]
     vectors = torch.stack([vector for _, _, vector in expected])
-    torch.testing.assert_close(found.vectors, vectors)
+    torch.testing.assert_close(found.vectors[found.present], vectors)
     outer = torch.randn(vectors.shape, generator=generator, dtype=torch.float64)
+    whole = torch.full_like(found.vectors, 7.0)
+    whole[found.present] = outer
     torch.testing.assert_close(
-        torch.autograd.grad(found.vectors, maps, outer)[0], torch.autograd.grad(vectors, maps, outer)[0]
+        torch.autograd.grad(found.vectors, maps, whole)[0], torch.autograd.grad(vectors, maps, outer)[0]
     )
-    assert 4 not in found.classes
+    assert not found.present[:, 4].any()
 
 
 def test_an_absent_class_has_no_vector_and_ignored_pixels_do_not_count():
     maps = torch.tensor([[[[1.0, 3.0, 100.0]]]])
     found = class_vectors(maps, torch.tensor([[[1, 1, 255]]]), 3)
-    assert found.classes.tolist() == [1] and found.images.tolist() == [0]
-    assert found.vectors.tolist() == [[2.0]]
+    assert found.present.tolist() == [[False, True, False]]
+    assert found.vectors.tolist() == [[[0.0], [2.0], [0.0]]]
 
 
 def test_nothing_labelled_gives_no_vector_but_a_graph():
     maps = torch.rand(1, 4, 2, 2, requires_grad=True)
     found = class_vectors(maps, torch.full((1, 2, 2), 255), 3)
     found.vectors.sum().backward()
-    assert found.vectors.shape == (0, 4) and maps.grad.abs().sum() == 0
+    assert found.vectors.shape == (1, 3, 4) and not found.present.any()
+    assert maps.grad.abs().sum() == 0
 
 
 def test_half_precision_is_averaged_in_float32():

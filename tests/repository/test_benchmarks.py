@@ -64,6 +64,21 @@ def test_a_plan_of_five_has_its_stages(run):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("options", [(), ("--method", "advent"), ("--network", "resnet18")])
+def test_both_forms_of_a_cpu_step_agree(run, options):
+    toy = ("--size", 64, 48, "--classes", 3, "--steps", 1, "--precision", "float32")
+    terms = run("cpu_step", *toy, *options)["first_terms"]
+    assert terms["plain"]["segmentation"] > 0
+    assert terms["quick"] == pytest.approx(terms["plain"], rel=1e-4)
+    assert terms["frozen"] == pytest.approx(terms["plain"], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_cpu_steps_layers_are_all_there(run):
+    assert len(run("cpu_step", "--layers", "--size", 64, 48, "--steps", 1)["ratios"]) == 12
+
+
+@pytest.mark.slow
 def test_the_cache_is_read(run):
     figures = run("cache", "--images", 2, "--rounds", 1)
     assert figures["size"] == [1280, 720] and figures["cache_ms"] > 0
