@@ -142,7 +142,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "rank",
-            1,
+            2,
             RankParameters,
             references=(Reference("model", "train", snapshot="snapshot", required=True),),
             domains=(DomainKey("images"),),
@@ -158,7 +158,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "pseudolabel",
-            1,
+            2,
             PseudolabelParameters,
             references=(
                 Reference("ranking", "rank", required=True, only=Setting("labelling", "argmax")),
@@ -188,7 +188,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "select",
-            1,
+            2,
             SelectParameters,
             references=(Reference("model", "train", required=True),),
             domains=(DomainKey("target", settable=False),),

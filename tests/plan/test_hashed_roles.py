@@ -58,13 +58,13 @@ CASES = {
         "rank",
         Inputs({"model": MODEL}, {"images": PlannedDomain((ONE,))}, SELECT),
         ["images", "model", "model_select"],
-        "20135a4746ec",
+        "d13e58cbbca1",
     ),
     "images of a part": (
         "pseudolabel",
         Inputs({"ranking": RANKING}, {"images": EASY}),
         ["images", "images_part", "ranking"],
-        "c01951231ee0",
+        "f4b28be130b6",
     ),
     "figures": (
         "evaluate",
