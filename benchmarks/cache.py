@@ -37,13 +37,13 @@ def write_images(folder: Path, count: int) -> None:
     scenes = [render_scene("camera", "train", index, 0, SIZE)[0] for index in range(SCENES)]
     names = [f"{index:05d}" for index in range(count)]
     writer = RecordWriter(folder, "images", folder / "state", names)
-    for part in writer.parts():
-        first = int(writer.shard_names(part)[0])
+    for shard in writer.shards():
+        first = int(writer.shard_names(shard)[0])
         chosen = [
             np.roll(scenes[place % SCENES], place, axis=1)
-            for place in range(first, first + len(writer.shard_names(part)))
+            for place in range(first, first + len(writer.shard_names(shard)))
         ]
-        writer.write_shard(part, iter(chosen))
+        writer.write_shard(shard, iter(chosen))
         for place, image in enumerate(chosen, start=first):
             Image.fromarray(image).save(folder / f"{place:05d}.jpg", quality=92)
     writer.finish()

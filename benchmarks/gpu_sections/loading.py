@@ -46,9 +46,9 @@ def write(folder: Path, prefix: str, arrays: np.ndarray) -> None:
     """Write arrays as records."""
     names = [f"image-{index}" for index in range(len(arrays))]
     writer = RecordWriter(folder, prefix, folder / "state", names)
-    for part in writer.parts():
-        first = part * writer.per_shard
-        writer.write_shard(part, iter(arrays[first : first + len(writer.shard_names(part))]))
+    for shard in writer.shards():
+        first = shard * writer.per_shard
+        writer.write_shard(shard, iter(arrays[first : first + len(writer.shard_names(shard))]))
     writer.finish()
 
 

@@ -75,9 +75,9 @@ def pictures(scale: Scale, count: int) -> Pictures:
 
 @contextmanager
 def settings() -> Iterator[PassSettings]:
-    """A pass in one part, in a folder of its own."""
+    """A pass in one chunk, in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        yield PassSettings(Path(folder) / "state", parts=1)
+        yield PassSettings(Path(folder) / "state", chunks=1)
 
 
 def per_image(run: Callable[[Pictures], Any], scale: Scale) -> dict[str, Any]:

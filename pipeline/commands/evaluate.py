@@ -182,8 +182,8 @@ def score(
             bar.total = total
             bar.update(done - bar.n)
 
-        parts, mode = config.settings.run.parts, build_test_mode(scoring.test_mode)
-        settings = PassSettings(Path(state), batch=scoring.batch, parts=parts, progress=show)
+        chunks, mode = config.settings.run.chunks, build_test_mode(scoring.test_mode)
+        settings = PassSettings(Path(state), batch=scoring.batch, chunks=chunks, progress=show)
         matrix = run_pass(measure, model.network, mode, cache.images, settings)
     return {"images": len(cache), **figures(matrix, plan.taxonomy), "confusion": matrix.tolist()}
 
