@@ -23,8 +23,7 @@ from pipeline.commands.configuration import (
 )
 from pipeline.config.load import parse_assignments
 from pipeline.plan.planner import Planner
-from pipeline.plan.run import PlannedRun
-from pipeline.plan.table import failures
+from pipeline.plan.workflow import publish_pages
 from pipeline.stages.results import PAGE, SUMMARY, Results
 
 
@@ -68,7 +67,8 @@ def _assignments(words: Sequence[str]) -> list[str]:
 
 
 def _snakemake(arguments: argparse.Namespace, *more: str) -> list[str]:
-    command = [sys.executable, "-m", "snakemake", "--cores", str(arguments.cores), *more]
+    # The hooks are for who calls Snakemake itself: `start` makes the pages of a failed run and prints them.
+    command = [sys.executable, "-m", "snakemake", "--cores", str(arguments.cores), "--no-hooks", *more]
     if arguments.configfile:
         command += ["--configfile", *arguments.configfile]
     if assignments := chosen_assignments(arguments):
@@ -102,23 +102,17 @@ def run_workflow(arguments: argparse.Namespace, *targets: str) -> int:
             return subprocess.run(command, pass_fds=[lock]).returncode
 
 
-def _print_failures(runs: Sequence[PlannedRun]) -> None:
-    """Say once more, after all that other stages printed, which stages failed for good and why."""
-    for stage, message in failures(runs):
-        print(f"\n{stage} failed and will not be tried again until its cause is gone:", file=sys.stderr)
-        print(message, file=sys.stderr)
-
-
 def execute(arguments: argparse.Namespace) -> int:
-    """Run Snakemake under the lock, then print each suite's table and where its report lies, or what failed."""
+    """Run Snakemake under the lock, then print each suite's table and where its report lies.
+
+    What failed does not hide what went well: its exit code is passed on, and the table says why it failed.
+    """
     config = chosen_configuration(arguments)
-    runs = Planner(config).plan()  # a mistake ends here, before Snakemake starts
+    Planner(config).plan()  # a mistake ends here, before Snakemake starts
     code = run_workflow(arguments)
-    if code:
-        _print_failures(runs)
-        return code
-    for suite in config.selected_suites():
-        folder = Results().report(suite.name)
+    suites = publish_pages() if code else [suite.name for suite in config.selected_suites()]
+    for suite in suites:
+        folder = Results().report(suite)
         print((folder / SUMMARY).read_text(encoding="utf-8").rstrip())
         print(f"report: {folder / PAGE}")
-    return 0
+    return code

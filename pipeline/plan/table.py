@@ -36,14 +36,6 @@ def _state(stage: Stage, results: Path, waiting: set[str]) -> tuple[str, str]:
     return "to run", "never run"
 
 
-def failures(runs: Sequence[PlannedRun], results: Path = RESULTS) -> list[tuple[str, str]]:
-    """Key and message of every stage that failed in a way that would repeat, parents first."""
-    stages = in_order([stage for run in runs for stage in run.all_stages()])
-    folders = {stage.key: Results(results).folder(stage.record).path for stage in stages}
-    found = {key: _failure(folder) for key, folder in folders.items() if not (folder / FILES).is_file()}
-    return [(key, message) for key, message in found.items() if message]
-
-
 def plan_rows(runs: Sequence[PlannedRun], results: Path = RESULTS) -> list[tuple[str, str, str, str]]:
     """One row per stage, parents first: state, experiments and names that use it, key, reason."""
     users: dict[str, list[str]] = {}

@@ -1,6 +1,7 @@
 """What the Snakefile asks: write the plan, and the inputs of a job by its key."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,23 @@ def write_plan(configfiles: Sequence[str], overrides: Mapping[str, Any]) -> None
     planner = Planner(config)
     runs = planner.plan()
     write_stage_files(config, runs, finished=finished_runs(planner))
+
+
+def publish_pages() -> list[str]:
+    """Make the pages of the selected suites from the runs that have finished, where others keep the rules from it.
+
+    Returns the suites whose page could be made; the others' mistakes are in their logs and on the terminal.
+    """
+    suites = list(_reports().suites)
+    made = [suite for suite in suites if _publish(f"report-{suite}", f"report/{suite}")]
+    _publish(REPORTS, REPORTS)
+    return made
+
+
+def _publish(key: str, log: str) -> bool:
+    """Run a file of `results/stages/` as a rule would."""
+    words = ["run", str(RESULTS.planned(key)), "--log", f"logs/{log}.log"]
+    return subprocess.run([sys.executable, "-m", "pipeline", *words]).returncode == 0
 
 
 def _manifests(stages: Iterable[ArtifactRef]) -> list[str]:

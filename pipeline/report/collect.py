@@ -1,7 +1,9 @@
 """`report`: the page of a suite, over all its experiments with results; reads what their folders link to."""
 
+import itertools
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,9 +27,11 @@ from pipeline.report.model import (
     StageName,
     StageResult,
     TaskKind,
+    Unfinished,
 )
 from pipeline.report.page import build_report
 from pipeline.report.tables import text_table, write_tables
+from pipeline.report.unfinished import unfinished_stages
 from pipeline.stages.inputs import taxonomy_of
 from pipeline.stages.parameters import SplitParameters
 from pipeline.stages.prior import stored_prior
@@ -38,13 +42,25 @@ TASK_KINDS: dict[str, TaskKind] = {"miou": "segmentation", "dice": "binary", "ac
 
 
 def publish(results: Results, report: ReportRecord, log: logging.Logger) -> None:
-    """Write `report/<suite>/index.html` and the tables as CSV and JSON beside it."""
+    """Write `report/<suite>/index.html` and the tables as CSV and JSON beside it.
+
+    A run that has not finished gives no figures; the page says where it stopped, and why.
+    """
     by_experiment: dict[str, list[RunRecord]] = {}
     for run in report.runs:
         record = read_record(results.planned(run.key), RunRecord)
         by_experiment.setdefault(run.experiment, []).append(record)
-    experiments = tuple(experiment_record(results, records) for records in by_experiment.values())
-    data = ReportData(experiments, f"Adaptation results: {report.suite}")
+    experiments: list[ExperimentRecord] = []
+    unfinished: list[Unfinished] = []
+    for planned in by_experiment.values():
+        stages = [unfinished_stages(results, record) for record in planned]
+        finished = [record for record, missing in zip(planned, stages, strict=True) if not missing]
+        unfinished += itertools.chain(*stages)
+        if finished:
+            seeds = tuple(record.seed for record in planned)
+            experiments.append(replace(experiment_record(results, finished), seeds=seeds))
+    title = f"Adaptation results: {report.suite}"
+    data = ReportData(tuple(experiments), title, unfinished=tuple(unfinished))
     out = results.report(report.suite)
     write_tables(data, out)
     write_text(out / SUMMARY, text_table(data))

@@ -162,8 +162,20 @@ class ExperimentRecord:
 
 
 @dataclass(frozen=True)
+class Unfinished:
+    """A stage that stands between a run and its figures: how its last attempt ended, and the end of its log."""
+
+    experiment: str
+    seed: int
+    stage: str
+    reason: str
+    log: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Everything on the page."""
 
     experiments: tuple[ExperimentRecord, ...]
     title: str = "Adaptation results"
+    unfinished: tuple[Unfinished, ...] = ()

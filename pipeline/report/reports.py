@@ -22,4 +22,4 @@ def publish(results: Results, record: ReportsRecord, log: logging.Logger) -> Non
 
 def _experiments(folder: Path) -> list[str]:
     """Names of the experiments on a suite's page."""
-    return list(pd.read_csv(folder / "results.csv", usecols=["experiment"])["experiment"].unique())
+    return list(pd.read_csv(folder / "runs.csv", usecols=["experiment"])["experiment"].unique())

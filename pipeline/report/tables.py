@@ -230,6 +230,11 @@ def text_table(data: ReportData) -> str:
             header, body = _without_labels(rows)
         scored = next(experiment.input for experiment in data.experiments if experiment.task == task)
         blocks.append(f"{task}, {scored}\n{_aligned([header, *body])}")
+    if data.unfinished:
+        stopped = [f"{one.experiment}/seed{one.seed}: {one.stage}: {one.reason}" for one in data.unfinished]
+        blocks.append(
+            "\n".join(["not finished (what failed is tried again once its cause is gone)", *stopped])
+        )
     return "\n\n".join(blocks) + "\n"
 
 

@@ -61,7 +61,7 @@ def test_snakemake_gets_the_options_and_the_table_is_printed(calls, capsys):
     ((command, descriptors),) = calls
     assert command[:3] == [sys.executable, "-m", "snakemake"]
     assert command[3:] == [
-        "--cores", "2", "--configfile", "a.yaml", "b.yaml",
+        "--cores", "2", "--no-hooks", "--configfile", "a.yaml", "b.yaml",
         "--config", "determinism=fast", "only=x,y*", "seeds=0,1",
     ]  # fmt: skip
     assert len(descriptors) == 1, "the run lock is inherited"
@@ -71,17 +71,14 @@ def test_snakemake_gets_the_options_and_the_table_is_printed(calls, capsys):
     ]  # fmt: skip
 
 
-def test_a_failed_run_gives_its_code_and_no_table(calls, capsys):
+def test_a_failed_run_gives_its_code_and_the_pages_that_could_be_made(calls, capsys, monkeypatch):
     calls.code = 1
+    monkeypatch.setattr(start, "publish_pages", lambda: ["two"])
+    Path("results/report/two").mkdir(parents=True)
+    Path("results/report/two/summary.txt").write_text("table two\nnot finished\nbad: damaged\n")
     assert start.execute(options()) == 1
-    assert capsys.readouterr().out == ""
-
-
-def test_what_failed_for_good_stands_at_the_end(calls, capsys, monkeypatch):
-    calls.code = 1
-    monkeypatch.setattr(start, "failures", lambda runs: [("prepare-x", "1 bad files\na.jpg: damaged")])
-    start.execute(options())
-    assert capsys.readouterr().err.endswith("until its cause is gone:\n1 bad files\na.jpg: damaged\n")
+    said = capsys.readouterr().out
+    assert said == "table two\nnot finished\nbad: damaged\nreport: results/report/two/index.html\n"
 
 
 def test_dotted_assignments_reach_snakemake_nested(calls):

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.__main__ import main
 from pipeline.artifacts.files import write_json
-from pipeline.plan.table import failures, plan_rows, plan_table
+from pipeline.plan.table import plan_rows, plan_table
 from pipeline.stages.results import Results
 
 
@@ -64,16 +64,6 @@ def test_a_failure_shows_its_message(shop):
     (run,) = runs = shop.publish()
     put(shop, run.stages["source"], "run/failed.json", {"message": "3 bad files\nall listed", "cause": "x"})
     assert rows(shop, runs)[run.stages["source"].key] == ("failed", "3 bad files")
-
-
-def test_failures_are_listed_whole_and_only_while_they_stand(shop):
-    (run,) = runs = shop.publish()
-    source = run.stages["source"]
-    assert failures(runs, shop.results) == []
-    put(shop, source, "run/failed.json", {"message": "3 bad files\nall listed", "cause": "x"})
-    assert failures(runs, shop.results) == [(source.key, "3 bad files\nall listed")]
-    put(shop, source, "files.json")
-    assert failures(runs, shop.results) == []
 
 
 def test_a_saved_state_is_gone_on_from(shop):

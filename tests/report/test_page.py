@@ -7,13 +7,15 @@ from html.parser import HTMLParser
 from io import BytesIO
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_up_results import chain, full_experiment
 from PIL import Image
 
 from pipeline.report.images import label_map, photo
-from pipeline.report.model import ListRecord, ReportData, Score
+from pipeline.report.model import ListRecord, ReportData, Score, Unfinished
 from pipeline.report.page import build_report, render
+from pipeline.report.tables import text_table, write_tables
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -228,3 +230,26 @@ def test_one_pixel_label_fills_the_tile_of_its_image():
     ids = np.full((1, 1), 1, dtype=np.uint8)
     palette = np.full((256, 3), 9, dtype=np.uint8)
     assert decoded(label_map(ids, palette, (28, 28))).size == (28, 28)
+
+
+def test_what_has_not_finished_stands_above_the_figures_with_its_reason_and_log():
+    stopped = Unfinished("bad", 1, "prepare-x-0123", "b.png: <damaged>", ("start: prepare", "ERROR & out"))
+    page = render(ReportData((full_experiment(),), unfinished=(stopped,)))
+    shown = page[page.index("Not finished") : page.index("<h2>Results</h2>")]
+    for text in (
+        "bad, seed 1",
+        "prepare-x-0123",
+        "b.png: &lt;damaged&gt;",
+        "start: prepare\nERROR &amp; out",
+    ):
+        assert text in shown
+    alone = Balance()
+    alone.feed(render(ReportData((), unfinished=(stopped,))))
+    assert not alone.wrong and not alone.open
+
+
+def test_without_any_result_there_are_tables_without_rows(tmp_path):
+    data = ReportData((), unfinished=(Unfinished("bad", 0, "prepare-x-0123", "not started"),))
+    write_tables(data, tmp_path)
+    assert text_table(data).splitlines()[-1] == "bad/seed0: prepare-x-0123: not started"
+    assert list(pd.read_csv(tmp_path / "runs.csv")["experiment"]) == []

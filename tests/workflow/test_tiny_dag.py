@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from tiny import EXPERIMENT, RUN, digests, snakemake, starts, write_config, write_suite
+from tiny import EXPERIMENT, RUN, digests, snakemake, starts, write, write_config, write_suite
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +105,31 @@ def test_snakemake_itself_takes_patterns_and_seeds(finished):
     assert snakemake(finished, "--dry-run", "--config", *words).returncode == 0
     result = snakemake(finished, "--dry-run", "--config", "only=to*")
     assert result.returncode != 0 and "only: 'to*' selects no experiment" in result.stdout + result.stderr
+
+
+def test_a_bad_experiment_leaves_the_others_their_page(finished):
+    write_suite(finished / "config", EXPERIMENT)
+    add_broken(finished)
+    result = snakemake(finished, "--keep-going")
+    assert result.returncode == 1
+    summary = (finished / "results/report/tiny/summary.txt").read_text()
+    assert re.search(r"^tiny +intra", summary, re.MULTILINE)
+    assert re.search(r"^bad/seed0: prepare-pictures-val-\S+: .*1 bad files", summary, re.MULTILINE)
+    page = (finished / "results/report/tiny/index.html").read_text()
+    assert "val/b.png: " in page and " ERROR " in page
+
+
+def add_broken(folder):
+    """Add an experiment whose validation pictures are damaged; all else of it has finished."""
+    (folder / "pictures" / "val").mkdir(parents=True)
+    (folder / "pictures" / "val" / "b.png").write_bytes(b"\x89PNG, and no more")
+    files = {"images": "val/*.png", "labels": "val/*.png"}
+    dataset = {"root": str(folder / "pictures"), "splits": {"val": files}, "ids": {"road": 3}}
+    write(folder / "config/datasets/pictures.yaml", dataset)
+    task = json.loads((folder / "config/tasks/tiny.yaml").read_text())
+    task["evaluate"] = {"dataset": "pictures", "split": "val"}
+    write(folder / "config/tasks/broken.yaml", task)
+    suite = json.loads((folder / "config/tiny.yaml").read_text())
+    suite["experiments"]["bad"] = EXPERIMENT | {"task": "broken", "recipe": "source-only"}
+    suite["experiments"]["bad"]["set"] = {"train": EXPERIMENT["set"]["train"]}
+    write(folder / "config/tiny.yaml", suite)

@@ -12,6 +12,7 @@ from pipeline.plan.workflow import (
     figures_of,
     metrics_of,
     parents_of,
+    publish_pages,
     selected_pages,
     set_environment,
     threads_of,

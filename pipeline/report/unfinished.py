@@ -1,0 +1,57 @@
+"""Where a run stopped, why, and the last lines of the logs: what its suite's page says instead of figures."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.artifacts.files import read_json
+from pipeline.artifacts.folder import ArtifactFolder
+from pipeline.plan.records import RunRecord
+from pipeline.report.model import Unfinished
+from pipeline.stages.record import ArtifactRef
+from pipeline.stages.results import Results
+
+LINES = 15
+"""Of a log, from its end."""
+
+
+def unfinished_stages(results: Results, record: RunRecord) -> tuple[Unfinished, ...]:
+    """The stages of an experiment's run that stand between it and its figures; () when it has finished.
+
+    They have not finished, and everything that they read has.
+    """
+    found = {stage.key: stage for needed in record.artifacts() for stage in _first_missing(results, needed)}
+    return tuple(
+        Unfinished(
+            experiment=record.experiment,
+            seed=record.seed,
+            stage=stage.key,
+            reason=_reason(results.folder(stage)),
+            log=_last_lines(results.root.parent / "logs" / stage.rule / f"{stage.key}.log"),
+        )
+        for stage in found.values()
+    )
+
+
+def _first_missing(results: Results, stage: ArtifactRef) -> Iterator[ArtifactRef]:
+    """The stage itself, or those of its ancestors that it waits for; nothing when it has finished."""
+    if results.manifest(stage).is_file():
+        return
+    parents = results.record(stage.key).parents.values()
+    missing = [first for parent in parents for first in _first_missing(results, parent)]
+    yield from missing or [stage]
+
+
+def _reason(folder: ArtifactFolder) -> str:
+    """What the stage said when it failed, or how its last attempt ended."""
+    if (folder.run / "failed.json").is_file():
+        return str(read_json(folder.run / "failed.json")["message"])
+    if (folder.run / "history.json").is_file():
+        ended = read_json(folder.run / "history.json")[-1]["outcome"]
+        return "stopped, its state saved" if ended == "interrupted" else f"ended: {ended}"
+    return "ended without a word, as by a kill" if folder.run.is_dir() else "not started"
+
+
+def _last_lines(path: Path) -> tuple[str, ...]:
+    if not path.is_file():
+        return ()
+    return tuple(path.read_text(encoding="utf-8", errors="replace").splitlines()[-LINES:])
