@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 _LOADED = time.monotonic()
-_START, _STATE = 19, 0  # positions in /proc/<pid>/stat after the name; proc(5) counts them as fields 22 and 3
+_START, _GROUP, _STATE = 19, 2, 0  # positions in /proc/<pid>/stat after the name, in proc(5) fields 22, 5, 3
 
 
 def host_name() -> str:
@@ -27,6 +27,19 @@ def machine_identity() -> str:
         return host_name()
 
 
+def boot_of(identity: str) -> str:
+    """The boot in a machine's identity."""
+    return identity.partition(" ")[0]
+
+
+def permanent_identity() -> str:
+    """What this machine keeps over reboots and shares with no other; "" where it has no such thing."""
+    try:
+        return Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
 def start_time(pid: int) -> int | None:
     """When process `pid` started, in clock ticks since boot; None when gone, a zombie, or unknowable."""
     try:
@@ -34,6 +47,25 @@ def start_time(pid: int) -> int | None:
     except OSError:
         return None
     return None if fields[_STATE] in "ZX" else int(fields[_START])
+
+
+def group_lives(group: int) -> bool:
+    """Whether a process of that group still runs; one that has ended and is not waited for does not count."""
+    if not Path("/proc/self/stat").is_file():
+        try:
+            os.killpg(group, 0)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+    return any(_group_of(path) == group for path in Path("/proc").glob("[0-9]*/stat"))
+
+
+def _group_of(path: Path) -> int | None:
+    try:
+        fields = path.read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[_STATE] in "ZX" else int(fields[_GROUP])
 
 
 def process_age() -> float:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 
-from pipeline.artifacts.processes import machine_identity, process_age, start_time
+from pipeline.artifacts.processes import group_lives, machine_identity, process_age, start_time
 
 
 def test_a_process_keeps_its_start_time_and_another_has_another():
@@ -39,3 +39,16 @@ def test_the_age_of_this_process_grows_with_the_clock():
     grown = process_age() - first
     assert first > 0
     assert grown >= 0.02
+
+
+def test_a_group_lives_as_long_as_one_of_its_processes_runs():
+    script = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'input()']); print('started', flush=True)"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    leader = subprocess.Popen([sys.executable, "-c", script], process_group=0, **pipes)
+    leader.stdout.readline()
+    assert group_lives(leader.pid)
+    leader.stdin.close()
+    leader.stdout.read()  # ends with the last process that holds it
+    while group_lives(leader.pid):
+        pass
+    assert leader.wait(30) == 0, "one that is not waited for yet does not count"
