@@ -12,7 +12,7 @@ from pathlib import Path
 from pipeline.artifacts.errors import ConfigError
 from pipeline.artifacts.files import write_text
 from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
-from pipeline.commands.start import run_workflow
+from pipeline.commands.main_process import run_workflow
 from pipeline.config.load import Config
 from pipeline.config.suites import Experiment
 from pipeline.config.validation import validated

@@ -1,7 +1,8 @@
 """Loading the configuration: settings, suites, and the named tasks, datasets, taxonomies, networks, recipes."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -154,6 +155,15 @@ def load_config(
     return Config(_settings(base, contents, chosen, location), library, tuple(suites), experiments, location)
 
 
+def suites_in(root: Path) -> Iterator[Suite]:
+    """Every suite in the folder `root`; a file with a mistake in it is passed over: it is told when it is given."""
+    for path in sorted(root.glob("*.yaml")):
+        with suppress(ConfigError):
+            values = read_yaml(path)
+            if is_suite(values):
+                yield read_suite(path, values)
+
+
 def _default_suite(base: Path, settings: Sequence[Mapping[str, Any]]) -> Path:
     """The file of the suite that the settings name, the last of them that does."""
     names = [values["suite"] for values in settings if values.get("suite") is not None]
@@ -164,7 +174,7 @@ def _default_suite(base: Path, settings: Sequence[Mapping[str, Any]]) -> Path:
         )
     path = base.parent / f"{names[-1]}.yaml"
     if not path.is_file():
-        others = [other.stem for other in base.parent.glob("*.yaml") if is_suite(read_yaml(other))]
+        others = [suite.name for suite in suites_in(base.parent)]
         raise ConfigError(f"{base}: suite: no {path}; {nearest(names[-1], others)}")
     return path
 

@@ -1,6 +1,6 @@
 """The files below `results/stages/`: what the main process writes and every job reads."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from pipeline.artifacts.files import storage_error, temporary_beside
 from pipeline.config.load import Config
 from pipeline.config.suites import Suite
 from pipeline.plan.planner import Planner
-from pipeline.plan.records import ReportRecord, ReportsRecord, RunName, RunRecord, run_record
+from pipeline.plan.records import ReportRecord, ReportsRecord, RunName, run_record
 from pipeline.plan.run import PlannedRun
 from pipeline.plan.stage import Stage, in_order
 from pipeline.stages.record import Record
@@ -35,6 +35,13 @@ def write_stages(stages: Iterable[Stage], results: Path = RESULTS) -> None:
     """Write a file for each stage and each of its ancestors; existing equal files stay untouched."""
     for stage in in_order(stages):
         _write_if_changed(Results(results).planned(stage.key), stage.record)
+
+
+def write_runs(runs: Collection[PlannedRun], results: Path = RESULTS) -> None:
+    """Write a file for each run and each of its stages; existing equal files stay untouched."""
+    write_stages((stage for run in runs for stage in run.all_stages()), results)
+    for record in map(run_record, runs):
+        _write_if_changed(Results(results).planned(record.key), record)
 
 
 def finished_runs(planner: Planner, results: Path = RESULTS) -> list[PlannedRun]:
@@ -70,12 +77,11 @@ def write_stage_files(
     `finished`: runs that are not selected and stand on their suite's page too.
     """
     shown = [*runs, *finished]
-    write_stages((stage for run in shown for stage in run.all_stages()), results)
+    write_runs(shown, results)
     suites = config.selected_suites()
-    records: list[RunRecord | ReportRecord | ReportsRecord] = [
-        *map(run_record, shown),
+    records: list[ReportRecord | ReportsRecord] = [
         *(ReportRecord(suite=suite.name, runs=_runs_of(suite, shown)) for suite in suites),
-        ReportsRecord(suites={suite.name: _runs_of(suite, runs) for suite in suites}),
+        ReportsRecord(),
     ]
     for record in records:
         _write_if_changed(Results(results).planned(record.key), record)

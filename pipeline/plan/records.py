@@ -86,11 +86,10 @@ class ReportRecord(Record):
 
 
 class ReportsRecord(Record):
-    """`results/stages/reports.json`: the selected runs of every suite that has one."""
+    """`results/stages/reports.json`: the page that links to those of all suites."""
 
     kind: Literal["reports"] = "reports"
     key: str = REPORTS
-    suites: dict[str, tuple[RunName, ...]]
 
 
 def run_record(run: PlannedRun) -> RunRecord:

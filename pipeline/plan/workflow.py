@@ -1,18 +1,28 @@
-"""What the Snakefile asks: write the plan, and the inputs of a job by its key."""
+"""What the Snakefile asks: the plan in memory while the DAG is made, its files once the folder is locked."""
 
+import functools
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from pipeline.config.load import load_config
-from pipeline.plan.files import finished_runs, write_stage_files
+from pipeline.artifacts.errors import ArtifactError, ConfigError, SegadaptError
+from pipeline.artifacts.owners import sign
+from pipeline.config.load import Config, load_config, suites_in
+from pipeline.config.suites import Experiment
+from pipeline.plan.files import finished_runs, write_runs, write_stage_files
 from pipeline.plan.planner import Planner
-from pipeline.plan.records import REPORTS, ReportsRecord, RunName, RunRecord
-from pipeline.stages.record import ArtifactRef, read_record
+from pipeline.plan.records import REPORTS, ReportRecord
+from pipeline.plan.run import PlannedRun
+from pipeline.plan.stage import in_order
+from pipeline.schema.names import nearest
+from pipeline.stages.record import ArtifactRef, StageRecord
 from pipeline.stages.results import PAGE, Results
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 RESULTS = Results()
 
@@ -25,60 +35,152 @@ def set_environment(root: Path) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def write_plan(configfiles: Sequence[str], overrides: Mapping[str, Any]) -> None:
-    """Validate the configuration and write all stage files; the main process calls this once."""
-    config = load_config(configfiles, overrides)
-    planner = Planner(config)
-    runs = planner.plan()
-    write_stage_files(config, runs, finished=finished_runs(planner))
+def described(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """End Snakemake with the message of a mistake; what a rule's function raises it would show as a traceback."""
+
+    @functools.wraps(function)
+    def ending(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+        try:
+            return function(*args, **kwargs)
+        except SegadaptError as error:
+            sys.exit(f"error: {error}")
+
+    return ending
 
 
-def publish_pages() -> list[str]:
-    """Make the pages of the selected suites from the runs that have finished, where others keep the rules from it.
+class Plan:
+    """The runs of a main process: the selected ones, and those that a named target asks for.
 
-    Returns the suites whose page could be made; the others' mistakes are in their logs and on the terminal.
+    Nothing is written before `write`: a dry run, or a process that does not get the folder's lock, leaves the
+    files of a running one as they are. A stage that is not of these runs is known by its file, as all are to a
+    job on a cluster's node (`config` None), which never plans.
     """
-    suites = list(_reports().suites)
-    made = [suite for suite in suites if _publish(f"report-{suite}", f"report/{suite}")]
-    _publish(REPORTS, REPORTS)
-    return made
 
+    def __init__(self, config: Config | None) -> None:
+        self._planner = None if config is None else Planner(config)
+        self._selected = [] if self._planner is None else self._planner.plan()
+        self._runs = {(run.experiment, run.seed): run for run in self._selected}
+        self._stages = {stage.key: stage for run in self._selected for stage in in_order(run.all_stages())}
 
-def _publish(key: str, log: str) -> bool:
-    """Run a file of `results/stages/` as a rule would."""
-    words = ["run", str(RESULTS.planned(key)), "--log", f"logs/{log}.log"]
-    return subprocess.run([sys.executable, "-m", "pipeline", *words]).returncode == 0
+    @classmethod
+    @described
+    def of_main_process(cls, configfiles: Sequence[str], overrides: Mapping[str, Any]) -> "Plan":
+        """Note who works here, validate the configuration, and plan what it selects."""
+        sign()
+        return cls(load_config(configfiles, overrides))
+
+    @described
+    def write(self) -> None:
+        """Write the files of all planned runs, and of the selected suites' pages."""
+        planner = self._main()
+        others = [run for run in finished_runs(planner) if (run.experiment, run.seed) not in self._runs]
+        write_runs(self._runs.values())
+        write_stage_files(planner.config, self._selected, finished=others)
+
+    def publish(self) -> None:
+        """Make the pages of the selected suites from the runs that have finished, where others keep the rules from it.
+
+        Mistakes are in the logs and on the terminal.
+        """
+        for suite in self._main().config.selected_suites():
+            _publish(ReportRecord(suite=suite.name, runs=()).key, f"report/{suite.name}")
+        _publish(REPORTS, REPORTS)
+
+    @described
+    def parents_of(self, wildcards: Any) -> list[str]:
+        """Artifacts that the stage `{key}` reads."""
+        return _manifests(self._record(wildcards.key).parents.values())
+
+    @described
+    def threads_of(self, wildcards: Any) -> int:
+        """Cores of the stage `{key}`: its `run: threads`, so that as many run side by side as have room."""
+        return self._record(wildcards.key).run.threads
+
+    @described
+    def figures_of(self, wildcards: Any) -> list[str]:
+        """Artifacts that an experiment's folder links to; one that is not selected is planned now."""
+        run = self._run(wildcards.experiment, int(wildcards.seed))
+        return _manifests(stage.record for stage in run.all_stages())
+
+    @described
+    def metrics_of(self, wildcards: Any) -> list[str]:
+        """`metrics.json` of every selected experiment and seed of a suite."""
+        suites = self._main().config.suites
+        suite = next((suite for suite in suites if suite.name == wildcards.suite), None)
+        if suite is None:
+            target, files = RESULTS.report(wildcards.suite) / PAGE, self._suite_files()
+            if wildcards.suite not in files:
+                raise ConfigError(f"{target}: no suite {wildcards.suite}; {nearest(wildcards.suite, files)}")
+            raise ConfigError(f"{target}: type {_asking(files[wildcards.suite], target)}")
+        own = [run for run in self._selected if run.experiment in suite.experiments]
+        if not own:
+            raise ConfigError(
+                f"only: selects no experiment of {suite.file}, whose page is asked for; leave it out"
+            )
+        return [str(RESULTS.metrics(run.experiment, run.seed)) for run in own]
+
+    @described
+    def selected_pages(self, _: Any) -> list[str]:
+        """The page of every suite with a selected experiment."""
+        return [str(RESULTS.report(suite.name) / PAGE) for suite in self._main().config.selected_suites()]
+
+    def _main(self) -> Planner:
+        assert self._planner is not None, "only the main process plans"
+        return self._planner
+
+    def _record(self, key: str) -> StageRecord:
+        """A stage of these runs, or of an earlier plan."""
+        if key in self._stages:
+            return self._stages[key].record
+        path = RESULTS.planned(key)
+        if not path.is_file():
+            raise ArtifactError(
+                f"{path} is missing: that stage was never planned; `python -m pipeline plan`, with the --configfile "
+                "of its suite, lists the keys"
+            )
+        return StageRecord.read(path)
+
+    def _run(self, name: str, seed: int) -> PlannedRun:
+        if (name, seed) not in self._runs:
+            self._runs[name, seed] = run = self._main().run(self._experiment(name, seed), seed)
+            self._stages |= {stage.key: stage for stage in in_order(run.all_stages())}
+        return self._runs[name, seed]
+
+    def _experiment(self, name: str, seed: int) -> Experiment:
+        """Find an experiment of the configuration, selected or not; ConfigError says where it is instead."""
+        target = RESULTS.metrics(name, seed)
+        found = [suite.experiments[name] for suite in self._main().config.suites if name in suite.experiments]
+        if not found:
+            raise ConfigError(self._elsewhere(target, name))
+        (experiment,) = found
+        if seed not in experiment.seeds:
+            raise ConfigError(
+                f"{target}: {experiment.place('seeds')}: found {list(experiment.seeds)}; add {seed} to them first"
+            )
+        return experiment
+
+    def _suite_files(self) -> dict[str, str]:
+        return {suite.name: suite.file for suite in suites_in(self._main().config.library.root)}
+
+    def _elsewhere(self, target: Path, name: str) -> str:
+        """Say which suite has an experiment that the given ones have not, and what to type."""
+        config = self._main().config
+        files = [suite.file for suite in suites_in(config.library.root) if name in suite.experiments]
+        if files:
+            return f"{target}: {name} is an experiment of {files[0]}; type {_asking(files[0], target)}"
+        names = [name for suite in config.suites for name in suite.experiments]
+        return f"{target}: no experiment {name} in {config.location}; {nearest(name, names)}"
 
 
 def _manifests(stages: Iterable[ArtifactRef]) -> list[str]:
     return list(dict.fromkeys(str(RESULTS.manifest(stage)) for stage in stages))
 
 
-def parents_of(wildcards: Any) -> list[str]:
-    """Artifacts that the stage `{key}` reads."""
-    return _manifests(RESULTS.record(wildcards.key).parents.values())
+def _publish(key: str, log: str) -> None:
+    """Run a file of `results/stages/` as a rule would."""
+    words = ["run", str(RESULTS.planned(key)), "--log", f"logs/{log}.log"]
+    subprocess.run([sys.executable, "-m", "pipeline", *words], check=False)
 
 
-def threads_of(wildcards: Any) -> int:
-    """Cores of the stage `{key}`: its `run: threads`, so that as many stages run side by side as have room."""
-    return RESULTS.record(wildcards.key).run.threads
-
-
-def figures_of(wildcards: Any) -> list[str]:
-    """Artifacts that an experiment's folder links to."""
-    path = RESULTS.planned(RunName(experiment=wildcards.experiment, seed=wildcards.seed).key)
-    return _manifests(read_record(path, RunRecord).artifacts())
-
-
-def _reports() -> ReportsRecord:
-    return read_record(RESULTS.planned(REPORTS), ReportsRecord)
-
-
-def metrics_of(wildcards: Any) -> list[str]:
-    """`metrics.json` of every selected experiment and seed of a suite."""
-    return [str(RESULTS.metrics(run.experiment, run.seed)) for run in _reports().suites[wildcards.suite]]
-
-
-def selected_pages(_: Any) -> list[str]:
-    """The page of every suite with a selected experiment."""
-    return [str(RESULTS.report(suite) / PAGE) for suite in _reports().suites]
+def _asking(file: str, target: Path) -> str:
+    return f"`snakemake --configfile {file} -- {target}`"

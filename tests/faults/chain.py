@@ -19,6 +19,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -122,7 +123,7 @@ class Chain:
     def close(self) -> None:
         """End what still runs of the last command."""
         if self.running is not None and self.running.poll() is None:
-            os.killpg(self.running.pid, signal.SIGKILL)
+            self._kill_all()
             self.running.wait()
 
     def summary(self) -> str:
@@ -219,13 +220,22 @@ class Chain:
     def _send(self, stage: Process, target: str) -> bool:
         assert self.running is not None
         if target == "the whole group":
-            os.killpg(self.running.pid, signal.SIGKILL)
+            self._kill_all()
             return True
         victim = stage if target == "the job alone" else snakemake_below(self.running.pid)
         if victim is None:
             return False
         os.kill(victim.pid, signal.SIGKILL)
         return True
+
+    def _kill_all(self) -> None:
+        """Kill `start` first, which would else notice, then Snakemake and its stages, a group of their own."""
+        assert self.running is not None
+        snakemake = snakemake_below(self.running.pid)
+        os.killpg(self.running.pid, signal.SIGKILL)
+        if snakemake is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(snakemake.pid, signal.SIGKILL)
 
     def _record(self, stage: Process) -> Mapping[str, str]:
         record: Mapping[str, str] = read_json(self.results / "stages" / f"{stage.stage}.json")

@@ -11,7 +11,7 @@ from shop import by_key
 
 from pipeline.artifacts.errors import ArtifactError
 from pipeline.config.load import load_config
-from pipeline.plan import workflow
+from pipeline.plan.workflow import Plan
 from pipeline.stages.record import DomainRef, StageRecord
 from pipeline.stages.results import Results
 
@@ -200,21 +200,28 @@ def test_a_file_of_another_version_is_refused_by_name(shop, changes, message):
 
 
 def test_snakemake_is_told_parents_and_figures_by_key(here):
-    workflow.write_plan([], {})
+    plan = planned()
     (run,) = here.runs()
     split = run.stages["split"]
-    assert workflow.parents_of(SimpleNamespace(key=split.key)) == [
+    assert plan.parents_of(SimpleNamespace(key=split.key)) == [
         f"results/rank/{run.stages['ranking'].key}/artifact.json"
     ]
-    figures = workflow.figures_of(SimpleNamespace(experiment="main", seed="0"))
+    figures = plan.figures_of(SimpleNamespace(experiment="main", seed="0"))
     named = [*run.stages.values(), *run.selects.values(), *run.evaluates.values()]
     assert set(figures) == {f"results/{stage.rule}/{stage.key}/artifact.json" for stage in named}
     assert len(figures) == len(set(figures))
 
 
-def metrics(shop):
+def planned(**overrides):
+    """A main process's plan of the folder it is in."""
+    return Plan(load_config(overrides=overrides))
+
+
+def metrics(shop, **overrides):
     """What the rule `report` asks for, and what its page will show, as words of experiment and seed."""
-    asked = workflow.metrics_of(SimpleNamespace(suite="shop"))
+    plan = planned(**overrides)
+    plan.write()
+    asked = plan.metrics_of(SimpleNamespace(suite="shop"))
     shown = [f"{run['experiment']}/seed{run['seed']}" for run in record(shop, "report-shop")["runs"]]
     return [path.removeprefix("results/experiments/").removesuffix("/metrics.json") for path in asked], shown
 
@@ -222,12 +229,10 @@ def metrics(shop):
 def test_the_report_covers_the_selected_experiments_and_seeds(here):
     here.experiment("main", seeds=[0, 2])
     here.experiment("other", "advent")
-    workflow.write_plan([], {})
     everything = ["main/seed0", "main/seed2", "other/seed0"]
     assert metrics(here) == (everything, everything)
-    workflow.write_plan([], {"only": "[main]", "seeds": "2"})
-    assert metrics(here) == (["main/seed2"], ["main/seed2"])
-    assert workflow.selected_pages(None) == ["results/report/shop/index.html"]
+    assert metrics(here, only="[main]", seeds="2") == (["main/seed2"], ["main/seed2"])
+    assert planned().selected_pages(None) == ["results/report/shop/index.html"]
 
 
 def finish(run, results):
@@ -241,20 +246,20 @@ def finish(run, results):
 def test_the_page_shows_what_is_finished_besides_what_is_selected(here):
     here.experiment("main", seeds=[0, 2])
     here.experiment("other", "advent")
-    workflow.write_plan([], {})
     for run in here.runs(only="main,other"):
         if run.seed == 0:
             finish(run, Path("results"))
-    workflow.write_plan([], {"only": "main", "seeds": 2})
-    assert metrics(here) == (["main/seed2"], ["main/seed0", "main/seed2", "other/seed0"])
+    assert metrics(here, only="main", seeds=2) == (
+        ["main/seed2"],
+        ["main/seed0", "main/seed2", "other/seed0"],
+    )
 
 
 def test_results_of_another_configuration_are_not_on_the_page(here):
     here.experiment("other", "advent")
     finish(here.run(only="other"), Path("results"))
     here.experiment("other", "advent", set={"inter": {"steps": 11}})
-    workflow.write_plan([], {"only": "main"})
-    assert metrics(here) == (["main/seed0"], ["main/seed0"])
+    assert metrics(here, only="main") == (["main/seed0"], ["main/seed0"])
 
 
 def test_what_is_not_selected_may_lack_its_data(here):
@@ -264,8 +269,7 @@ def test_what_is_not_selected_may_lack_its_data(here):
         "tasks", "gone", {"taxonomy": "camvid11", "source": {"dataset": "x"}, "target": {"dataset": "x"}}
     )
     here.experiment("other", "advent", task="gone")
-    workflow.write_plan([], {"only": "main"})
-    assert metrics(here) == (["main/seed0"], ["main/seed0"])
+    assert metrics(here, only="main") == (["main/seed0"], ["main/seed0"])
 
 
 def test_every_key_matches_the_snakefiles_constraint(shop):
@@ -282,3 +286,70 @@ def shop_repository():
     from shop import SHIPPED
 
     return SHIPPED.parent
+
+
+def asked(plan, experiment, seed=0):
+    return plan.figures_of(SimpleNamespace(experiment=experiment, seed=str(seed)))
+
+
+def test_a_named_run_that_is_not_selected_is_planned_as_the_configuration_is_now(here):
+    here.experiment("other", "advent")
+    planned().write()
+    here.experiment("other", "advent", set={"inter": {"steps": 11}})
+    plan = planned(only="main")
+    now = here.run(only="other")
+    assert f"results/adapt/{now.stages['inter'].key}/artifact.json" in asked(plan, "other")
+    assert plan.parents_of(SimpleNamespace(key=now.stages["inter"].key))
+    plan.write()
+    assert record(here, "experiment-other-seed0")["stages"][-1]["key"] == now.stages["inter"].key
+    assert f"{now.stages['inter'].key}.json" in stamps(here)
+    assert [run["experiment"] for run in record(here, "report-shop")["runs"]] == ["main"]
+
+
+def test_nothing_is_written_before_the_folder_is_locked(here):
+    planned().write()
+    before = stamps(here)
+    here.experiment("main", set={"split": {"lambda": 0.5}})
+    plan = planned()
+    assert asked(plan, "main") and plan.metrics_of(SimpleNamespace(suite="shop"))
+    assert stamps(here) == before
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (
+            {"experiment": "shelf", "seed": "0"},
+            "shelf is an experiment of config/store.yaml; type `snakemake --configfile config/store.yaml -- "
+            "results/experiments/shelf/seed0/metrics.json`",
+        ),
+        ({"experiment": "mian", "seed": "0"}, "no experiment mian in config/config.yaml"),
+        ({"experiment": "mian", "seed": "0"}, "did you mean `main`?"),
+        ({"experiment": "main", "seed": "7"}, "experiments.main.seeds: found [0]; add 7 to them first"),
+        (
+            {"suite": "store"},
+            "type `snakemake --configfile config/store.yaml -- results/report/store/index.html`",
+        ),
+        ({"suite": "sop"}, "no suite sop; did you mean `shop`?"),
+        ({"key": "adapt-x-0123456789ab"}, "results/stages/adapt-x-0123456789ab.json is missing"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused_with_what_to_type(here, target, message):
+    body = here.experiments["main"]
+    here.write(".", "store", {"experiments": {"shelf": body}})
+    here.write(".", "broken", {"experiments": {"no": {"lamda": 1}}})
+    plan = planned()
+    ask = {"experiment": plan.figures_of, "suite": plan.metrics_of, "key": plan.parents_of}[
+        next(iter(target))
+    ]
+    with pytest.raises(SystemExit) as ended:
+        ask(SimpleNamespace(**target))
+    assert str(ended.value).startswith("error: ") and message in str(ended.value)
+
+
+def test_a_node_of_a_cluster_reads_the_files(here):
+    (run,) = here.publish(run={"threads": 3})
+    split = SimpleNamespace(key=run.stages["split"].key)
+    node = Plan(None)
+    assert node.parents_of(split) == [f"results/rank/{run.stages['ranking'].key}/artifact.json"]
+    assert node.threads_of(split) == 3

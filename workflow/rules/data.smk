@@ -3,14 +3,14 @@
 
 rule prepare:
     input:
-        parents_of,
+        plan.parents_of,
     output:
         "results/prepare/{key}/artifact.json",
     log:
         "logs/prepare/{key}.log",
     conda:
         "../../environment.yml"
-    threads: threads_of
+    threads: plan.threads_of
     resources:
         mem_mb=4000,
         runtime="2h",

@@ -17,7 +17,7 @@ use rule rank as evaluate with:
 
 rule experiment:
     input:
-        figures_of,
+        plan.figures_of,
     output:
         "results/experiments/{experiment}/seed{seed}/metrics.json",
     log:
@@ -31,7 +31,7 @@ rule experiment:
 
 rule report:
     input:
-        metrics_of,
+        plan.metrics_of,
     output:
         "results/report/{suite}/index.html",
     log:
@@ -44,7 +44,7 @@ rule report:
 
 rule reports:
     input:
-        selected_pages,
+        plan.selected_pages,
     output:
         "results/report/index.html",
     log:

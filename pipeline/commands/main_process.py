@@ -1,0 +1,168 @@
+"""Snakemake for `start` and `suggest`: one main process at a time in a folder, and one that stops at once.
+
+A lock that the kernel frees when its holder dies keeps two such commands apart. The notes beside Snakemake's own
+lock say whether somebody's Snakemake works here, or a killed one left that lock behind.
+
+Snakemake and its stages are a process group of their own, so a signal reaches this process alone. Snakemake waits
+for its jobs, for hours; so it is killed, which costs it nothing, and the stages are asked to save and to end.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from pipeline.artifacts.owners import LockedError, clear_lock, living
+from pipeline.artifacts.processes import group_lives
+from pipeline.commands.configuration import chosen_assignments
+from pipeline.config.load import parse_assignments
+from pipeline.stages.results import Results
+
+ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+_POLL = 0.1  # seconds between two looks at stages that are ending
+
+
+@contextlib.contextmanager
+def sole_run(path: Path) -> Iterator[int]:
+    """Hold the run lock; wait while another run holds it, saying so. Yields the lock's file descriptor."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        described = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not described:
+                    file.seek(0)
+                    _tell_waiting(f"process {file.read().strip() or 'unknown'}")
+                    described = True
+                time.sleep(1)
+        file.seek(0)
+        file.truncate()
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield file.fileno()
+
+
+def _tell_waiting(owner: str) -> None:
+    print(f"another run works here ({owner}); waiting for it", flush=True)
+
+
+def wait_for_others() -> None:
+    """Wait while somebody's Snakemake works here, saying so: its lock is not ours to clear."""
+    described = False
+    while others := living():
+        if not described:
+            _tell_waiting(str(others[0]))
+            described = True
+        time.sleep(1)
+
+
+def run_workflow(arguments: argparse.Namespace, *targets: str) -> int:
+    """Run Snakemake for these files, or for everything; its exit code, or 128 + n when signal n stopped it.
+
+    `arguments`: `configfile`, `config` and `cores` as on the command line. LockedError: somebody else's lock.
+    """
+    with sole_run(Results().run_lock()) as lock:
+        wait_for_others()
+        if clear_lock():
+            print("clearing the lock that a killed run left behind", flush=True)
+        group = ProcessGroup()
+        # Snakemake inherits the lock: while it lives, even without this process, no second run starts.
+        code = group.run([*_snakemake(arguments), *(["--", *targets] if targets else [])], lock)
+        if group.stopped_by is None:
+            return code
+        with contextlib.suppress(LockedError):
+            clear_lock()
+        print(
+            f"stopped by {signal.Signals(group.stopped_by).name}: what has finished is kept and what was running has "
+            "saved its state; the same command goes on from there",
+            file=sys.stderr,
+        )
+        return 128 + group.stopped_by
+
+
+class ProcessGroup:
+    """A command and all that it starts, ended by the first signal that this process gets, and killed by the second.
+
+    `stopped_by`: the first signal, None without one.
+    """
+
+    def __init__(self) -> None:
+        self.stopped_by: int | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def run(self, command: Sequence[str], inherited: int) -> int:
+        """Run the command and wait until nothing of it is left; returns its exit code."""
+        with _handling({**dict.fromkeys(ENDING, self._stop), signal.SIGTSTP: self._pause}):
+            self._child = subprocess.Popen(command, pass_fds=[inherited], process_group=0)
+            if self.stopped_by is not None:  # it came while the command was being started
+                self._ask_to_end()
+            code = self._child.wait()
+            while self.stopped_by is not None and group_lives(self._child.pid):
+                time.sleep(_POLL)
+        return code
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        again, self.stopped_by = self.stopped_by is not None, self.stopped_by or number
+        if again:
+            self._send(signal.SIGKILL)
+        elif self._child is not None:
+            self._ask_to_end()
+
+    def _ask_to_end(self) -> None:
+        assert self._child is not None
+        print("stopping: the running stages save their state; a second signal ends them at once", flush=True)
+        self._child.kill()
+        self._send(signal.SIGTERM)
+
+    def _pause(self, number: int, frame: FrameType | None) -> None:
+        """Ctrl-Z: the group is paused and goes on with this process."""
+        self._send(signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self._send(signal.SIGCONT)
+
+    def _send(self, number: int) -> None:
+        if self._child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._child.pid, number)
+
+
+@contextlib.contextmanager
+def _handling(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
+    """Install signal handlers; what was ignored from the start (`nohup`, `&` in a script) stays ignored."""
+    before = {number: signal.getsignal(number) for number in handlers}
+    wanted = {number: act for number, act in handlers.items() if before[number] != signal.SIG_IGN}
+    for number, act in wanted.items():
+        signal.signal(number, act)
+    try:
+        yield
+    finally:
+        for number in wanted:
+            signal.signal(number, before[number])
+
+
+def _assignments(words: Sequence[str]) -> list[str]:
+    """`run.device=cpu` as Snakemake takes it, `run={"device": "cpu"}`: it knows no dots in a key."""
+    dotted = [word for word in words if "." in word.partition("=")[0]]
+    nested = [f"{key}={json.dumps(value)}" for key, value in parse_assignments(dotted).items()]
+    return [word for word in words if word not in dotted] + nested
+
+
+def _snakemake(arguments: argparse.Namespace) -> list[str]:
+    command = [sys.executable, "-m", "snakemake", "--cores", str(arguments.cores)]
+    if arguments.configfile:
+        command += ["--configfile", *arguments.configfile]
+    if assignments := chosen_assignments(arguments):
+        command += ["--config", *_assignments(assignments)]
+    return command

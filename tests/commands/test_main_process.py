@@ -1,0 +1,254 @@
+"""One Snakemake at a time: it waits for others, clears what a killed one left, and ends at once when told to."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from pipeline.artifacts import owners
+from pipeline.artifacts.owners import LOCKS, NOTES, LockedError, Owner
+from pipeline.commands import main_process
+from pipeline.commands.main_process import run_workflow
+
+HOLDER = """
+import fcntl, os, sys
+file = open(sys.argv[1], "a+")
+fcntl.flock(file, fcntl.LOCK_EX)
+file.truncate(0)
+file.write(f"{os.getpid()}\\n")
+file.flush()
+print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+def options(**values):
+    return Namespace(**{"cores": "2", "configfile": [], "config": [], "only": [], "seeds": [], **values})
+
+
+@pytest.fixture
+def calls(tmp_path, monkeypatch):
+    """The commands that would have run, each with the descriptor that it inherits."""
+    monkeypatch.chdir(tmp_path)
+    made = []
+
+    class Group(main_process.ProcessGroup):
+        def run(self, command, inherited):
+            made.append((list(command), inherited))
+            return 0
+
+    monkeypatch.setattr(main_process, "ProcessGroup", Group)
+    return made
+
+
+def locked(*notes):
+    """Leave Snakemake's lock, and these owners' notes."""
+    LOCKS.mkdir(parents=True)
+    (LOCKS / "0.output.lock").touch()
+    NOTES.mkdir()
+    for number, note in enumerate(notes):
+        (NOTES / f"{number}.json").write_text(json.dumps(vars(note)))
+
+
+def dead():
+    """The note of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    process.wait(30)
+    return Owner(**{**vars(Owner.this()), "pid": process.pid, "started": 1})
+
+
+def test_snakemake_gets_the_options(calls):
+    choice = {"config": ["determinism=fast"], "only": ["x", "y*"], "seeds": ["0", "1"]}
+    assert run_workflow(options(configfile=["a.yaml", "b.yaml"], **choice), "results/x") == 0
+    ((command, descriptor),) = calls
+    assert command[:3] == [sys.executable, "-m", "snakemake"]
+    assert command[3:] == [
+        "--cores", "2", "--configfile", "a.yaml", "b.yaml",
+        "--config", "determinism=fast", "only=x,y*", "seeds=0,1", "--", "results/x",
+    ]  # fmt: skip
+    assert isinstance(descriptor, int), "the run lock is inherited"
+
+
+def test_dotted_assignments_reach_snakemake_nested(calls):
+    run_workflow(options(config=["run.device=cpu", "only=x", "run.workers=0"]))
+    ((command, _),) = calls
+    assert command[command.index("--config") + 1 :] == [
+        "only=x",
+        'run={"device": "cpu", "workers": "0"}',
+    ]
+
+
+def test_the_lock_of_a_killed_snakemake_is_cleared_first(calls, capsys):
+    locked(dead())
+    assert run_workflow(options()) == 0
+    assert not owners.is_locked() and not owners.owners()
+    assert "clearing the lock that a killed run left behind" in capsys.readouterr().out
+
+
+def test_a_lock_from_another_host_stays_and_is_explained(calls):
+    locked(dead(), Owner(**{**vars(dead()), "machine": "elsewhere", "host": "login2"}))
+    with pytest.raises(LockedError, match=r"on login2.*snakemake --unlock"):
+        run_workflow(options())
+    assert owners.is_locked() and calls == []
+
+
+def test_a_living_snakemake_is_waited_for_and_named(calls, monkeypatch, capsys):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        note = {**vars(Owner.this()), "pid": process.pid, "started": owners.start_time(process.pid)}
+        locked(Owner(**note))
+
+        def sleep(seconds):
+            assert owners.is_locked() and calls == []
+            process.stdin.close()
+            process.wait(30)
+
+        monkeypatch.setattr(main_process, "time", Namespace(sleep=sleep))
+        assert run_workflow(options()) == 0
+    said = capsys.readouterr().out
+    assert said.count(f"another run works here (process {process.pid} on ") == 1
+
+
+@pytest.fixture
+def holder(tmp_path):
+    path = tmp_path / "results" / ".run-lock"
+    path.parent.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.stdin.close()
+    process.wait(30)
+
+
+def test_a_second_run_waits_for_the_first_and_names_it(calls, holder, monkeypatch, capsys):
+    waits = []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        assert calls == [], "nothing runs while the other one works"
+        if len(waits) == 3:
+            holder.stdin.write("\n")
+            holder.stdin.flush()
+            holder.wait(30)
+
+    monkeypatch.setattr(main_process, "time", Namespace(sleep=sleep))
+    assert run_workflow(options()) == 0
+    assert len(waits) == 3 and len(calls) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said.count(f"another run works here (process {holder.pid}); waiting for it") == 1
+
+
+def test_the_lock_is_free_once_its_holder_was_killed(calls, holder, monkeypatch):
+    monkeypatch.setattr(main_process, "time", None)  # it must not wait
+    holder.kill()
+    holder.wait(30)
+    assert run_workflow(options()) == 0
+    assert Path("results/.run-lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_a_snakemake_that_outlives_start_keeps_the_lock(tmp_path, monkeypatch):
+    """`start` alone was killed: its Snakemake still runs jobs, so a new run must wait for it."""
+    path = tmp_path / "run-lock"
+    with main_process.sole_run(path) as lock:
+        survivor = subprocess.Popen(
+            [sys.executable, "-c", "import sys; sys.stdin.readline()"], stdin=subprocess.PIPE, pass_fds=[lock]
+        )
+
+    def sleep(seconds):
+        assert survivor.poll() is None
+        survivor.stdin.close()
+        survivor.wait(30)
+
+    monkeypatch.setattr(main_process, "time", Namespace(sleep=sleep))
+    with main_process.sole_run(path):
+        assert survivor.poll() is not None
+
+
+STANDS_FOR_SNAKEMAKE = """
+import os, signal, subprocess, sys
+stage = subprocess.Popen([sys.executable, "-c", sys.argv[3], str(os.getppid())], stdout=subprocess.PIPE)
+stage.stdout.readline()
+os.kill(os.getppid(), int(sys.argv[1]))
+stage.wait()
+raise SystemExit("Traceback")
+"""
+SAVES = """
+import signal, sys, time
+def save(number, frame):
+    time.sleep(0.5)
+    open("saved", "w").close()
+    sys.exit(75)
+signal.signal(signal.SIGTERM, save)
+print("ready", flush=True)
+time.sleep(60)
+"""
+ASKED_TWICE = """
+import os, signal, sys, time
+def again(number, frame):
+    os.kill(int(sys.argv[1]), signal.SIGINT)
+    time.sleep(60)
+    open("saved", "w").close()
+signal.signal(signal.SIGTERM, again)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def standing_in(monkeypatch, number, stage):
+    """Let a process stand for Snakemake that starts a stage and has this process signalled."""
+    words = [sys.executable, "-c", STANDS_FOR_SNAKEMAKE, str(int(number)), "-", stage]
+    monkeypatch.setattr(main_process, "_snakemake", lambda arguments: words)
+
+
+@pytest.fixture
+def heeded():
+    """Signals as a terminal gives them; they are ignored where the tests run in the background."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in main_process.ENDING}
+    yield
+    assert {signal.getsignal(number) for number in before} == {signal.SIG_DFL}, "they are put back"
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_stages_with_their_state_saved_and_snakemake_silently(
+    tmp_path, monkeypatch, capfd, heeded, number
+):
+    monkeypatch.chdir(tmp_path)
+    standing_in(monkeypatch, number, SAVES)
+    assert run_workflow(options()) == 128 + number
+    assert Path("saved").is_file()
+    said = capfd.readouterr()
+    assert "Traceback" not in said.out + said.err
+    assert f"stopped by {number.name}" in said.err and "the same command goes on from there" in said.err
+
+
+def test_a_second_signal_ends_the_stages_at_once(tmp_path, monkeypatch, heeded):
+    monkeypatch.chdir(tmp_path)
+    standing_in(monkeypatch, signal.SIGTERM, ASKED_TWICE)
+    assert run_workflow(options()) == 128 + signal.SIGTERM
+    assert not Path("saved").exists()
+
+
+def test_a_stopped_run_leaves_no_lock(tmp_path, monkeypatch, heeded):
+    monkeypatch.chdir(tmp_path)
+    script = "import sys; from pipeline.artifacts.owners import *; sign(); LOCKS.mkdir(); (LOCKS / '0.output.lock').touch()"
+    words = [sys.executable, "-c", script + STANDS_FOR_SNAKEMAKE, str(int(signal.SIGTERM)), "-", SAVES]
+    monkeypatch.setattr(main_process, "_snakemake", lambda arguments: words)
+    assert run_workflow(options()) == 143
+    assert not owners.is_locked() and not owners.owners()
+
+
+def test_what_was_ignored_from_the_start_stays_ignored(tmp_path, monkeypatch, heeded):
+    monkeypatch.chdir(tmp_path)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    words = [sys.executable, "-c", f"import os; os.kill(os.getppid(), {int(signal.SIGHUP)})"]
+    monkeypatch.setattr(main_process, "_snakemake", lambda arguments: words)
+    assert run_workflow(options()) == 0
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
