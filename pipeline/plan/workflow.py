@@ -19,7 +19,7 @@ from pipeline.plan.run import PlannedRun
 from pipeline.plan.stage import in_order
 from pipeline.schema.names import nearest
 from pipeline.stages.record import ArtifactRef, StageRecord
-from pipeline.stages.results import PAGE, Results
+from pipeline.stages.results import MADE, Results
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -108,7 +108,7 @@ class Plan:
         suites = self._main().config.suites
         suite = next((suite for suite in suites if suite.name == wildcards.suite), None)
         if suite is None:
-            target, files = RESULTS.report(wildcards.suite) / PAGE, self._suite_files()
+            target, files = _report(wildcards.suite), self._suite_files()
             if wildcards.suite not in files:
                 raise ConfigError(f"{target}: no suite {wildcards.suite}; {nearest(wildcards.suite, files)}")
             raise ConfigError(f"{target}: type {_asking(files[wildcards.suite], target)}")
@@ -120,9 +120,9 @@ class Plan:
         return [str(RESULTS.metrics(run.experiment, run.seed)) for run in own]
 
     @described
-    def selected_pages(self, _: Any) -> list[str]:
-        """The page of every suite with a selected experiment."""
-        return [str(RESULTS.report(suite.name) / PAGE) for suite in self._main().config.selected_suites()]
+    def selected_reports(self, _: Any) -> list[str]:
+        """The report of every suite with a selected experiment."""
+        return [str(_report(suite.name)) for suite in self._main().config.selected_suites()]
 
     def _main(self) -> Planner:
         assert self._planner is not None, "only the main process plans"
@@ -170,6 +170,11 @@ class Plan:
             return f"{target}: {name} is an experiment of {files[0]}; type {_asking(files[0], target)}"
         names = [name for suite in config.suites for name in suite.experiments]
         return f"{target}: no experiment {name} in {config.location}; {nearest(name, names)}"
+
+
+def _report(suite: str) -> Path:
+    """What the rule `report` makes, beside the page."""
+    return RESULTS.report(suite) / MADE
 
 
 def _manifests(stages: Iterable[ArtifactRef]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts.files import read_json, write_text
+from pipeline.artifacts.files import read_json, write_json, write_text
 from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.inference.overlays import as_bytes
@@ -36,15 +36,16 @@ from pipeline.stages.inputs import taxonomy_of
 from pipeline.stages.parameters import SplitParameters
 from pipeline.stages.prior import stored_prior
 from pipeline.stages.record import read_record
-from pipeline.stages.results import PAGE, SUMMARY, Results
+from pipeline.stages.results import MADE, PAGE, SUMMARY, Results
 
 TASK_KINDS: dict[str, TaskKind] = {"miou": "segmentation", "dice": "binary", "accuracy": "classification"}
 
 
 def publish(results: Results, report: ReportRecord, log: logging.Logger) -> None:
-    """Write `report/<suite>/index.html` and the tables as CSV and JSON beside it.
+    """Write `report/<suite>/index.html` and the tables as CSV and JSON beside it; at last `report.json`.
 
-    A run that has not finished gives no figures; the page says where it stopped, and why.
+    A run that has not finished gives no figures; the page says where it stopped, and why. Such a page is not the
+    rule's, which would count as made: then there is no `report.json`.
     """
     by_experiment: dict[str, list[RunRecord]] = {}
     for run in report.runs:
@@ -65,6 +66,10 @@ def publish(results: Results, report: ReportRecord, log: logging.Logger) -> None
     write_tables(data, out)
     write_text(out / SUMMARY, text_table(data))
     build_report(data, out / PAGE)
+    if unfinished:
+        (out / MADE).unlink(missing_ok=True)
+    else:
+        write_json(out / MADE, {"runs": [run.key for run in report.runs]})
     log.info("finished: %s", out / PAGE)
 
 

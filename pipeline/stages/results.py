@@ -11,8 +11,8 @@ RESULTS = Path("results")
 STAGES, EXPERIMENTS, REPORT = "stages", "experiments", "report"
 """What is no rule's folder."""
 
-PAGE, SUMMARY = "index.html", "summary.txt"
-"""Of a report: the page, and its main table as plain text."""
+PAGE, SUMMARY, MADE = "index.html", "summary.txt", "report.json"
+"""Of a report: the page, its main table as plain text, and what says that all its runs had finished."""
 
 
 @dataclass(frozen=True)

@@ -232,7 +232,7 @@ def test_the_report_covers_the_selected_experiments_and_seeds(here):
     everything = ["main/seed0", "main/seed2", "other/seed0"]
     assert metrics(here) == (everything, everything)
     assert metrics(here, only="[main]", seeds="2") == (["main/seed2"], ["main/seed2"])
-    assert planned().selected_pages(None) == ["results/report/shop/index.html"]
+    assert planned().selected_reports(None) == ["results/report/shop/report.json"]
 
 
 def finish(run, results):
@@ -328,7 +328,7 @@ def test_nothing_is_written_before_the_folder_is_locked(here):
         ({"experiment": "main", "seed": "7"}, "experiments.main.seeds: found [0]; add 7 to them first"),
         (
             {"suite": "store"},
-            "type `snakemake --configfile config/store.yaml -- results/report/store/index.html`",
+            "type `snakemake --configfile config/store.yaml -- results/report/store/report.json`",
         ),
         ({"suite": "sop"}, "no suite sop; did you mean `shop`?"),
         ({"key": "adapt-x-0123456789ab"}, "results/stages/adapt-x-0123456789ab.json is missing"),

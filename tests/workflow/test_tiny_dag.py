@@ -117,6 +117,8 @@ def test_a_bad_experiment_leaves_the_others_their_page(finished):
     assert re.search(r"^bad/seed0: prepare-pictures-val-\S+: .*1 bad files", summary, re.MULTILINE)
     page = (finished / "results/report/tiny/index.html").read_text()
     assert "val/b.png: " in page and " ERROR " in page
+    pending = snakemake(finished, "--dry-run")
+    assert "rule report:" in pending.stdout + pending.stderr, "an unfinished page does not count as made"
 
 
 def add_broken(folder):

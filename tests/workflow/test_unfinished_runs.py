@@ -40,6 +40,9 @@ def test_the_finished_run_has_figures_and_the_other_its_reason(second: PlannedRu
         Path("results/report/tiny/summary.txt").read_text().endswith(f"tiny/seed1: {source.key}: {message}\n")
     )
     page = Path("results/report/tiny/index.html").read_text()
+    assert not Path("results/report/tiny/report.json").exists(), (
+        "the rule will make the page once all have finished"
+    )
     assert message in page and "line 39" in page and "line 10\n" not in page
 
 

@@ -33,7 +33,7 @@ rule report:
     input:
         plan.metrics_of,
     output:
-        "results/report/{suite}/index.html",
+        "results/report/{suite}/report.json",
     log:
         "logs/report/{suite}.log",
     conda:
@@ -44,7 +44,7 @@ rule report:
 
 rule reports:
     input:
-        plan.selected_pages,
+        plan.selected_reports,
     output:
         "results/report/index.html",
     log:
