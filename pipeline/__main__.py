@@ -10,3 +10,63 @@ python -m pipeline predict --model FOLDER --images FOLDER --out FOLDER
 import argparse
 import io
 import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from pipeline.artifacts.errors import SegadaptError
+
+VERBS = {
+    "run": "run one stage file (what jobs do)",
+    "start": "run the selected experiments on this machine, going on where an earlier run was stopped",
+    "plan": "print the stages: done, to run, and why",
+    "init": "write a ready configuration for two folders of your own",
+    "doctor": "say which datasets, software and devices are found, and what is wrong",
+    "suggest": "say which target images are most worth labelling",
+    "predict": "apply a finished model to a folder of pictures",
+    "evaluate": "score a finished model on a labelled dataset",
+    "verify": "re-hash artifacts, follow links, report what is damaged, missing or orphaned",
+    "clean": "list, and with --yes remove, stages",
+    "docs": "write docs/parameters.md from the parameters' declarations",
+}
+
+
+def _parser(wanted: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline", description="segadapt: from simulator to camera."
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, text in VERBS.items():
+        verb = verbs.add_parser(name, help=text, description=text)
+        if name == wanted:
+            # Only the verb that runs is imported: a job must not wait for what it does not need.
+            import_module(f"pipeline.commands.{name}").add_arguments(verb)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code. Errors meant for the user are printed without a traceback."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may hold what is no text
+    # Without a verb, argparse would only say that one is required, not which there are.
+    chosen = _parser(words[0] if words else None).parse_args(words or ["--help"])
+    try:
+        code: int = import_module(f"pipeline.commands.{chosen.verb}").execute(chosen)
+    except SegadaptError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 1
+    except PermissionError as error:
+        print(f"error: {error.filename}: permission denied; let its owner allow it", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -13,8 +13,10 @@ import errno
 import hashlib
 import json
 import os
+import pwd
 import secrets
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,9 +30,9 @@ _REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space and start the same command again",
     errno.EDQUOT: "your quota is used up; free some space and start the same command again",
     errno.EFBIG: "the file would pass the allowed size; raise the limit (ulimit -f) and start again",
-    errno.EROFS: "the file system is read-only; choose another results folder or mount it writable",
-    errno.EACCES: "writing there is not permitted; choose another results folder or change its permissions",
-    errno.EPERM: "writing there is not permitted; choose another results folder or change its permissions",
+    errno.EROFS: "the file system is read-only; choose another folder or mount it writable",
+    errno.EACCES: "writing there is not permitted; choose another folder, or let its owner allow it",
+    errno.EPERM: "writing there is not permitted; choose another folder, or let its owner allow it",
     errno.ENOTDIR: "a file stands where a folder is needed; move it away",
     errno.EEXIST: "a file stands where a folder is needed; move it away",
     errno.EISDIR: "a folder stands where a file is needed; move it away",
@@ -46,7 +48,20 @@ class StorageError(ArtifactError):
 def storage_error(path: Path, error: OSError) -> StorageError:
     """The user's message for an `error` while writing `path`: what could not be written, why, what to do."""
     remedy = _REMEDIES.get(error.errno or 0, "fix the cause and start the same command again")
-    return StorageError(f"cannot write {path}: {error.strerror or error}: {remedy}")
+    owner = f" (it belongs to {_owner(path)})" if error.errno in (errno.EACCES, errno.EPERM) else ""
+    return StorageError(f"cannot write {path}: {error.strerror or error}{owner}: {remedy}")
+
+
+def _owner(path: Path) -> str:
+    """Who owns the path, or the nearest folder above it that can be looked at."""
+    for place in (path, *path.absolute().parents):
+        with contextlib.suppress(OSError):
+            number = place.stat().st_uid
+            try:
+                return pwd.getpwuid(number).pw_name
+            except KeyError:
+                return f"user {number}"
+    return "somebody else"
 
 
 def temporary_beside(path: Path) -> Path:
@@ -68,6 +83,36 @@ def make_folder(folder: Path) -> None:
         raise storage_error(folder, error) from error
 
 
+def check_writable(folders: Iterable[Path]) -> None:
+    """Before anything is computed: StorageError for the first folder that can neither be written nor made.
+
+    A folder that does not exist is judged by the one that it would be made in.
+    """
+    for folder in folders:
+        try:
+            place = _nearest(folder.absolute())
+        except PermissionError as error:
+            raise storage_error(folder, error) from error
+        number = _obstacle(place)
+        if number is not None:
+            raise storage_error(place, OSError(number, os.strerror(number)))
+
+
+def _nearest(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _obstacle(place: Path) -> int | None:
+    """The error number that writing into `place` would meet."""
+    if not place.is_dir():
+        return errno.ENOTDIR
+    if os.statvfs(place).f_flag & os.ST_RDONLY:
+        return errno.EROFS
+    # The effective user is who writes; the real one may be another.
+    allowed = os.access(place, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+    return None if allowed else errno.EACCES
+
+
 def flush_to_disk(path: Path) -> None:
     """Make the content of a file, or the names in a folder, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -81,13 +126,18 @@ def flush_to_disk(path: Path) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path that becomes `path` when the body ends well and vanishes when it raises.
 
-    The parent folder is made. StorageError names `path` when the disk is full or the folder not writable;
-    what else the body raises passes unchanged.
+    The parent folder is made, and the umask is honoured even where a library makes its files for the owner alone.
+    StorageError names `path` when the disk is full or the folder not writable; what else the body raises passes
+    unchanged.
     """
     make_folder(path.parent)
     temporary = temporary_beside(path)
     try:
+        temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode
         yield temporary
+        if temporary.stat().st_mode != mode:
+            temporary.chmod(stat.S_IMODE(mode))
         flush_to_disk(temporary)
         temporary.replace(path)
         flush_to_disk(path.parent)
@@ -134,7 +184,7 @@ def why_no_file(path: Path) -> str | None:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file; ArtifactError names the file when it is missing or damaged."""
+    """The value in a JSON file; ArtifactError names the file when it is missing, damaged or not to be read."""
     if why := why_no_file(path):
         raise ArtifactError(f"{path} is damaged: {why}")
     try:

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from tqdm import tqdm
 
 from pipeline.artifacts.errors import ArtifactError, ConfigError, SegadaptError
-from pipeline.artifacts.files import write_json
+from pipeline.artifacts.files import check_writable, write_json
 from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
 from pipeline.config.load import Config
@@ -30,6 +30,7 @@ from pipeline.datasets.spec import DatasetSpec
 from pipeline.datasets.taxonomy import IGNORE_NAME, Taxonomy
 from pipeline.plan.datasets import DataPlanner
 from pipeline.plan.files import write_stages
+from pipeline.plan.places import check_places
 from pipeline.plan.records import Scoring
 from pipeline.schema.names import nearest
 from pipeline.stages.parameters import TestMode
@@ -156,6 +157,7 @@ def prepared(config: Config, domain: DomainSplit, taxonomy: Taxonomy) -> Artifac
     from pipeline.stages.runner import run_stage
 
     stage = DataPlanner(config).prepare(domain, taxonomy, "native", "--dataset")
+    check_places([], [stage])
     write_stages([stage])
     code = run_stage(Results().planned(stage.key), None)
     if code:
@@ -212,6 +214,10 @@ def execute(arguments: argparse.Namespace) -> int:
     """Prepare, score, print, write; exit code 0."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     config = chosen_configuration(arguments)
+    if arguments.out is not None:
+        if arguments.out.is_dir():
+            raise ConfigError(f"--out {arguments.out}: is a folder; name the file to write the figures to")
+        check_writable([arguments.out.parent])
     spec = config.library.dataset(arguments.dataset, "--dataset")
     from pipeline.inference.prediction import load_model
     from pipeline.training.devices import choose_device, configure_determinism

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pipeline.artifacts.files import make_folder, storage_error
 from pipeline.artifacts.owners import LockedError, clear_lock, living
 from pipeline.artifacts.processes import group_lives
 from pipeline.commands.configuration import chosen_assignments
@@ -34,8 +35,12 @@ _POLL = 0.1  # seconds between two looks at stages that are ending
 @contextlib.contextmanager
 def sole_run(path: Path) -> Iterator[int]:
     """Hold the run lock; wait while another run holds it, saying so. Yields the lock's file descriptor."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    make_folder(path.parent)
+    try:
+        opened = path.open("a+")
+    except OSError as error:
+        raise storage_error(path, error) from error
+    with opened as file:
         described = False
         while True:
             try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from pipeline.artifacts.errors import Interrupted
+from pipeline.artifacts.files import check_writable
 
 if TYPE_CHECKING:
     from pipeline.inference.folder_prediction import Summary
@@ -50,6 +51,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from pipeline.training.devices import choose_device
     from pipeline.training.interruption import Interruption
 
+    check_writable([arguments.out])
     model = load_model(arguments.model, choose_device(arguments.device))
     wanted = Wanted(confidence=arguments.confidence, entropy=arguments.entropy)
     # Who starts this in the background may log out: a parent that has gone is no reason to stop here.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.commands.configuration import add_selection_arguments, chosen_configuration
 from pipeline.commands.main_process import run_workflow
+from pipeline.plan.places import check_places
 from pipeline.plan.planner import Planner
 from pipeline.stages.results import PAGE, SUMMARY, Results
 
@@ -21,7 +22,7 @@ def execute(arguments: argparse.Namespace) -> int:
     What failed does not hide what went well: its exit code is passed on, and the table says why it failed.
     """
     config = chosen_configuration(arguments)
-    Planner(config).plan()  # a mistake ends here, before Snakemake starts
+    check_places(Planner(config).plan())  # a mistake ends here, before Snakemake starts
     folders = [Results().report(suite.name) for suite in config.selected_suites()]
     before = {folder: _written(folder) for folder in folders}
     code = run_workflow(arguments)

@@ -10,13 +10,14 @@ import argparse
 from pathlib import Path
 
 from pipeline.artifacts.errors import ConfigError
-from pipeline.artifacts.files import write_text
+from pipeline.artifacts.files import check_writable, write_text
 from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
 from pipeline.commands.main_process import run_workflow
 from pipeline.config.load import Config
 from pipeline.config.suites import Experiment
 from pipeline.config.validation import validated
 from pipeline.plan.files import write_stages
+from pipeline.plan.places import check_places
 from pipeline.plan.stage import Stage
 from pipeline.stages.parameters import SuggestParameters
 from pipeline.stages.results import Results
@@ -66,7 +67,10 @@ def execute(arguments: argparse.Namespace) -> int:
         )
     _, stage = Planner(config).suggestion(arguments.experiment, parameters, arguments.seed)
     artifact = Results().folder(stage.record)
+    if arguments.out is not None:
+        check_writable([arguments.out.parent])
     if not artifact.is_whole():
+        check_places([], [stage])
         write_stages([stage])
         if code := _make(stage, arguments):
             return code

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 from torch import Tensor
 
 from pipeline.artifacts.errors import ArtifactError, ConfigError
-from pipeline.artifacts.files import read_json, replacing, sha256_file, write_json
+from pipeline.artifacts.files import read_json, sha256_file, write_bytes, write_json
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.build import build_network, construct
 from pipeline.networks.parameters import PROFILES, InputProfile, NetworkParameters
@@ -52,8 +52,8 @@ def save_network(path: Path, network: SegmentationNetwork, meta: dict[str, Any])
     if path.suffix != ".safetensors":
         raise ValueError(f"{path}: a network's file name ends in .safetensors")
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    with replacing(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary)
+    # Not `save_file`: it writes beside first, under a name of its own, which a kill would leave in the artifact.
+    write_bytes(path, safetensors.torch.save(tensors))
     record = NetworkRecord(
         network=_portable(network.parameters_spec),
         num_classes=network.num_classes,

@@ -13,6 +13,7 @@ from pipeline.artifacts.owners import sign
 from pipeline.config.load import Config, load_config, suites_in
 from pipeline.config.suites import Experiment
 from pipeline.plan.files import finished_runs, write_runs, write_stage_files
+from pipeline.plan.places import check_places
 from pipeline.plan.planner import Planner
 from pipeline.plan.records import REPORTS, ReportRecord
 from pipeline.plan.run import PlannedRun
@@ -42,7 +43,7 @@ def described(function: Callable[Given, Result]) -> Callable[Given, Result]:
     def ending(*args: Given.args, **kwargs: Given.kwargs) -> Result:
         try:
             return function(*args, **kwargs)
-        except SegadaptError as error:
+        except (SegadaptError, OSError) as error:
             sys.exit(f"error: {error}")
 
     return ending
@@ -71,8 +72,9 @@ class Plan:
 
     @described
     def write(self) -> None:
-        """Write the files of all planned runs, and of the selected suites' pages."""
+        """Write the files of all planned runs, and of the selected suites' pages; StorageError before any job."""
         planner = self._main()
+        check_places(self._runs.values())
         others = [run for run in finished_runs(planner) if (run.experiment, run.seed) not in self._runs]
         write_runs(self._runs.values())
         write_stage_files(planner.config, self._selected, finished=others)

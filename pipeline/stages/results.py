@@ -34,9 +34,13 @@ class Results:
         """The file that says that a stage has finished."""
         return self.folder(stage).path / MANIFEST
 
+    def plan(self) -> Path:
+        """`stages`, the folder that the plan writes."""
+        return self.root / STAGES
+
     def planned(self, key: str) -> Path:
         """`stages/<key>.json`: what the plan wrote of a stage, of an experiment's run, or of the report."""
-        return self.root / STAGES / f"{key}.json"
+        return self.plan() / f"{key}.json"
 
     def record(self, key: str) -> StageRecord:
         """The planned stage of that key; ArtifactError as `StageRecord.read`."""

@@ -1,8 +1,11 @@
 """Networks on disk: round trip, damage, mixed pairs, and starting a child from a parent."""
 
 import json
+import os
+import stat
 
 import pytest
+import safetensors.torch
 import torch
 
 from pipeline.artifacts.errors import ArtifactError, ConfigError
@@ -135,11 +138,29 @@ def test_a_profile_with_other_numbers_is_refused(saved):
         read_record(saved)
 
 
+def test_a_save_honours_the_umask_and_leaves_the_bytes_of_artifacts_as_they_were(tmp_path):
+    network = build_network(SMALL, 4, 0)
+    before = os.umask(0o022)
+    try:
+        save_network(tmp_path / "net.safetensors", network, {})
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "net.safetensors").stat().st_mode) == 0o644
+    safetensors.torch.save_file(network.state_dict(), tmp_path / "same.safetensors")
+    assert (tmp_path / "net.safetensors").read_bytes() == (tmp_path / "same.safetensors").read_bytes()
+
+
+def test_no_library_writes_into_an_artifact_under_a_name_of_its_own(tmp_path, monkeypatch):
+    """A kill would leave that file among the artifact's, and change its digest."""
+    monkeypatch.setattr("safetensors.torch.save_file", lambda *_: pytest.fail("it writes `.tmp...` first"))
+    save_network(tmp_path / "net.safetensors", build_network(SMALL, 4, 0), {})
+
+
 def test_an_interrupted_save_leaves_the_old_pair(saved, monkeypatch):
     def fail(*_):
         raise OSError("no space left")
 
-    monkeypatch.setattr("safetensors.torch.save_file", fail)
+    monkeypatch.setattr("safetensors.torch.save", fail)
     with pytest.raises(OSError, match="no space left"):
         save_network(saved, build_network(SMALL, 4, 1), {})
     assert load_network(saved)[1]["step"] == 600
