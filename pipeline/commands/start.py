@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.commands.configuration import add_selection_arguments, chosen_configuration
 from pipeline.commands.main_process import run_workflow
+from pipeline.plan.moves import check_taken, moves
 from pipeline.plan.places import check_places
 from pipeline.plan.planner import Planner
 from pipeline.stages.results import PAGE, SUMMARY, Results
@@ -22,7 +23,11 @@ def execute(arguments: argparse.Namespace) -> int:
     What failed does not hide what went well: its exit code is passed on, and the table says why it failed.
     """
     config = chosen_configuration(arguments)
-    check_places(Planner(config).plan())  # a mistake ends here, before Snakemake starts
+    runs = Planner(config).plan()  # a mistake ends here, before Snakemake starts
+    check_places(runs)
+    check_taken(config, runs)
+    for line in moves(runs):
+        print(line, flush=True)
     folders = [Results().report(suite.name) for suite in config.selected_suites()]
     before = {folder: _written(folder) for folder in folders}
     code = run_workflow(arguments)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel
 
 from pipeline.artifacts.errors import ConfigError
-from pipeline.config.models import Overrides, Recipe, Settings, SuiteFile, Task
+from pipeline.config.models import Determinism, Overrides, Recipe, Settings, SuiteFile, Task
 from pipeline.config.selection import selected
 from pipeline.config.suites import Experiment, Suite, read_suite
 from pipeline.config.validation import validated
@@ -75,8 +75,23 @@ class Library:
 
 
 @dataclass(frozen=True)
+class Override:
+    """What is laid over the experiments beside their suite and `config.yaml`: by `--config` and by files of settings.
+
+    `choices`: a task, a network or a determinism in place of theirs.
+    """
+
+    location: str
+    set: Mapping[str, Mapping[str, Any]]
+    choices: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Config:
-    """Validated settings, the suites with their selected experiments, and the library that these point into."""
+    """Validated settings, the suites with their selected experiments, and the library that these point into.
+
+    `settings.set` is what `config.yaml` says; `override` has the rest.
+    """
 
     settings: Settings
     library: Library
@@ -84,6 +99,7 @@ class Config:
     experiments: Mapping[str, Experiment]
     """The selected ones by name, with their selected seeds, in the order of the suites."""
     location: str
+    override: Override
 
     def selected_suites(self) -> list[Suite]:
         """The suites that a selected experiment belongs to."""
@@ -143,7 +159,9 @@ def load_config(
         contents[path] = read_yaml(path)
     contents |= given
     suites = [
-        read_suite(path, values) for path, values in contents.items() if path != base and is_suite(values)
+        _with_determinism(read_suite(path, values), _determinism(base, contents))
+        for path, values in contents.items()
+        if path != base and is_suite(values)
     ]
     _check_together(suites)
     library = Library(root)
@@ -152,7 +170,31 @@ def load_config(
             _check_names(library, experiment)
     location = " + ".join(map(str, contents)) + (" + --config" if chosen else "")
     experiments = selected(suites, override.only, override.seeds)
-    return Config(_settings(base, contents, chosen, location), library, tuple(suites), experiments, location)
+    settings, laid_over = _settings(base, contents, chosen, location)
+    choices = {"determinism": settings.determinism, **_other_choices(library, override)}
+    over = Override(f"{location}: set", laid_over, choices)
+    return Config(settings, library, tuple(suites), experiments, location, over)
+
+
+def _other_choices(library: Library, override: Overrides) -> dict[str, str]:
+    """The task and the network that stand in place of the experiments' own; ConfigError for one that is not there."""
+    for name, read in ((override.task, library.task), (override.network, library.network)):
+        if name is not None:
+            read(name, "--config")
+    return override.model_dump(include={"task", "network"}, exclude_none=True)
+
+
+def _with_determinism(suite: Suite, determinism: Determinism) -> Suite:
+    """The suite whose experiments know what holds for them unless something is laid over."""
+    known = {name: replace(one, determinism=determinism) for name, one in suite.experiments.items()}
+    return replace(suite, experiments=known)
+
+
+def _determinism(base: Path, contents: Mapping[Path, Mapping[str, Any]]) -> Determinism:
+    """What `config.yaml` and the suites say, the last of them that does."""
+    described = [values for path, values in contents.items() if path == base or is_suite(values)]
+    said = [values["determinism"] for values in described if values.get("determinism")]
+    return said[-1] if said else Settings().determinism
 
 
 def suites_in(root: Path) -> Iterator[Suite]:
@@ -181,12 +223,13 @@ def _default_suite(base: Path, settings: Sequence[Mapping[str, Any]]) -> Path:
 
 def _settings(
     base: Path, contents: Mapping[Path, Mapping[str, Any]], chosen: Mapping[str, Any], location: str
-) -> Settings:
-    """The files' settings laid over one another, and what was chosen over them all.
+) -> tuple[Settings, Mapping[str, Mapping[str, Any]]]:
+    """The files' settings laid over one another, what was chosen over them all; and the `set` laid over `config.yaml`'s.
 
     ConfigError where two suites want different results, unless one of these is chosen.
     """
     merged: dict[str, Any] = {}
+    over: dict[str, Any] = {}
     wanted: dict[str, str] = {}
     for path, values in contents.items():
         keys = set(Settings.model_fields)
@@ -195,12 +238,16 @@ def _settings(
             wanted[str(path)] = values.get("determinism", "none")
         else:
             validated(Settings, values, str(path))
+        if path != base and "set" in keys:
+            over = merge(over, {"set": values.get("set") or {}})
+            keys -= {"set"}
         merged = merge(merged, {key: value for key, value in values.items() if key in keys})
     if len(set(wanted.values())) > 1 and "determinism" not in chosen:
         shown = ", ".join(f"{file} {value}" for file, value in wanted.items())
         raise ConfigError(f"determinism: the suites say different things ({shown}); give it with --config")
     own = {key: value for key, value in chosen.items() if key in Settings.model_fields}
-    return validated(Settings, merge(merged, own), location)
+    over = merge(over, {"set": own.pop("set", None) or {}})
+    return validated(Settings, merge(merged, own), location), validated(Settings, over, location).set
 
 
 def _check_together(suites: Sequence[Suite]) -> None:

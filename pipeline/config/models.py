@@ -51,12 +51,22 @@ class Settings(Strict):
     run: Annotated[RunSettings, Field(description="how to run; never part of a stage's key")] = RunSettings()
     set: Annotated[
         dict[str, dict[str, Any]],
-        Field(description="parameters by stage kind or stage name, laid over every selected experiment"),
+        Field(
+            description="parameters by stage kind or stage name, laid over every experiment; where they are given by "
+            "`--config`, or in a file beside the suite, that makes experiments of their own, `NAME+PARAMETER=VALUE`"
+        ),
     ] = {}
 
 
 class Overrides(Settings):
-    """What `--config` takes: the settings, and which experiments and seeds to run."""
+    """What `--config` takes: the settings, which experiments and seeds to run, and on what."""
+
+    task: Annotated[
+        Name | None, Field(description="file in config/tasks/, in place of the experiments' own")
+    ] = None
+    network: Annotated[
+        Name | None, Field(description="file in config/networks/, in place of the experiments' own")
+    ] = None
 
     only: Annotated[
         tuple[str, ...] | None,

@@ -4,12 +4,12 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts.errors import ConfigError
-from pipeline.config.models import ExperimentEntry, LabelledSubset, SuiteFile, SweptKeys
+from pipeline.config.models import Determinism, ExperimentEntry, LabelledSubset, SuiteFile, SweptKeys
 from pipeline.config.validation import KeyPath, dotted, nearest, validated
 from pipeline.config.yaml_files import merge
 
@@ -29,8 +29,9 @@ class SetLayer:
 class Experiment:
     """Task x recipe x network, over seeds.
 
-    `own` layers go over `shared`, the later ones over the former. `given` has the place of each key that the
-    experiment gives itself; what only the suite gives (`shared` too) holds where the recipe has a use for it.
+    `own` layers go over `shared`, the later ones over the former, `over` above the settings' `set`. `given` has the
+    place of each key that the experiment gives itself; what only the suite gives (`shared` too) holds where the
+    recipe has a use for it.
     """
 
     name: str
@@ -45,6 +46,13 @@ class Experiment:
     shared: SetLayer
     own: tuple[SetLayer, ...]
     given: Mapping[str, str]
+    determinism: Determinism = "exact"
+    over: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def plain_name(self) -> str:
+        """The name in the suite; what is laid over an experiment stands behind it, after a `+`."""
+        return self.name.partition("+")[0]
 
     def place(self, key: str) -> str:
         """The place of a key, for errors: in the experiment itself or at the top of its suite."""

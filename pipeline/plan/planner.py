@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from pipeline.artifacts.errors import ConfigError
 from pipeline.config.load import Config
 from pipeline.config.suites import Experiment, SetLayer
+from pipeline.config.yaml_files import merge
 from pipeline.plan.datasets import DataPlanner, TaskData
 from pipeline.plan.domains import TaskDomains
+from pipeline.plan.overrides import overridden
 from pipeline.plan.recipes import check_set_keys, settable
 from pipeline.plan.run import PlannedRun, RunPlanner
 from pipeline.plan.stage import Stage, StageSettings
@@ -17,7 +19,7 @@ class Planner:
     """Plans all selected experiments; equal stages are one object."""
 
     def __init__(self, config: Config) -> None:
-        self.config = config
+        self.config = overridden(config)
         self.data = DataPlanner(config)
         self.extra = SetLayer(f"{config.location}: set", config.settings.set)
         self._made: dict[str, Stage] = {}
@@ -70,5 +72,6 @@ class Planner:
             self._tasks[experiment.task] = self.data.task(task, location)
         data, subset = self._tasks[experiment.task], experiment.labelled
         domains = TaskDomains(self.data, task, data, subset, seed, experiment.location)
-        settings = StageSettings(self.config.settings.run, self.config.settings.determinism, seed)
-        return RunPlanner(experiment, library, self.extra, domains, settings, self._made)
+        settings = StageSettings(self.config.settings.run, experiment.determinism, seed)
+        extra = SetLayer(self.extra.location, merge(dict(self.extra.values), dict(experiment.over)))
+        return RunPlanner(experiment, library, extra, domains, settings, self._made)

@@ -33,7 +33,7 @@ class PlannedRun:
     title: str
     metric: Literal["miou", "dice", "accuracy"]
     names: Mapping[str, str] = field(default_factory=dict)
-    """Names of task, recipe and network."""
+    """Names of task, recipe and network, and the suite's file."""
     scoring: Mapping[str, Any] = field(default_factory=dict)
     """`Scoring` by field."""
     stages: dict[str, Stage] = field(default_factory=dict)
@@ -89,6 +89,7 @@ class RunPlanner:
     def plan(self) -> PlannedRun:
         """Plan every stage of the run; raises ConfigError or DataError naming file and key."""
         names = {key: getattr(self.experiment, key) for key in ("task", "recipe", "network")}
+        names["suite"] = self.experiment.file
         run = PlannedRun(
             self.experiment.name,
             self.domains.seed,

@@ -13,6 +13,7 @@ from pipeline.artifacts.owners import sign
 from pipeline.config.load import Config, load_config, suites_in
 from pipeline.config.suites import Experiment
 from pipeline.plan.files import finished_runs, write_runs, write_stage_files
+from pipeline.plan.moves import check_taken
 from pipeline.plan.places import check_places
 from pipeline.plan.planner import Planner
 from pipeline.plan.records import REPORTS, ReportRecord
@@ -75,6 +76,7 @@ class Plan:
         """Write the files of all planned runs, and of the selected suites' pages; StorageError before any job."""
         planner = self._main()
         check_places(self._runs.values())
+        check_taken(planner.config, self._runs.values())
         others = [run for run in finished_runs(planner) if (run.experiment, run.seed) not in self._runs]
         write_runs(self._runs.values())
         write_stage_files(planner.config, self._selected, finished=others)

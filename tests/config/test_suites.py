@@ -153,4 +153,5 @@ def test_every_shared_key_may_stand_in_an_experiment():
 
 def test_names_are_words_of_the_workflow():
     text = (Path(__file__).parents[2] / "workflow" / "Snakefile").read_text("utf-8")
-    assert f'experiment=r"{NAME.replace("{0,119}", "*")}"' in text
+    with_overrides = NAME.replace("._-", "._+=-").replace("{0,119}", "*")
+    assert f'experiment=r"{with_overrides}"' in text
