@@ -23,9 +23,10 @@ from pipeline.config.models import DomainSplit
 from pipeline.datasets.headers import picture_size
 from pipeline.datasets.items import Listing
 from pipeline.datasets.listing import list_split
-from pipeline.datasets.raw_ids import expanded_root
+from pipeline.datasets.raw_ids import expanded_root, unset_variables
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.networks.parameters import WeightsParameters
+from pipeline.plan.overrides import overridden
 from pipeline.stages.results import RESULTS
 
 SHOWN = 3
@@ -91,6 +92,10 @@ def examine_other(config: Config, name: str, finding: Finding) -> None:
     try:
         spec = config.library.dataset(name, "doctor")
         if spec.format != "streets":
+            if unset := unset_variables(spec.root):
+                # What to set it to is said at a selected dataset alone, not once for each of them.
+                finding.lines.append(f"not here: {', '.join(unset)} is not set")
+                return
             spec.resolved_root()
     except SegadaptError as error:
         finding.lines.append(f"not here: {error}")
@@ -179,7 +184,7 @@ def describe_settings(config: Config) -> str:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print everything; exit code 1 when something that the selected experiments need is unusable."""
-    config = chosen_configuration(arguments)
+    config = overridden(chosen_configuration(arguments))
     for line in (*machine_lines(), describe_settings(config)):
         print(line)
     data = os.environ.get("SEGADAPT_DATA")

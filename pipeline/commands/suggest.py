@@ -2,7 +2,7 @@
 
 python -m pipeline suggest --configfile config/streets.yaml --experiment streets-intrada --out config/lists/mine.txt
 
-Trains and ranks first what the experiment has not finished. Then put labels beside the images, name the list as
+Ranks first where that is missing, and with --train trains too. Then put labels beside the images, name the list as
 `labelled: {names: lists/mine.txt}` in a suite, and run it.
 """
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.artifacts.errors import ConfigError
 from pipeline.artifacts.files import check_writable, write_text
+from pipeline.artifacts.folder import FILES
 from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
 from pipeline.commands.main_process import run_workflow
 from pipeline.config.load import Config
@@ -18,7 +19,8 @@ from pipeline.config.suites import Experiment
 from pipeline.config.validation import validated
 from pipeline.plan.files import write_stages
 from pipeline.plan.places import check_places
-from pipeline.plan.stage import Stage
+from pipeline.plan.stage import Stage, in_order
+from pipeline.stages.kinds import KINDS
 from pipeline.stages.parameters import SuggestParameters
 from pipeline.stages.results import Results
 
@@ -46,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=fields["candidates"].default,
         help=f"{fields['candidates'].description} (default: %(default)s)",
     )
+    parser.add_argument(
+        "--train", action="store_true", help="train first what the experiment has not trained yet"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="copy the list there, e.g. below config/")
     parser.add_argument("--cores", default="all", help="CPU cores for Snakemake (default: all)")
     add_configuration_arguments(parser)
@@ -60,16 +65,19 @@ def execute(arguments: argparse.Namespace) -> int:
     values = {"count": arguments.count, "candidates": arguments.candidates}
     parameters = validated(SuggestParameters, values, "--count, --candidates")
     arguments.only = [arguments.experiment]
-    config = chosen_configuration(arguments)
-    if arguments.experiment not in config.experiments:
+    planner = Planner(chosen_configuration(arguments))
+    config = planner.config
+    experiment = next(iter(config.experiments.values()))
+    if arguments.experiment != experiment.plain_name:
         raise ConfigError(
             f"--experiment {arguments.experiment}: needs the name of one experiment, not a pattern"
         )
-    _, stage = Planner(config).suggestion(arguments.experiment, parameters, arguments.seed)
+    _, stage = planner.suggestion(experiment.name, parameters, arguments.seed)
     artifact = Results().folder(stage.record)
     if arguments.out is not None:
         check_writable([arguments.out.parent])
     if not artifact.is_whole():
+        _refuse_to_train(stage, arguments)
         check_places([], [stage])
         write_stages([stage])
         if code := _make(stage, arguments):
@@ -82,8 +90,20 @@ def execute(arguments: argparse.Namespace) -> int:
     print(f"{names.count(chr(10))} images to label, hard and unlike each other")
     for word, file in (("list", LIST), ("table", TABLE), ("sheet", SHEET)):
         print(f"  {word:6}{artifact.path / file}")
-    print(_what_to_do(config, config.experiments[arguments.experiment], arguments.out))
+    print(_what_to_do(config, experiment, arguments.out))
     return 0
+
+
+def _refuse_to_train(stage: Stage, arguments: argparse.Namespace) -> None:
+    """ConfigError where trainings are missing and --train does not ask for them: they may take hours."""
+    results = Results()
+    trainings = [one.record for one in in_order([stage]) if KINDS[one.kind].gives == "model"]
+    missing = [one.key for one in trainings if not (results.folder(one).path / FILES).is_file()]
+    if missing and not arguments.train:
+        raise ConfigError(
+            f"--experiment {arguments.experiment}: not trained yet: {', '.join(missing)}; add --train to do that "
+            "first, or run `python -m pipeline start`"
+        )
 
 
 def _make(stage: Stage, arguments: argparse.Namespace) -> int:
@@ -127,7 +147,7 @@ def _what_to_do(config: Config, experiment: Experiment, out: Path | None) -> str
     return (
         f"next: 1. {place}\n"
         f"      2. {copy}add to the experiments of {experiment.file}:\n"
-        f"           {experiment.name}-labelled: {{{''.join(own)}recipe: ass, labelled: {{names: {named}}}}}\n"
+        f"           {experiment.plain_name}-labelled: {{{''.join(own)}recipe: ass, labelled: {{names: {named}}}}}\n"
         "         (recipes that read labelled target images: ass, joint-ce, target-only)\n"
-        f"      3. python -m pipeline start --configfile {experiment.file} --only {experiment.name}-labelled"
+        f"      3. python -m pipeline start --configfile {experiment.file} --only {experiment.plain_name}-labelled"
     )

@@ -8,6 +8,14 @@ from pipeline.artifacts.errors import DataError
 
 RawIds = int | str | tuple[int | str, ...]
 
+VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+
+
+def unset_variables(text: str) -> list[str]:
+    """The ${VARIABLES} in `text` that are not set."""
+    names = [match[1] or match[2] for match in VARIABLE.finditer(text)]
+    return [name for name in names if not os.environ.get(name)]
+
 
 def expanded_root(text: str, where: str) -> str:
     """`text` with ${VARIABLES} replaced; DataError says which is not set and what to set it to."""
@@ -23,7 +31,7 @@ def expanded_root(text: str, where: str) -> str:
             )
         return os.environ[variable]
 
-    return re.sub(r"\$(?:\{(\w+)\}|(\w+))", value, text)
+    return VARIABLE.sub(value, text)
 
 
 def class_by_raw_id(ids: dict[str, RawIds]) -> dict[int, str]:

@@ -119,6 +119,16 @@ def test_an_unset_variable_is_named(work, capsys, monkeypatch):
     assert "environment variable DATA, which is not set" in block(out, "sim")
 
 
+def test_a_variable_of_datasets_that_are_not_selected_is_only_named(work, capsys, monkeypatch):
+    text = Path("config/datasets/far.yaml").read_text().replace("${DATA}", "${OTHER}")
+    for number in range(5):
+        Path(f"config/datasets/far{number}.yaml").write_text(text)
+    monkeypatch.delenv("OTHER", raising=False)
+    code, out = doctor(capsys)
+    assert code == 0
+    assert out.count("which is not set") == 0 and out.count("not here: OTHER is not set") == 5
+
+
 def test_another_count_than_published_is_said_but_no_fault(work, capsys):
     change("datasets/sim.yaml", expected={"train": 25_000})
     code, out = doctor(capsys)

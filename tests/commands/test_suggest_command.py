@@ -64,7 +64,7 @@ def test_it_runs_what_is_missing_and_says_what_to_do(
         return in_this_process(arguments, *targets)
 
     monkeypatch.setattr(suggest, "run_workflow", workflow)
-    words = ["suggest", "--experiment", "first", "--count", "2"]
+    words = ["suggest", "--experiment", "first", "--count", "2", "--train"]
     assert main([*words, "--out", "config/lists/mine.txt"]) == 0
     ((only, (target,)),) = calls
     assert only == ["first"] and target.startswith("results/suggest/suggest-tiny-s0-")
@@ -90,11 +90,21 @@ def test_it_runs_what_is_missing_and_says_what_to_do(
     assert "holds another list" in capsys.readouterr().err and len(calls) == 1
 
 
+def test_trainings_that_are_missing_are_told_and_not_started_unasked(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(suggest, "run_workflow", lambda arguments, *targets: pytest.fail("it trains"))
+    assert main(["suggest", "--experiment", "first", "--count", "2"]) == 2
+    said = capsys.readouterr().err
+    assert "not trained yet: supervised-tiny-s0-" in said and "add --train" in said
+    assert not Path("results").exists()
+
+
 def test_a_failed_workflow_ends_the_command(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(suggest, "run_workflow", lambda arguments, *targets: 75)
-    assert main(["suggest", "--experiment", "first", "--count", "2"]) == 75
+    assert main(["suggest", "--experiment", "first", "--count", "2", "--train"]) == 75
     assert "to label" not in capsys.readouterr().out
 
 

@@ -28,6 +28,16 @@ def test_every_kind_of_stage_ran_once(finished):
     assert set(starts(finished).values()) == {1}
 
 
+def test_all_data_is_read_before_anything_is_trained(finished):
+    started = {
+        path.parent.parent: json.loads(path.read_text())[0]["started"]
+        for path in finished.glob("results/*/*/run/history.json")
+    }
+    read = [moment for folder, moment in started.items() if folder.parent.name == "prepare"]
+    trained = [moment for folder, moment in started.items() if folder.parent.name in ("pretrain", "adapt")]
+    assert len(read) == 3 and max(read) < min(trained)
+
+
 def test_the_view_for_people_links_the_stages_in_order(finished):
     folder = finished / "results/experiments/tiny/seed0"
     links = sorted(path.name for path in folder.iterdir() if path.is_symlink())
@@ -103,6 +113,9 @@ def test_another_lambda_runs_split_and_what_follows_and_keeps_the_old(finished):
 def test_snakemake_itself_takes_patterns_and_seeds(finished):
     words = ["only=ti*", "seeds=[0]"]
     assert snakemake(finished, "--dry-run", "--config", *words).returncode == 0
+    over = ["--config", 'set={"split": {"lambda": "0.6"}}']
+    target = "results/experiments/tiny+lambda=0.6/seed0/metrics.json"
+    assert snakemake(finished, "--dry-run", *over, "--", target).returncode == 0
     result = snakemake(finished, "--dry-run", "--config", "only=to*")
     assert result.returncode != 0 and "only: 'to*' selects no experiment" in result.stdout + result.stderr
 

@@ -1,28 +1,30 @@
 """Reading datasets: decode, check, resize once. The other stages are this rule with paths and resources of their own."""
 
 
-rule prepare:
+rule prior:
     input:
         plan.parents_of,
     output:
-        "results/prepare/{key}/artifact.json",
+        "results/prior/{key}/artifact.json",
     log:
-        "logs/prepare/{key}.log",
+        "logs/prior/{key}.log",
     conda:
         "../../environment.yml"
     threads: plan.threads_of
     resources:
         mem_mb=4000,
-        runtime="2h",
+        runtime="1h",
     shell:
         "exec python -m pipeline run results/stages/{wildcards.key}.json --log {log} --runtime {resources.runtime}"
 
 
-use rule prepare as prior with:
+# Before all else that could run: a broken file of a later step, such as validation, is told before the training.
+use rule prior as prepare with:
     output:
-        "results/prior/{key}/artifact.json",
+        "results/prepare/{key}/artifact.json",
     log:
-        "logs/prior/{key}.log",
+        "logs/prepare/{key}.log",
+    priority: 1
     resources:
         mem_mb=4000,
-        runtime="1h",
+        runtime="2h",

@@ -1,7 +1,7 @@
 """From a model to pseudo-labels."""
 
 
-use rule prepare as rank with:
+use rule prior as rank with:
     output:
         "results/rank/{key}/artifact.json",
     log:
@@ -12,7 +12,7 @@ use rule prepare as rank with:
         runtime="4h",
 
 
-use rule prepare as split with:
+use rule prior as split with:
     output:
         "results/split/{key}/artifact.json",
     log:
@@ -23,7 +23,7 @@ use rule prepare as split with:
         runtime="10m",
 
 
-use rule prepare as pseudolabel with:
+use rule prior as pseudolabel with:
     output:
         "results/pseudolabel/{key}/artifact.json",
     log:

@@ -1,7 +1,7 @@
 """Training stages: three rules over one kind, so that resources and progress can differ."""
 
 
-use rule prepare as pretrain with:
+use rule prior as pretrain with:
     output:
         "results/pretrain/{key}/artifact.json",
     log:
@@ -12,7 +12,7 @@ use rule prepare as pretrain with:
         runtime="24h",
 
 
-use rule prepare as adapt with:
+use rule prior as adapt with:
     output:
         "results/adapt/{key}/artifact.json",
     log:
