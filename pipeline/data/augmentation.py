@@ -42,7 +42,7 @@ def augment(
     parameters: Augmentation,
     rare: Sequence[int] = (),
 ) -> Augmented:
-    """Change an image, uint8 (H, W, 3), and its label, uint8 (H, W), as `key` says.
+    """Change an image, uint8 (H, W, 3), and its label, uint8 (H, W), as `key` says; `rare`: see `place`.
 
     A label of one pixel belongs to a classified image: it stays as it is. Without anything to change the
     arrays are returned as they came (views, never written to). DataError when image and label differ in size.
@@ -64,12 +64,15 @@ def augment(
 def place(
     size: Size, label: Pixels | None, draws: Draws, parameters: Augmentation, rare: Sequence[int] = ()
 ) -> Placement:
-    """Draw the geometry of one sample of `size` (width, height); `rare`: the classes that crops look for."""
+    """Draw the geometry of one sample of `size` (width, height).
+
+    `rare`: the classes that crops look for; with `rare_crops` four of five do, else all.
+    """
     affine = draw_affine(size, draws, parameters.affine) if parameters.affine else None
     resized = _draw_size(size, draws, parameters)
     window = parameters.crop or resized
     origin = None
-    if parameters.rare_crops and label is not None and draws.chance(RARE_CROPS):
+    if label is not None and (draws.chance(RARE_CROPS) if parameters.rare_crops else rare):
         origin = mined_crop_origin(resized_label(label, resized), rare, window, draws.below)
     if origin is None:
         room = max(0, resized[0] - window[0]), max(0, resized[1] - window[1])
@@ -123,8 +126,9 @@ def draw_affine(size: Size, draws: Draws, parameters: Affine) -> Matrix:
 
 def change_color(image: Pixels, draws: Draws, parameters: Color) -> Pixels:
     """Change brightness, contrast, saturation, hue and sharpness of an image, uint8 (h, w, 3)."""
+    if not draws.chance(parameters.probability):
+        return image
     picture = Image.fromarray(np.ascontiguousarray(image))
-    draws.uniform()  # decided once whether to change anything; the numbers after it stay those of finished trainings
     for enhance, reach in (
         (ImageEnhance.Brightness, parameters.brightness),
         (ImageEnhance.Contrast, parameters.contrast),

@@ -26,8 +26,11 @@ from pipeline.data.augmentation import Augmented, augment, rare_classes
 from pipeline.data.batch import Batch
 from pipeline.data.domain import Domain, ExtraMap
 from pipeline.data.parameters import Augmentation
+from pipeline.data.placement import Pixels
+from pipeline.data.rare_sampling import RareImages
 from pipeline.data.sampler import SampleOrder
-from pipeline.numerics.randomness import tag
+from pipeline.data.style import with_colors_of
+from pipeline.numerics.randomness import Draws, tag
 
 PREFETCH_STEPS = 2
 """Steps that each worker holds ready."""
@@ -46,7 +49,8 @@ class StepDataset(Dataset[dict[str, Batch]]):
     """Steps by number; each is a dictionary of the domains that have images.
 
     `augmentation`: by domain, none where missing; drawn from the seed of `order`. `slots`: this process's slots
-    of a step; None: all. DataError where crops need labels that a domain has not.
+    of a step; None: all. `styles`: the images whose colors `style` takes. DataError where an augmentation needs
+    labels that a domain has not.
     """
 
     def __init__(
@@ -55,12 +59,19 @@ class StepDataset(Dataset[dict[str, Batch]]):
         order: SampleOrder,
         augmentation: Mapping[str, Augmentation],
         slots: Sequence[int] | None = None,
+        styles: Domain | None = None,
     ) -> None:
+        self.styles = styles
         self.domains = {name: domain for name, domain in domains.items() if len(domain)}
         self.order = order
         self.slots = tuple(range(order.batch) if slots is None else slots)
         self.augmentation = {name: augmentation.get(name, Augmentation()) for name in self.domains}
         self._rare = {name: self._rare_classes(name) for name in self.domains}
+        self._rare_images = {
+            name: RareImages(self.domains[name], wanted)
+            for name in self.domains
+            if (wanted := self.augmentation[name].rare_sampling) is not None
+        }
 
     def __getitem__(self, step: int) -> dict[str, Batch]:
         """Load the images of a step, numbered from 0."""
@@ -75,11 +86,13 @@ class StepDataset(Dataset[dict[str, Batch]]):
         return rare_classes(self.domains[name].class_counts(), wanted)
 
     def _domain_batch(self, name: str, step: int) -> Batch:
-        domain, count = self.domains[name], len(self.domains[name])
-        indices = [self.order.index(name, count, step, slot) for slot in self.slots]
-        names = tuple(domain.names[index] for index in indices)
-        pairs = zip(self.slots, indices, strict=True)
-        samples = [self._sample(name, step, slot, index) for slot, index in pairs]
+        domain = self.domains[name]
+        shown = [self._shown(name, step, slot) for slot in self.slots]
+        names = tuple(domain.names[index] for index, _ in shown)
+        samples = [
+            self._sample(name, step, slot, index, rare)
+            for slot, (index, rare) in zip(self.slots, shown, strict=True)
+        ]
         labels = [sample.label for sample in samples]
         return Batch(
             images=_stack([sample.image.transpose(2, 0, 1) for sample in samples], names, "image"),
@@ -88,14 +101,35 @@ class StepDataset(Dataset[dict[str, Batch]]):
             extras={key: _extra_maps(key, extra, names, samples) for key, extra in domain.extras.items()},
         )
 
-    def _sample(self, name: str, step: int, slot: int, index: int) -> Augmented:
+    def _shown(self, name: str, step: int, slot: int) -> tuple[int, tuple[int, ...]]:
+        """Which image a slot shows, and the classes that its crop looks for."""
+        if name in self._rare_images:
+            drawn = self._rare_images[name].draw(self._draws("rare", name, step, slot))
+            if drawn is not None:
+                return drawn.index, (drawn.class_id,)
+        return self.order.index(name, len(self.domains[name]), step, slot), self._rare[name]
+
+    def _draws(self, purpose: str, name: str, step: int, slot: int) -> Draws:
+        return Draws([self.order.seed, tag(f"{purpose}/{name}"), step, slot])
+
+    def _sample(self, name: str, step: int, slot: int, index: int, rare: tuple[int, ...]) -> Augmented:
         domain = self.domains[name]
         key = [self.order.seed, tag(f"augment/{name}"), step, slot]
         try:
-            image, label = domain.image(index), domain.label(index)
-            return augment(image, label, key, self.augmentation[name], self._rare[name])
+            image = self._styled(domain.image(index), name, step, slot)
+            return augment(image, domain.label(index), key, self.augmentation[name], rare)
         except DataError as error:
             raise DataError(f"{name} image `{domain.names[index]}`: {error}") from error
+
+    def _styled(self, image: Pixels, name: str, step: int, slot: int) -> Pixels:
+        """An image, in its share of the slots in the colors of a random image of `styles`."""
+        share = self.augmentation[name].style
+        if not share or not self.styles:
+            return image
+        draws = self._draws("style", name, step, slot)
+        if not draws.chance(share):
+            return image
+        return with_colors_of(image, self.styles.image(draws.below(len(self.styles))))
 
 
 def _extra_maps(key: str, extra: ExtraMap, names: Sequence[str], samples: Sequence[Augmented]) -> Tensor:

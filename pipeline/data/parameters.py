@@ -39,6 +39,7 @@ class Affine(Strict):
 class Color(Strict):
     """Random changes of color and sharpness; labels stay as they are."""
 
+    probability: Annotated[Share, Field(description="share of images that are changed at all")] = 1.0
     brightness: Annotated[Share, Field(description="factor is uniform in 1-b..1+b")] = 0.0
     contrast: Annotated[Share, Field(description="factor is uniform in 1-c..1+c, about the mean grey")] = 0.0
     saturation: Annotated[Share, Field(description="factor is uniform in 1-s..1+s, about grey")] = 0.0
@@ -72,10 +73,30 @@ class RareCrops(Strict):
     ] = 3
 
 
+class RareSampling(Strict):
+    """Rare-class sampling (Hoyer 2022, DAFormer): draw a class by its rarity, then an image and a crop that show it.
+
+    Class c has probability softmax((1 - f) / temperature) over the classes, f being its share of labelled pixels.
+    """
+
+    share: Annotated[float, Field(gt=0.0, le=1.0, description="share of the draws that look for a class")] = (
+        1.0
+    )
+    temperature: Annotated[
+        float, Field(gt=0.0, le=100.0, description="the lower, the more often the rarest classes")
+    ] = 0.01
+    min_share: Annotated[
+        float,
+        Field(
+            ge=0.0, lt=1.0, description="an image shows a class that has more than this share of its pixels"
+        ),
+    ] = 0.00325
+
+
 class Augmentation(Strict):
     """Random changes to the images of one domain; nothing is changed by default.
 
-    In this order: affine, resize (`scale` or `shorter_side`), crop, flip, color. Images are bilinear and
+    In this order: style, affine, resize (`scale` or `shorter_side`), crop, flip, color. Images are bilinear and
     padded with the mean color right and below, labels nearest and padded with the ignore index 255.
     """
 
@@ -95,6 +116,13 @@ class Augmentation(Strict):
     affine: Annotated[Affine | None, Field(description="small rotation, shift, zoom, shear")] = None
     color: Annotated[Color | None, Field(description="color jitter and blur")] = None
     rare_crops: Annotated[RareCrops | None, Field(description="crops around rare classes")] = None
+    rare_sampling: Annotated[
+        RareSampling | None, Field(description="images, and crops of them, that show rare classes")
+    ] = None
+    style: Annotated[
+        Share,
+        Field(description="share of source images that take the colors' mean and spread of a target image"),
+    ] = 0.0
 
     @model_validator(mode="after")
     def _keys_fit(self) -> "Augmentation":
@@ -110,6 +138,8 @@ class Augmentation(Strict):
             raise ValueError("rare_crops: needs `crop: [width, height]`")
         if self.rare_crops and self.affine:
             raise ValueError("rare_crops, affine: crops are aimed before the affine step; choose one")
+        if self.rare_sampling and (self.rare_crops or self.affine):
+            raise ValueError("rare_sampling: not with rare_crops or affine; choose one")
         return self
 
     def _check_step(self, step: float) -> None:

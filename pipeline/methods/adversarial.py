@@ -21,6 +21,7 @@ from pipeline.methods.losses import (
     levels,
     segmentation_term,
     upsampled,
+    with_lovasz,
 )
 from pipeline.methods.parameters import AdaptsegParameters, AdventParameters, GanKind
 from pipeline.networks.base import Output, SegmentationNetwork
@@ -79,7 +80,8 @@ class Adversarial(Method[AdventParameters | AdaptsegParameters]):
         with torch.no_grad():
             seen = upsampled(network, output, image_size(batch))
             maps = {level: self.map_of(value) for level, value in seen.items()}
-        return segmentation_term(network, output, labels, context), maps
+        term = segmentation_term(network, output, labels, context)
+        return with_lovasz(term, output.main, labels, self.parameters, context), maps
 
     def _target(self, modules: Mapping[str, nn.Module], batch: Batch, context: Context) -> tuple[Term, Maps]:
         """Make the adversarial term, and the answers of each level's discriminator for its own term."""

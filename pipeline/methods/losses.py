@@ -1,6 +1,7 @@
 """What several methods share: forward passes, up-sampled logits, the supervised cross-entropy."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -8,7 +9,10 @@ from torch import Tensor
 from pipeline.artifacts.errors import DataError
 from pipeline.data.batch import Batch
 from pipeline.methods.base import Context, Term
+from pipeline.methods.parameters import LovaszParameters
 from pipeline.networks.base import Output, SegmentationNetwork
+from pipeline.numerics.label_grid import labels_on_grid
+from pipeline.numerics.lovasz import lovasz_softmax
 from pipeline.numerics.upsampled_cross_entropy import upsampled_cross_entropy_sum
 
 Maps = dict[str, Tensor]
@@ -95,3 +99,37 @@ def segmentation_term(
     name = "segmentation" if domain == "source" else f"segmentation_{domain}"
     summands = {f"{name}_{level}": value.detach() for level, value in means.items()} if len(means) > 1 else {}
     return Term(name, weighted(means, SEGMENTATION_WEIGHTS), weight, summands=summands)
+
+
+def with_lovasz(
+    term: Term, logits: Tensor, labels: Tensor, parameters: LovaszParameters, context: Context
+) -> Term:
+    """Add Lovasz-softmax to the source's supervised term, where it has a weight.
+
+    `logits`: of the main head, (B, K, h, w), on the network's own grid, where the labels (B, H, W) are picked too.
+    Source: Berman et al., CVPR 2018.
+    """
+    if parameters.lovasz_weight == 0:
+        return term
+    on_grid = labels_on_grid(labels, map_size(logits))
+    lovasz = grouped_lovasz(logits, on_grid, parameters.lovasz_images) * context.image_share["source"]
+    summands = {**term.summands, "cross_entropy": term.value.detach(), "lovasz": lovasz.detach()}
+    return replace(term, value=term.value + parameters.lovasz_weight * lovasz, summands=summands)
+
+
+def grouped_lovasz(logits: Tensor, labels: Tensor, images: int) -> Tensor:
+    """Average Lovasz-softmax over groups of `images` images; `logits` (B, K, h, w), `labels` (B, h, w)."""
+    return grouped_mean(len(labels), images, lambda group: lovasz_softmax(logits[group], labels[group]))
+
+
+def grouped_mean(images: int, size: int, value_of: Callable[[slice], Tensor]) -> Tensor:
+    """Average a pooled summand over groups of `size` of a micro-batch's images.
+
+    A group weighs as many images as it has, so the step's value does not depend on how its images were cut
+    into micro-batches and processes, as long as no group is cut.
+    """
+    total = []
+    for start in range(0, images, size):
+        group = slice(start, min(start + size, images))
+        total.append(value_of(group) * ((group.stop - group.start) / images))
+    return torch.stack(total).sum()

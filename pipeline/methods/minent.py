@@ -13,6 +13,7 @@ from pipeline.methods.losses import (
     segmentation_term,
     upsampled,
     weighted,
+    with_lovasz,
 )
 from pipeline.methods.parameters import MinentParameters
 from pipeline.networks.base import SegmentationNetwork
@@ -33,7 +34,9 @@ class Minent(Method[MinentParameters]):
         if "source" in batch:
             labels = labels_of(batch["source"], "source")
             output = network(batch["source"].images)
-            yield segmentation_term(network, output, labels, context)
+            term = segmentation_term(network, output, labels, context)
+            yield with_lovasz(term, output.main, labels, self.parameters, context)
+            del output, term  # the loop has freed the graph; nothing here may keep its tensors
         if "target" in batch:
             yield self._entropy_term(network, batch["target"], context)
 

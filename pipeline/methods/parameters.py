@@ -6,7 +6,7 @@ the network, the labels and the rounds around it is declared here and asked for 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -83,7 +83,32 @@ class ObjectiveParameters(Strict):
                 raise ValueError(f"{name}: not used with {because}; remove it")
 
 
-class SupervisedParameters(ObjectiveParameters):
+class LovaszParameters(ObjectiveParameters):
+    """Base of objectives that may add Lovasz-softmax to the source's cross-entropy."""
+
+    lovasz_weight: Annotated[
+        Weight,
+        Field(description="weight of Lovasz-softmax on the source, on the network's own grid; 0: none"),
+    ] = 0.0
+    lovasz_images: Annotated[
+        int,
+        Field(
+            ge=1, description="images in a group on which Lovasz-softmax is taken (published run of PLCA: 4)"
+        ),
+    ] = 2
+
+    def image_groups(self) -> tuple[int, ...]:
+        """Name the groups of Lovasz-softmax."""
+        return (self.lovasz_images,) if self.lovasz_weight > 0 else ()
+
+    @model_validator(mode="after")
+    def _no_dead_groups(self) -> Self:
+        if not self.lovasz_weight:
+            self._refuse_unused(("lovasz_images",), "`lovasz_weight: 0`")
+        return self
+
+
+class SupervisedParameters(LovaszParameters):
     """Cross-entropy on labelled images; target images without labels are never loaded."""
 
     rule: ClassVar[Literal["pretrain", "adapt", "selftrain"]] = "pretrain"
@@ -97,14 +122,14 @@ class SupervisedParameters(ObjectiveParameters):
         return ("source", "labelled") if self.labelled_weight > 0 else ("source",)
 
 
-class MinentParameters(ObjectiveParameters):
+class MinentParameters(LovaszParameters):
     """Entropy minimisation on the target (Vu 2019, MinEnt; `docs/methods/intrada.md`)."""
 
     method: Literal["minent"]
     entropy_weight: Annotated[Weight, Field(description="weight of the main head's mean entropy")] = 1e-3
 
 
-class _AdversarialParameters(ObjectiveParameters):
+class _AdversarialParameters(LovaszParameters):
     adversarial_weight: Annotated[Weight, Field(description="weight of the main adversarial term")] = 1e-3
     adversarial_aux_weight: Annotated[
         Weight, Field(description="weight of the aux head's adversarial term, where there is an aux head")
@@ -135,7 +160,7 @@ class AdaptsegParameters(_AdversarialParameters):
     ] = "vanilla"
 
 
-class PlcaParameters(ObjectiveParameters):
+class PlcaParameters(LovaszParameters):
     """Pixel-level cycle association (Kang 2020, `docs/methods/plca.md`); weight 0 leaves a term out."""
 
     needs_grid: ClassVar[bool] = True
@@ -143,9 +168,6 @@ class PlcaParameters(ObjectiveParameters):
     lovasz_weight: Annotated[
         Weight, Field(description="weight of Lovasz-softmax: 3.0 as in the published run (the paper: 0.75)")
     ] = 3.0
-    lovasz_images: Annotated[
-        int, Field(ge=1, description="images in a group on which Lovasz-softmax is taken (published run: 4)")
-    ] = 2
     feature_association_weight: Annotated[
         Weight, Field(description="weight of the features' association")
     ] = 0.1
@@ -162,6 +184,11 @@ class PlcaParameters(ObjectiveParameters):
     def image_groups(self) -> tuple[int, ...]:
         """Name the groups of the associations and of Lovasz-softmax."""
         return (ASSOCIATION_IMAGES, self.lovasz_images)
+
+    @model_validator(mode="after")
+    def _no_dead_groups(self) -> Self:
+        # Ablations of published runs leave Lovasz-softmax out and keep the batch that its groups asked for.
+        return self
 
 
 class AssParameters(AdaptsegParameters):
@@ -270,14 +297,3 @@ def in_round(values: Mapping[str, Any], number: int) -> dict[str, Any]:
     if objective is None or "round" not in objective.model_fields:
         return dict(values)
     return {**values, "objective": {**(values.get("objective") or {}), "round": number}}
-
-
-class _Trained(Protocol):
-    @property
-    def objective(self) -> Any: ...
-
-
-def method_domains(parameters: _Trained) -> tuple[Domain, ...]:
-    """Name the domains that a training stage with these `TrainParameters` reads, in their order."""
-    objective: ObjectiveParameters = parameters.objective
-    return objective.domains()

@@ -4,7 +4,7 @@ Source pixels are associated with target pixels and back, on features and on pre
 the class they started from are made more likely. `docs/methods/plca.md` says what is exact and what is ours.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 import torch
@@ -12,7 +12,15 @@ from torch import Tensor, nn
 
 from pipeline.data.batch import Batch
 from pipeline.methods.base import Context, Method, Term
-from pipeline.methods.losses import labels_of, map_size, segmentation_term, upsampled, weighted
+from pipeline.methods.losses import (
+    grouped_lovasz,
+    grouped_mean,
+    labels_of,
+    map_size,
+    segmentation_term,
+    upsampled,
+    weighted,
+)
 from pipeline.methods.parameters import ASSOCIATION_IMAGES, PlcaParameters
 from pipeline.networks.base import Output, SegmentationNetwork
 from pipeline.numerics.aggregation import aggregate_cosine, aggregate_kl
@@ -23,7 +31,6 @@ from pipeline.numerics.association import (
     pooled_mean,
 )
 from pipeline.numerics.label_grid import labels_on_grid
-from pipeline.numerics.lovasz import lovasz_softmax
 from pipeline.numerics.lsr import lsr
 from pipeline.numerics.streaming import widen
 
@@ -86,11 +93,7 @@ class Plca(Method[PlcaParameters]):
         values = {"segmentation": segmentation_term(network, output, labels, context).value}
         if self.parameters.lovasz_weight > 0:
             logits = upsampled(network, output, map_size(labels))["main"]
-            mean = grouped_mean(
-                len(labels),
-                self.parameters.lovasz_images,
-                lambda group: lovasz_softmax(logits[group], labels[group]),
-            )
+            mean = grouped_lovasz(logits, labels, self.parameters.lovasz_images)
             values["lovasz"] = mean * context.image_share["source"]
         return values
 
@@ -139,16 +142,3 @@ class Plca(Method[PlcaParameters]):
         aggregate = aggregate_cosine if metric == "cos" else aggregate_kl
         target_rows = aggregate(target.flatten(1).T, AGGREGATION_SHARE)
         return cycle_association(source.flatten(1).T, target_rows, labels.flatten(), metric)
-
-
-def grouped_mean(images: int, size: int, value_of: Callable[[slice], Tensor]) -> Tensor:
-    """Average a pooled summand over groups of `size` of a micro-batch's images.
-
-    A group weighs as many images as it has, so the step's value does not depend on how its images were cut
-    into micro-batches and processes, as long as no group is cut.
-    """
-    total = []
-    for start in range(0, images, size):
-        group = slice(start, min(start + size, images))
-        total.append(value_of(group) * ((group.stop - group.start) / images))
-    return torch.stack(total).sum()

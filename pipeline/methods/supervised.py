@@ -10,7 +10,7 @@ from torch import nn
 
 from pipeline.data.batch import Batch
 from pipeline.methods.base import Context, Method, Term
-from pipeline.methods.losses import labels_of, segmentation_term
+from pipeline.methods.losses import labels_of, segmentation_term, with_lovasz
 from pipeline.methods.parameters import SupervisedParameters
 from pipeline.networks.base import SegmentationNetwork
 
@@ -28,4 +28,7 @@ class Supervised(Method[SupervisedParameters]):
             if domain in batch:
                 labels = labels_of(batch[domain], domain)
                 output = network(batch[domain].images)
-                yield segmentation_term(network, output, labels, context, domain, weights[domain])
+                term = segmentation_term(network, output, labels, context, domain, weights[domain])
+                if domain == "source":
+                    term = with_lovasz(term, output.main, labels, self.parameters, context)
+                yield term

@@ -39,7 +39,6 @@ DROPPED: dict[str, dict[str, Dropped]] = {
         "warmup_steps": Dropped(0),
         "pool_images": Dropped(2, "Lovasz-softmax has its own: `objective: {lovasz_images: 4}`"),
     },
-    "Color": {"probability": Dropped(1.0)},
     "RareCrops": {"probability": Dropped(0.8), "priority_share": Dropped(0.001)},
     "PseudolabelParameters": {
         "portion_step": Dropped(0.05),

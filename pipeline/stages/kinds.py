@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from pipeline.methods.parameters import Setting, in_round, method_domains
+from pipeline.methods.parameters import Setting, in_round
 from pipeline.stages.parameters import (
     EvaluateParameters,
     PrepareParameters,
@@ -131,7 +131,7 @@ KINDS: dict[str, Kind] = {
             TrainParameters,
             references=(Reference("init", "train", snapshot="init_snapshot"),),
             domains=tuple(DomainKey(name, f"task.{name}") for name in ("source", "target", "labelled")),
-            reads=method_domains,
+            reads=lambda parameters: parameters.domains_read(),
             gives="model",
             seeded=True,
             network="init",

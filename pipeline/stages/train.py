@@ -14,7 +14,6 @@ from pipeline.data.parameters import Augmentation
 from pipeline.data.placement import Size
 from pipeline.data.sampler import SampleOrder
 from pipeline.datasets.taxonomy import Taxonomy
-from pipeline.methods.parameters import method_domains
 from pipeline.methods.registry import build_method
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.build import build_network
@@ -135,8 +134,8 @@ def _draws_seed(job: Job) -> int:
 
 
 def _domains(job: Job) -> dict[str, Domain]:
-    """What the method reads, by role; of the source only what this round uses."""
-    domains: dict[str, Domain] = {role: domain_of(job, role) for role in method_domains(job.parameters)}
+    """What the stage reads, by role; of the source only what this round uses."""
+    domains: dict[str, Domain] = {role: domain_of(job, role) for role in job.parameters.domains_read()}
     domains["source"] = source_of_round(domains["source"], job.parameters, _network_seed(job))
     return domains
 
@@ -200,7 +199,9 @@ def _loader(
     draws = parameters.schedule_horizon() * parameters.batch
     order = SampleOrder(_draws_seed(job), parameters.batch, parameters.sampling, draws)
     augmentation = {str(role): value for role, value in parameters.augmentation.items()}
-    dataset = StepDataset(domains, order, augmentation, processes.slots(parameters.batch))
+    learnt = {str(role): domains[role] for role in parameters.objective.domains()}
+    slots = processes.slots(parameters.batch)
+    dataset = StepDataset(learnt, order, augmentation, slots, styles=domains.get("target"))
     pin = device.type == "cuda"
     return lambda start, stop: step_loader(dataset, start, stop, job.settings.workers, pin)
 
@@ -269,5 +270,5 @@ def _result_of_previous(job: Job) -> dict[str, Any]:
         "snapshots": [job.parameters.steps],
         "copied_from": used.key,
         "trained_before": _trained_before(job),
-        "lists": {str(role): list_facts([]) for role in method_domains(job.parameters)},
+        "lists": {str(role): list_facts([]) for role in job.parameters.domains_read()},
     }

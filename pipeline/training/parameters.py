@@ -159,6 +159,20 @@ class TrainParameters(Strict):
             else {name: value[name] for name in objective.domains() if name in value}
         )
 
+    @field_validator("augmentation")
+    @classmethod
+    def _style_of_source_alone(cls, value: dict[Domain, Augmentation]) -> dict[Domain, Augmentation]:
+        for name, augmentation in value.items():
+            if augmentation.style and name != "source":
+                raise ValueError(f"{name}.style: only source images take the target's colors; remove it")
+        return value
+
+    def domains_read(self) -> tuple[Domain, ...]:
+        """Name the domains whose images the stage reads: the objective's, and the target where its colors serve."""
+        domains = self.objective.domains()
+        styled = any(augmentation.style for augmentation in self.augmentation.values())
+        return (*domains, "target") if styled and "target" not in domains else domains
+
     def schedule_horizon(self) -> int:
         """Return the step at which the poly schedule would reach 0."""
         return self.steps if self.horizon is None else self.horizon

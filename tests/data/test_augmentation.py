@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pipeline.artifacts.errors import DataError
 from pipeline.data import augmentation
 from pipeline.data.augmentation import augment, draw_affine, place, rare_classes
-from pipeline.data.parameters import Affine, Augmentation, RareCrops
+from pipeline.data.parameters import Affine, Augmentation, RareCrops, RareSampling
 from pipeline.data.placement import Placement, nearest_indices, resized_label
 from pipeline.networks.normalise import normalise
 from pipeline.networks.parameters import PROFILES
@@ -199,6 +199,16 @@ def test_rare_crops_apply_to_their_share():
     assert 140 < hits < 180
 
 
+def test_a_crop_for_a_drawn_class_always_shows_it():
+    image, label = coded(64, 64)
+    label = np.zeros_like(label)
+    label[50, 7] = 9
+    parameters = Augmentation(crop=(8, 8), scale=(0.9, 2.0), rare_sampling=RareSampling())
+    found = [augment(image, label, key, parameters, rare=(9,)) for key in KEYS if key[2] < 10]
+    larger = [one for one in found if one.placement.resized[0] >= 64]
+    assert len(larger) > 60 and all((one.label == 9).any() for one in larger)
+
+
 def test_rare_classes_are_the_smallest_ones_present():
     assert rare_classes([900, 0, 5, 40, 30, 25], RareCrops(classes=3)) == (2, 5, 4)
     assert rare_classes([9000, 1, 2, 3, 40], RareCrops(classes=2)) == (1, 2, 3)
@@ -232,6 +242,7 @@ def test_color_and_blur_apply_to_their_shares(scene):
         return sum(changed) / len(KEYS)
 
     assert share(contrast=0.5) > 0.9
+    assert 0.2 < share(contrast=0.5, probability=0.3) < 0.4
     assert 0.2 < share(blur=0.3) < 0.4
 
 

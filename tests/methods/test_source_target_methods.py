@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from toys import CLASSES, SIDE, ToyNetwork, toy_batch, toy_learner, toy_parameters
 
@@ -18,6 +19,7 @@ from pipeline.methods.registry import build_method
 from pipeline.networks.build import build_network
 from pipeline.networks.normalise import normalise
 from pipeline.networks.parameters import NetworkParameters
+from pipeline.numerics.lovasz import lovasz_softmax
 from pipeline.training.learner import Learner
 from pipeline.training.step import StepRunner
 
@@ -249,6 +251,27 @@ def test_labelled_target_images_add_their_weighted_mean() -> None:
     source = gradients(setting.network)["main.weight"]
     setting.run("labelled")
     torch.testing.assert_close(both, source + gradients(setting.network)["main.weight"])
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_lovasz_is_added_to_the_source_alone_on_the_networks_grid(method: str) -> None:
+    plain = Setting(method, "single").run()["segmentation"]
+    setting = Setting(method, "single", lovasz_weight=3.0)
+    values = setting.run()
+    with torch.no_grad():
+        logits = setting.network(normalise(setting.batch["source"].images, setting.network.profile)).main
+    labels = setting.batch["source"].labels
+    assert labels is not None
+    side, cells = logits.shape[-1], [index * SIDE // logits.shape[-1] for index in range(logits.shape[-1])]
+    expected = lovasz_softmax(logits, labels[:, cells][:, :, cells])
+    assert side < SIDE and values["lovasz"] == pytest.approx(expected.item(), rel=1e-5)
+    assert values["cross_entropy"] == pytest.approx(plain, rel=1e-5)
+    assert values["segmentation"] == pytest.approx(plain + 3.0 * expected.item(), rel=1e-5)
+
+
+def test_lovasz_images_without_lovasz_are_refused() -> None:
+    with pytest.raises(ValidationError, match="lovasz_images: not used with `lovasz_weight: 0`"):
+        toy_parameters("advent", objective={"lovasz_images": 4})
 
 
 def test_a_domain_without_labels_is_named() -> None:

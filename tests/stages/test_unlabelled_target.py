@@ -75,3 +75,16 @@ def test_the_pictures_are_what_the_labels_say(shared):
     assert np.array_equal(cache.images[cache.images.index_of("0")], image)
     assert cache.labels is not None and np.array_equal(cache.labels[cache.labels.index_of("0")], label)
     assert cache_of(shared.artifact(run.stages["inter"].parents["target"])).labels is None
+
+
+def test_style_reads_the_targets_images_and_no_label(chain):
+    run = chain.plan("source-only", {"source": {"augmentation": {"source": {"style": 1.0}}}}, name="style")
+    source, plain = run.stages["source"], chain.plan().stages["source"]
+    assert set(source.record.domains) == {"source", "target"} and set(plain.record.domains) == {"source"}
+    chain.finish(source)
+    target = chain.artifact(source.parents["target"]).path
+    assert below(chain.opened[source.key], target) and not (target / "labels.csv").exists()
+    weights = "snapshots/step-00000004.safetensors"
+    assert (chain.artifact(source).path / weights).read_bytes() != (
+        chain.artifact(plain).path / weights
+    ).read_bytes()

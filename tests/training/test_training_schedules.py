@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline.methods.parameters import OBJECTIVES, method_domains
+from pipeline.methods.parameters import OBJECTIVES
 from pipeline.methods.registry import METHODS
 from pipeline.training.parameters import AdamwParameters, TrainParameters
 from pipeline.training.schedules import learning_rate_factor, snapshot_steps
@@ -69,6 +69,7 @@ def test_snapshots_are_evenly_spaced_and_hold_the_last(
         ({"optimiser": {"lr": float("inf")}}, "finite"),
         ({"method": "advnt", "objective": {"adversarial_weight": 1.0}}, "'advent'"),
         ({"augmentation": {"sauce": {}}}, "sauce"),
+        ({"method": "advent", "augmentation": {"target": {"style": 0.5}}}, "only source images take"),
     ],
 )
 def test_parameters_that_cannot_work_are_refused(values: dict[str, Any], message: str) -> None:
@@ -105,10 +106,13 @@ def test_parameters_survive_json() -> None:
 
 
 def test_domains_follow_the_objective() -> None:
-    assert method_domains(parameters(method="supervised")) == ("source",)
+    assert parameters(method="supervised").domains_read() == ("source",)
     labelled = parameters(method="supervised", objective={"labelled_weight": 1.0})
-    assert method_domains(labelled) == ("source", "labelled")
-    assert method_domains(parameters()) == ("source", "target")
+    assert labelled.domains_read() == ("source", "labelled")
+    assert parameters().domains_read() == ("source", "target")
+    styled = parameters(method="supervised", augmentation={"source": {"style": 0.5}})
+    assert styled.domains_read() == ("source", "target")
+    assert styled.objective.domains() == ("source",)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +127,7 @@ def test_domains_follow_the_objective() -> None:
 )
 def test_images_that_no_weight_makes_count_are_not_loaded(method, weights, domains) -> None:
     """A forward pass of weight 0 would still move BatchNorm's statistics (trap B4)."""
-    assert method_domains(parameters(method=method, objective=weights)) == domains
+    assert parameters(method=method, objective=weights).domains_read() == domains
 
 
 @pytest.mark.parametrize(
