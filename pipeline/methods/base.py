@@ -3,7 +3,7 @@
 A method is one module in this folder, a parameters class in `parameters.py`, and a line in `registry.py`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.data.batch import Batch
 from pipeline.methods.parameters import ObjectiveParameters
+from pipeline.numerics.randomness import Draws, tag
 
 if TYPE_CHECKING:
     from pipeline.networks.base import SegmentationNetwork
@@ -43,13 +44,19 @@ class Context:
     `valid_pixels[domain]`: labelled (not ignored) pixels of the domain's whole step, over micro-batches and
     processes, float32 scalar on the device, at least 0. `image_share[domain]`: images of this micro-batch
     divided by the images of the domain's whole step, so `mean over the micro-batch * image_share` sums to the
-    global mean.
+    global mean. `slots`: which of the step's images this micro-batch has, in order; `seed`: of all draws.
     """
 
     step: int
     valid_pixels: Mapping[str, Tensor]
     image_share: Mapping[str, float]
     num_classes: int
+    slots: Sequence[int] = ()
+    seed: int = 0
+
+    def draws(self, purpose: str) -> list[Draws]:
+        """Make the random draws of each image: functions of seed, step and slot alone."""
+        return [Draws([self.seed, tag(purpose), self.step, slot]) for slot in self.slots]
 
     def pixel_mean(self, total: Tensor, domain: str) -> Tensor:
         """Divide a sum over labelled pixels by the step's global count; 0 (differentiable) without any."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, Field, model_validator
 
+from pipeline.data.parameters import Color
 from pipeline.numerics.schedules import portion
 from pipeline.schema.strict import Strict
 
@@ -54,19 +55,21 @@ class Turn:
 class ObjectiveParameters(Strict):
     """Base of all objectives.
 
-    `rule`: the workflow rule of its trainings. `needs_grid`: a network with a single position will not do.
-    `pseudo_labelled`: domains whose labels must be pseudo-labels. `soft_labels`: the setting under which these must
-    be soft ones, and under any other hard ones.
+    `rule`: the workflow rule of its trainings. `pseudo_labelled`: domains whose labels must be pseudo-labels.
+    `soft_labels`: the setting under which these must be soft ones, and under any other hard ones.
     """
 
     rule: ClassVar[Literal["pretrain", "adapt", "selftrain"]] = "adapt"
-    needs_grid: ClassVar[bool] = False
     pseudo_labelled: ClassVar[tuple[Domain, ...]] = ()
     soft_labels: ClassVar[Setting | None] = None
 
     def domains(self) -> tuple[Domain, ...]:
         """Name the domains that the method reads, source first."""
         return ("source", "target")
+
+    def needs_grid(self) -> bool:
+        """Whether a network with a single position will not do."""
+        return False
 
     def image_groups(self) -> tuple[int, ...]:
         """Sizes of the groups of images that the method's pooled terms are defined on; no micro-batch cuts one."""
@@ -163,7 +166,6 @@ class AdaptsegParameters(_AdversarialParameters):
 class PlcaParameters(LovaszParameters):
     """Pixel-level cycle association (Kang 2020, `docs/methods/plca.md`); weight 0 leaves a term out."""
 
-    needs_grid: ClassVar[bool] = True
     method: Literal["plca"]
     lovasz_weight: Annotated[
         Weight, Field(description="weight of Lovasz-softmax: 3.0 as in the published run (the paper: 0.75)")
@@ -180,6 +182,10 @@ class PlcaParameters(LovaszParameters):
         """Name the domains: the target only where a term reads it."""
         of_target = self.feature_association_weight, self.prediction_association_weight, self.lsr_weight
         return ("source", "target") if any(of_target) else ("source",)
+
+    def needs_grid(self) -> bool:
+        """Tell that associations need positions."""
+        return True
 
     def image_groups(self) -> tuple[int, ...]:
         """Name the groups of the associations and of Lovasz-softmax."""
@@ -216,6 +222,71 @@ class AssParameters(AdaptsegParameters):
 
 PUBLISHED_ALPHA = {"mrkld": 0.1, "mrent": 0.1, "mrl2": 0.025}
 """Weights of CRST's regularisers of the network's output in the paper; the released MRKLD code has 0.01."""
+
+
+class MeanTeacherParameters(LovaszParameters):
+    """Self-training with a mean teacher (DACS, DAFormer, MIC; `docs/methods/mean-teacher.md`)."""
+
+    method: Literal["mean_teacher"]
+    teacher_decay: Annotated[
+        float, Field(ge=0.0, lt=1.0, description="share of itself that the teacher keeps in each step")
+    ] = 0.999
+    teacher_buffers: Annotated[
+        Literal["own_forward", "average"],
+        Field(
+            description="BatchNorm's statistics of the teacher: own_forward: of its own forward passes, which use "
+            "the batch's; average: the student's averaged as weights are, and used"
+        ),
+    ] = "own_forward"
+    quality: Annotated[
+        Literal["batch", "image", "pixel", "soft"],
+        Field(
+            description="weight of pseudo-labels: share of pixels of probability 0.968 and more in the batch or the "
+            "image; 1 for those pixels alone; soft: probability squared"
+        ),
+    ] = "batch"
+    class_share: Annotated[
+        float,
+        Field(
+            ge=0.0, le=1.0, description="share of a labelled image's classes pasted onto the target; 0: none"
+        ),
+    ] = 0.5
+    mix_color: Annotated[
+        Color | None, Field(description="color jitter and blur of mixed and masked images")
+    ] = Color(
+        probability=0.8,
+        brightness=0.2,
+        contrast=0.2,
+        saturation=0.2,
+        hue=0.2,
+        blur=0.5,
+        blur_radius=(0.15, 1.15),
+    )
+    mask_weight: Annotated[Weight, Field(description="weight of masked consistency; 0 leaves it out")] = 0.0
+    mask_block: Annotated[
+        int, Field(ge=1, le=4096, description="side in pixels of the squares, 70 % of which are masked")
+    ] = 64
+    labelled_weight: Annotated[
+        Weight,
+        Field(
+            description="weight of the cross-entropy on labelled (or pseudo-labelled) target images, which are "
+            "pasted too; 0 never loads them"
+        ),
+    ] = 0.0
+
+    def domains(self) -> tuple[Domain, ...]:
+        """Name the domains: source, target, and labelled target images where they have a weight."""
+        return ("source", "target", "labelled") if self.labelled_weight > 0 else ("source", "target")
+
+    def needs_grid(self) -> bool:
+        """Tell that pasting and masking need positions."""
+        return self.class_share > 0 or self.mask_weight > 0
+
+    @model_validator(mode="after")
+    def _no_dead_options(self) -> Self:
+        if not self.mask_weight:
+            self._refuse_unused(("mask_block",), "`mask_weight: 0`")
+        return self
 
 
 class SelfTrainingParameters(ObjectiveParameters):
@@ -281,6 +352,7 @@ Objective = Annotated[
     | AdaptsegParameters
     | PlcaParameters
     | AssParameters
+    | MeanTeacherParameters
     | SelfTrainingParameters,
     Field(discriminator="method"),
 ]

@@ -7,6 +7,7 @@ from pipeline.methods.adaptseg import Adaptseg
 from pipeline.methods.advent import Advent
 from pipeline.methods.ass import Ass
 from pipeline.methods.base import Method
+from pipeline.methods.mean_teacher import MeanTeacher
 from pipeline.methods.minent import Minent
 from pipeline.methods.parameters import ObjectiveParameters
 from pipeline.methods.plca import Plca
@@ -20,6 +21,7 @@ METHODS: dict[str, Callable[[Any], Method]] = {
     "adaptseg": Adaptseg,
     "plca": Plca,
     "ass": Ass,
+    "mean_teacher": MeanTeacher,
     "self_training": SelfTraining,
 }
 

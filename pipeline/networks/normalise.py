@@ -20,6 +20,20 @@ def normalise(images: Tensor, profile: InputProfile) -> Tensor:
     return (ordered.float() / profile.scale - mean) / std
 
 
+def colors(images: Tensor, profile: InputProfile) -> Tensor:
+    """Undo `normalise`: float32 RGB (B, 3, H, W), 0 black and 1 white."""
+    mean, std = _constants(profile, images.device)
+    ordered = (images * std + mean) * (profile.scale / 255.0)
+    return ordered.flip(1) if profile.order == "bgr" else ordered
+
+
+def from_colors(images: Tensor, profile: InputProfile) -> Tensor:
+    """Turn float32 RGB (B, 3, H, W) of 0..1 into network input; the inverse of `colors`."""
+    mean, std = _constants(profile, images.device)
+    ordered = images.flip(1) if profile.order == "bgr" else images
+    return (ordered * (255.0 / profile.scale) - mean) / std
+
+
 @lru_cache(maxsize=32)
 def _constants(profile: InputProfile, device: torch.device) -> tuple[Tensor, Tensor]:
     # Kept on the device: a copy from the host in every step would be waited for.

@@ -31,7 +31,7 @@ class Facts:
 def objective_fits(parameters: TrainParameters, facts: Facts) -> None:
     """Check that a training has the network and the labels that its objective declares to need."""
     objective, backbone = parameters.objective, facts.network.backbone
-    if objective.needs_grid and backbone in CLASSIFIERS:
+    if objective.needs_grid() and backbone in CLASSIFIERS:
         raise ConfigError(
             f"{facts.location}: method {objective.method} needs the positions of a feature grid, and backbone "
             f"{backbone} has a single one; use a segmentation network, or another method"

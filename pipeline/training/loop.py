@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pipeline.artifacts.errors import Interrupted, SegadaptError
 from pipeline.data.batch import Batch
+from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.batch_norm import synchronise
 from pipeline.networks.placement import place
 from pipeline.numerics.randomness import seeded
@@ -74,10 +75,16 @@ class Training:
     def _place(self) -> None:
         """Move everything to the device, in the form that is quick there."""
         if self.processes.world > 1:
-            synchronise(self.learner.network, self.learner.network.batch_norm_mode)
+            for network in self._networks():
+                synchronise(network, network.batch_norm_mode)
         for module in self.learner.modules.values():
             module.train()
             place(module, self.job.device)
+
+    def _networks(self) -> list[SegmentationNetwork]:
+        """List the network and what auxiliary modules hold of its kind, such as a teacher."""
+        inside = [part for module in self.learner.modules.values() for part in module.modules()]
+        return [part for part in inside if isinstance(part, SegmentationNetwork)]
 
     def run(self) -> None:
         """Make all steps that are left.

@@ -103,6 +103,7 @@ class StepRunner:
         """Yield the terms of micro-batch `number`; the method runs under autocast, backward passes outside."""
         micro = {name: self._micro_batch(part, number) for name, part in parts.items()}
         context = self._context(step, valid, micro, parts)
+        context = replace(context, slots=self._slots(number), seed=self.learner.seed)
         self._seed(step, number)
         terms = self.learner.method.terms(self.modules, micro, context)
         low = self.parameters.precision == "bfloat16"
@@ -115,6 +116,12 @@ class StepRunner:
             if term is None:
                 return
             yield term
+
+    def _slots(self, number: int) -> range:
+        """Return the slots of the step that micro-batch `number` of this process has."""
+        own = self.processes.slots(self.parameters.batch)
+        size = len(own) // self.parameters.accumulation
+        return own[number * size : (number + 1) * size]
 
     def _micro_batch(self, batch: Batch, number: int) -> Batch:
         """Cut one micro-batch out of a domain's step, and make of it what a method gets."""

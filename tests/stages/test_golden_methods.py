@@ -26,6 +26,7 @@ METHODS = {
     "adaptseg": ("adaptseg", {"inter": {"objective": QUICK}}),
     "adaptseg-ls": ("adaptseg", {"inter": {"objective": {**QUICK, "gan": "ls"}}}),
     "self_training": ("cbst", {}),
+    "mean_teacher": ("mic", {"inter": {"objective": {"quality": "soft", "mask_block": 8}}}),
 }
 ROUNDING = {"rel": 2e-3, "abs": 1e-5}
 """Other processors round differently, and training magnifies it a little."""

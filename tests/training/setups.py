@@ -43,6 +43,12 @@ SETUPS: dict[str, dict[str, Any]] = {
         "levels": "multi",
     },
     "advent": {"parameters": toy_parameters("advent", objective={"adversarial_weight": 0.5})},
+    "mean_teacher": {
+        "parameters": toy_parameters(
+            "mean_teacher",
+            objective={"quality": "soft", "teacher_decay": 0.9, "mask_weight": 1.0, "mask_block": 8},
+        ),
+    },
     "teacher": {
         "parameters": toy_parameters("supervised"),
         "method": Teacher(SupervisedParameters(method="supervised")),

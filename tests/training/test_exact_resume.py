@@ -39,6 +39,7 @@ def test_interrupted_training_equals_an_uninterrupted_one(tmp_path: Path, name: 
         ("network", "advent"),
         ("modules", "advent"),
         ("modules", "teacher"),
+        ("modules", "mean_teacher"),
         ("optimisers", "supervised"),
         ("optimisers", "adamw"),
         ("optimisers", "advent"),

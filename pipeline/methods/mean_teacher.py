@@ -1,0 +1,146 @@
+"""Self-training with a mean teacher: DACS, DAFormer and MIC (`docs/methods/mean-teacher.md`).
+
+The teacher labels the target as loaded (the weak view). The network learns from labelled images, from target images
+onto which classes of labelled ones are pasted (the strong view), and from masked target images. What the training
+publishes is the student.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.artifacts.errors import DataError
+from pipeline.data.batch import Batch
+from pipeline.methods.base import Context, Method, Term
+from pipeline.methods.losses import (
+    SEGMENTATION_WEIGHTS,
+    image_size,
+    labels_of,
+    map_size,
+    segmentation_term,
+    upsampled,
+    weighted,
+    with_lovasz,
+)
+from pipeline.methods.parameters import MeanTeacherParameters
+from pipeline.methods.teacher import Teacher
+from pipeline.methods.views import masked, recolored
+from pipeline.networks.base import SegmentationNetwork
+from pipeline.numerics.class_mix import class_mask, mixed
+from pipeline.numerics.pseudo_label_weights import quality_weight, weighted_cross_entropy
+from pipeline.numerics.randomness import Draws
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Network input (B, 3, H, W), its labels int64 (B, h, w), and how much each counts, (B, h, w)."""
+
+    images: Tensor
+    labels: Tensor
+    weight: Tensor
+
+
+class MeanTeacher(Method[MeanTeacherParameters]):
+    """Cross-entropy on labelled images, on mixed ones and on masked ones, under the teacher's labels."""
+
+    def build_modules(self, network: SegmentationNetwork, num_classes: int) -> dict[str, nn.Module]:
+        """Make the teacher, equal to the network at the start."""
+        return {"teacher": Teacher(network, self.parameters.teacher_buffers)}
+
+    def terms(
+        self, modules: Mapping[str, nn.Module], batch: Mapping[str, Batch], context: Context
+    ) -> Iterator[Term]:
+        """Yield the supervised terms, the mixed one and, where it has a weight, the masked one."""
+        network = cast(SegmentationNetwork, modules["network"])
+        for domain in ("source", "labelled"):
+            if domain in batch:
+                yield self._supervised(network, batch[domain], domain, context)
+        if "target" not in batch:
+            return
+        taught, logits = self._taught(cast(Teacher, modules["teacher"]), batch["target"])
+        strong = self._recolored(network, self._mixed(taught, batch, context), context.draws("mix color"))
+        yield self._consistency("mixed", network, strong, 1.0, context, logits)
+        if self.parameters.mask_weight > 0:
+            strong = self._recolored(network, taught, context.draws("mask color"))
+            images = masked(strong.images, self.parameters.mask_block, context.draws("mask"))
+            view = Labelled(images, taught.labels, taught.weight)
+            yield self._consistency("masked", network, view, self.parameters.mask_weight, context)
+
+    def after_step(self, modules: Mapping[str, nn.Module], context: Context) -> None:
+        """Let the teacher follow."""
+        network, teacher = cast(SegmentationNetwork, modules["network"]), cast(Teacher, modules["teacher"])
+        teacher.follow(network, self.parameters.teacher_decay)
+
+    def _supervised(self, network: SegmentationNetwork, batch: Batch, domain: str, context: Context) -> Term:
+        labels, output = labels_of(batch, domain), network(batch.images)
+        weight = 1.0 if domain == "source" else self.parameters.labelled_weight
+        term = segmentation_term(network, output, labels, context, domain, weight)
+        if domain == "source":
+            term = with_lovasz(term, output.main, labels, self.parameters, context)
+        return term
+
+    @torch.no_grad()
+    def _taught(self, teacher: Teacher, batch: Batch) -> tuple[Labelled, Tensor]:
+        """Label target images by the teacher; the logits (B, K, h, w) too."""
+        logits = upsampled(teacher.network, teacher.network(batch.images), image_size(batch))["main"]
+        confidence, labels = torch.softmax(logits, dim=1).max(dim=1)
+        return Labelled(batch.images, labels, quality_weight(confidence, self.parameters.quality)), logits
+
+    def _mixed(self, taught: Labelled, batch: Mapping[str, Batch], context: Context) -> Labelled:
+        """Paste classes of the source image, or of the labelled target image, of the same slot."""
+        names = [name for name in ("source", "labelled") if name in batch]
+        if not names or self.parameters.class_share == 0:
+            return taught
+        for name in names:
+            _check_sizes(batch[name], labels_of(batch[name], name), batch["target"])
+        draws = context.draws("mix")
+        chosen = [batch[names[own.below(len(names))]] for own in draws]
+        images = torch.stack([partner.images[place] for place, partner in enumerate(chosen)])
+        labels = torch.stack([cast(Tensor, partner.labels)[place] for place, partner in enumerate(chosen)])
+        orders = [_class_order(own, context.num_classes) for own in draws]
+        mask = class_mask(labels, torch.tensor(orders, device=labels.device), self.parameters.class_share)
+        return Labelled(
+            mixed(mask, images, taught.images),
+            mixed(mask, labels, taught.labels),
+            mixed(mask, torch.ones_like(taught.weight), taught.weight),
+        )
+
+    def _recolored(self, network: SegmentationNetwork, view: Labelled, draws: Sequence[Draws]) -> Labelled:
+        images = recolored(view.images, network.profile, self.parameters.mix_color, draws)
+        return Labelled(images, view.labels, view.weight)
+
+    def _consistency(
+        self,
+        name: str,
+        network: SegmentationNetwork,
+        view: Labelled,
+        weight: float,
+        context: Context,
+        target_logits: Tensor | None = None,
+    ) -> Term:
+        """Make the weighted cross-entropy of a view, meaned over all pixels of the step's target images."""
+        logits = upsampled(network, network(view.images), map_size(view.images))
+        share = context.image_share["target"]
+        means = {
+            level: weighted_cross_entropy(value, view.labels, view.weight) * share
+            for level, value in logits.items()
+        }
+        return Term(name, weighted(means, SEGMENTATION_WEIGHTS), weight, target_logits=target_logits)
+
+
+def _class_order(draws: Draws, count: int) -> list[int]:
+    """Draw the classes 0..count-1 in random order."""
+    numbers = [draws.uniform() for _ in range(count)]
+    return sorted(range(count), key=numbers.__getitem__)
+
+
+def _check_sizes(partner: Batch, labels: Tensor, target: Batch) -> None:
+    if image_size(partner) != image_size(target) or map_size(labels) != image_size(target):
+        raise DataError(
+            f"{partner.names[0]} has {image_size(partner)} pixels (its label {map_size(labels)}) and target image "
+            f"{target.names[0]} {image_size(target)}; classes are pasted between images of one size: give both "
+            "domains the same `augmentation: crop`, or set `class_share: 0`"
+        )

@@ -1,0 +1,61 @@
+"""Views of images that a network learns from: other colors and sharpness, and squares left out."""
+
+from collections.abc import Sequence
+from math import ceil
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional
+
+from pipeline.data.parameters import Color
+from pipeline.networks.normalise import colors, from_colors
+from pipeline.networks.parameters import InputProfile
+from pipeline.numerics.randomness import Draws
+
+MASKED = 0.7
+"""Share of the squares that are masked. Source: Hoyer et al., MIC, CVPR 2023."""
+
+
+@torch.no_grad()
+def recolored(images: Tensor, profile: InputProfile, color: Color | None, draws: Sequence[Draws]) -> Tensor:
+    """Change colors and sharpness of network input (B, 3, H, W), each image by its own draws; None: nothing."""
+    if color is None:
+        return images
+    with torch.autocast(images.device.type, enabled=False):
+        pictures = colors(images, profile).clamp(0.0, 1.0)
+        changed = [_change(picture, color, own) for picture, own in zip(pictures, draws, strict=True)]
+        return from_colors(torch.stack(changed), profile)
+
+
+def _change(picture: Tensor, color: Color, draws: Draws) -> Tensor:
+    """Change one picture, float32 (3, H, W) of 0..1, as `data/augmentation.py` changes bytes."""
+    if not draws.chance(color.probability):
+        return picture
+    for adjust, reach in (
+        (functional.adjust_brightness, color.brightness),
+        (functional.adjust_contrast, color.contrast),
+        (functional.adjust_saturation, color.saturation),
+    ):
+        if reach:
+            picture = adjust(picture, draws.uniform(1.0 - reach, 1.0 + reach))
+    if color.hue:
+        picture = functional.adjust_hue(picture, draws.uniform(-color.hue, color.hue))
+    if color.blur and draws.chance(color.blur):
+        deviation = draws.uniform(*color.blur_radius)
+        side = 2 * ceil(3.0 * deviation) + 1
+        picture = functional.gaussian_blur(picture, [side, side], [deviation, deviation])
+    return picture
+
+
+def masked(images: Tensor, block: int, draws: Sequence[Draws]) -> Tensor:
+    """Put the mean color in 70 % of the squares, of `block` pixels' side, of network input (B, 3, H, W).
+
+    Source: MIC: a grid of round(H / block) x round(W / block) draws, enlarged to the image by nearest.
+    """
+    height, width = images.shape[-2:]
+    rows, columns = max(1, round(height / block)), max(1, round(width / block))
+    kept = [[own.uniform() > MASKED for _ in range(rows * columns)] for own in draws]
+    grid = torch.tensor(kept, device=images.device).reshape(len(kept), rows, columns)
+    row = torch.arange(height, device=images.device) * rows // height
+    column = torch.arange(width, device=images.device) * columns // width
+    return images * grid[:, row[:, None], column[None, :]][:, None]
