@@ -18,7 +18,7 @@ CHAIN = [
     "training.loop.Training._step",
     "training.step.StepRunner.run",
 ]
-"""From `python -m pipeline run` down to `torch.autograd.backward`, the eighth; `docs/architecture.md` draws it."""
+"""From `python -m pipeline run` down to `torch.autograd.grad`, the eighth; `docs/architecture.md` draws it."""
 
 
 def calls_of_the_package():
@@ -36,12 +36,12 @@ def calls_of_the_package():
 def test_the_way_from_the_command_to_backward(chain, monkeypatch):
     source = chain.plan().stages["source"]
     shutil.rmtree(chain.artifact(source).path)
-    ways, backward = [], torch.autograd.backward
+    ways, grad = [], torch.autograd.grad
 
     def look(*arguments, **options):
         ways.append(calls_of_the_package())
-        backward(*arguments, **options)
+        return grad(*arguments, **options)
 
-    monkeypatch.setattr(torch.autograd, "backward", look)
+    monkeypatch.setattr(torch.autograd, "grad", look)
     assert main(["run", str(chain.stage_file(source))]) == 0
     assert ways == [["__main__.main", *CHAIN]] * 4  # one for each step
