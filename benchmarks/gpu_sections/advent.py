@@ -11,7 +11,6 @@ from torch.profiler import ProfilerActivity, profile
 from gpu_sections.harness import Record, Scale, Stopwatch, free_memory, median_ms, peak_mib
 from gpu_sections.plain_advent import PlainAdvent, set_up_plainly
 from gpu_sections.trainings import (
-    OFFERED,
     Determinism,
     Steps,
     made_up_step,
@@ -21,8 +20,9 @@ from gpu_sections.trainings import (
     train,
     train_parameters,
 )
+from pipeline.numerics import Precision
 
-VARIANTS: tuple[tuple[Determinism, str], ...] = (
+VARIANTS: tuple[tuple[Determinism, Precision], ...] = (
     ("exact", "bfloat16"),
     ("fast", "bfloat16"),
     ("exact", "tf32"),
@@ -37,7 +37,7 @@ def advent(record: Record, scale: Scale) -> None:
     """The whole loop's step by determinism and precision, where its time goes, and then the plain loop."""
     found = {}
     for determinism, precision in VARIANTS:
-        label = f"{determinism} {precision}" + (" (torch's switches)" if precision not in OFFERED else "")
+        label = f"{determinism} {precision}"
         found[label] = record.attempt(
             label,
             lambda d=determinism, p=precision: whole_loop(scale, d, p),  # type: ignore[misc]
@@ -56,13 +56,13 @@ def sizes_of(scale: Scale) -> dict[str, tuple[int, int]]:
     return {"source": scale.source, "target": scale.target}
 
 
-def whole_loop(scale: Scale, determinism: Determinism, precision: str) -> dict[str, Any]:
+def whole_loop(scale: Scale, determinism: Determinism, precision: Precision) -> dict[str, Any]:
     """Median step of the real loop, batch 1, and the peak of memory."""
     free_memory()
     count = scale.steps + scale.warm_up + 1
     parameters = train_parameters("advent", precision, steps=count, batch=1)
     network = network_of(scale.deep)
-    done = train(network, parameters, sizes_of(scale), scale, determinism, precision, scale.warm_up)
+    done = train(network, parameters, sizes_of(scale), scale, determinism, scale.warm_up)
     return {
         "ms": statistics.median(done.step_ms),
         "slowest_ms": max(done.step_ms),
@@ -82,9 +82,9 @@ def plain_loop(scale: Scale, autocast: bool) -> dict[str, Any]:
     return {"ms": taken, "peak_mib": peak_mib(scale.device)}
 
 
-def single_steps(scale: Scale, determinism: Determinism, precision: str) -> Steps:
+def single_steps(scale: Scale, determinism: Determinism, precision: Precision) -> Steps:
     """Steps without the loop, warmed up."""
-    set_up(determinism, precision, scale)
+    set_up(determinism, scale)
     parameters = train_parameters("advent", precision, steps=1000, batch=1)
     steps = make_steps(network_of(scale.deep), parameters, sizes_of(scale), scale.device)
     for _ in range(scale.warm_up):
@@ -92,7 +92,7 @@ def single_steps(scale: Scale, determinism: Determinism, precision: str) -> Step
     return steps
 
 
-def launch(scale: Scale, determinism: Determinism, precision: str) -> dict[str, Any]:
+def launch(scale: Scale, determinism: Determinism, precision: Precision) -> dict[str, Any]:
     """Time of the host until a step is launched, against the whole step: equal where the host is the limit."""
     launched, finished = single_steps(scale, determinism, precision).host_ms(max(2, scale.steps // 2))
     return {"launch_ms": launched, "finished_ms": finished}
@@ -121,20 +121,17 @@ def profiled(folder: Path, scale: Scale, determinism: Determinism) -> dict[str, 
 
 
 def compiled(record: Record, scale: Scale) -> None:
-    """The network through `torch.compile`, both domains at the target's size, beside the same in eager mode."""
+    """Network and losses through `torch.compile`, both domains at the target's size, beside the same in eager mode."""
     for name in ("eager", "compiled"):
         record.attempt(f"{name} fast bfloat16", lambda name=name: step_with(name == "compiled", scale))
 
 
 def step_with(compiling: bool, scale: Scale) -> dict[str, Any]:
     """Median step and the time of the first, which compiles."""
-    set_up("fast", "bfloat16", scale)
-    parameters = train_parameters("advent", "bfloat16", steps=1000, batch=1)
-    network = network_of(scale.deep)
+    set_up("fast", scale)
+    parameters = train_parameters("advent", "bfloat16", steps=1000, batch=1, compile=compiling)
     sizes = {"source": scale.target, "target": scale.target}
-    steps = make_steps(network, parameters, sizes, scale.device)
-    if compiling:
-        network.compile(dynamic=False)
+    steps = make_steps(network_of(scale.deep), parameters, sizes, scale.device)
     started = time.perf_counter()
     steps.step()
     Stopwatch(scale.device).milliseconds()

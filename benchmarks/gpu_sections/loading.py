@@ -54,7 +54,7 @@ def write(folder: Path, prefix: str, arrays: np.ndarray) -> None:
 
 def waiting(folder: Path, scale: Scale, workers: int) -> dict[str, Any]:
     """Share of the loop's time that goes into asking the loader for a step, warm-up left out."""
-    set_up("fast", "bfloat16", scale)
+    set_up("fast", scale)
     steps = STEPS if scale.device.type == "cuda" else scale.warm_up + scale.steps + 1
     parameters = train_parameters("advent", "bfloat16", steps=steps, batch=1)
     domains = {

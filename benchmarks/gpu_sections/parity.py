@@ -36,7 +36,7 @@ CPU = torch.device("cpu")
 
 def parity(record: Record, scale: Scale) -> None:
     """Compare gradients, associations, thresholds and maps of the device with those of the CPU."""
-    set_up("exact", "float32", scale)
+    set_up("exact", scale)
     for metric in ("cos", "kl"):
         record.attempt(f"association {metric}", lambda metric=metric: association(metric, scale))
     record.attempt("thresholds", lambda: threshold_tables(scale))

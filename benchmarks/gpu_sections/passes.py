@@ -18,6 +18,8 @@ from pipeline.inference.stored_maps import KeepMaps, Scores
 from pipeline.inference.test_modes import Plain
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.normalise import normalise
+from pipeline.numerics import Precision
+from pipeline.numerics.precision import autocast, products
 from pipeline.numerics.thresholds import (
     BINS,
     ThresholdRule,
@@ -30,13 +32,18 @@ from pipeline.numerics.thresholds import (
 from pipeline.stages.rank import MapStore
 
 Pictures = list[np.ndarray]
+VARIANTS: tuple[tuple[Determinism, Precision], ...] = (
+    ("exact", "tf32"),
+    ("fast", "tf32"),
+    ("fast", "bfloat16"),
+)
 
 
 def passes(record: Record, scale: Scale) -> None:
-    """Each pass as shipped, and under autocast with channels-last weights."""
-    for determinism, low in (("exact", False), ("fast", False), ("fast", True)):
-        name = f"{determinism} {'bfloat16, channels-last' if low else 'float32'}"
-        network = ready_network(scale, determinism, low)  # type: ignore[arg-type]
+    """Each pass as shipped, and in `fast` also in bfloat16."""
+    for determinism, precision in VARIANTS:
+        name = f"{determinism} {precision}"
+        network = ready_network(scale, determinism, precision)
         for what, measure in (
             ("forward alone", forward),
             ("ranking", ranking),
@@ -45,26 +52,19 @@ def passes(record: Record, scale: Scale) -> None:
         ):
             record.attempt(
                 f"{what}, {name}",
-                lambda measure=measure, network=network, low=low: under(low, scale, network, measure),
+                lambda measure=measure, network=network: {
+                    **measure(network, scale),
+                    "peak_mib": peak_mib(scale.device),
+                },
             )
 
 
-def under(
-    low: bool,
-    scale: Scale,
-    network: SegmentationNetwork,
-    measure: Callable[[SegmentationNetwork, Scale], dict[str, Any]],
-) -> dict[str, Any]:
-    """Run a measurement under autocast or without."""
-    with torch.autocast(scale.device.type, dtype=torch.bfloat16, enabled=low):
-        return {**measure(network, scale), "peak_mib": peak_mib(scale.device)}
-
-
-def ready_network(scale: Scale, determinism: Determinism, low: bool) -> SegmentationNetwork:
-    """ResNet-101 in evaluation on the device, as stages load it; channels-last for the comparison."""
-    set_up(determinism, "float32", scale)
+def ready_network(scale: Scale, determinism: Determinism, precision: Precision) -> SegmentationNetwork:
+    """ResNet-101 in evaluation on the device, as stages load it."""
+    set_up(determinism, scale)
     network = network_of(scale.deep).to(scale.device).eval()
-    return network.to(memory_format=torch.channels_last) if low else network  # type: ignore[call-overload]
+    network.precision = precision
+    return network
 
 
 def pictures(scale: Scale, count: int) -> Pictures:
@@ -94,7 +94,7 @@ def per_image(run: Callable[[Pictures], Any], scale: Scale) -> dict[str, Any]:
 def forward(network: SegmentationNetwork, scale: Scale) -> dict[str, Any]:
     """The network alone, normalisation included, batch 1."""
     image = torch.from_numpy(pictures(scale, 1)[0]).permute(2, 0, 1)[None].contiguous().to(scale.device)
-    with torch.inference_mode():
+    with torch.inference_mode(), products(network.precision), autocast(network.precision, scale.device):
         taken = median_ms(
             lambda: network(normalise(image, network.profile)), scale.device, repeats=scale.pictures
         )

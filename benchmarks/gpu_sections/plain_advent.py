@@ -22,12 +22,10 @@ AUX_WEIGHT = 0.1
 
 
 def set_up_plainly() -> None:
-    """torch's defaults, with cuDNN's benchmark as the released code has it."""
+    """torch's defaults, TF32 for convolutions among them, with cuDNN's benchmark as the released code has it."""
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.deterministic = False
     torch.backends.cudnn.benchmark = True
-    torch.backends.cudnn.allow_tf32 = True
-    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def weighted_information(logits: Tensor) -> Tensor:

@@ -5,8 +5,9 @@ from typing import Any
 
 from gpu_sections.harness import Record, Scale, free_memory, peak_mib
 from gpu_sections.trainings import METHODS, network_of, train, train_parameters
+from pipeline.numerics import Precision
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS: tuple[Precision, ...] = ("tf32", "bfloat16")
 
 
 def plca(record: Record, scale: Scale) -> None:
@@ -15,7 +16,7 @@ def plca(record: Record, scale: Scale) -> None:
         record.attempt(f"exact {precision}", lambda precision=precision: step(scale, precision))
 
 
-def step(scale: Scale, precision: str) -> dict[str, Any]:
+def step(scale: Scale, precision: Precision) -> dict[str, Any]:
     """Median step and the peak of memory."""
     free_memory()
     parameters = train_parameters(
@@ -29,5 +30,5 @@ def step(scale: Scale, precision: str) -> dict[str, Any]:
     )
     sizes = {"source": scale.plca, "target": scale.plca}
     network = network_of(scale.deep_plca)
-    done = train(network, parameters, sizes, scale, "exact", precision, warm_up=1)
+    done = train(network, parameters, sizes, scale, "exact", warm_up=1)
     return {"ms": statistics.median(done.step_ms), "peak_mib": peak_mib(scale.device)}

@@ -3,6 +3,7 @@
 import hashlib
 import warnings
 from collections.abc import Callable, Mapping
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +12,13 @@ from torch.nn import functional
 from gpu_sections.harness import Record, Scale
 from gpu_sections.trainings import (
     METHODS,
-    PRECISIONS,
     make_steps,
     network_of,
     set_up,
     train,
     train_parameters,
 )
+from pipeline.numerics import Precision
 
 STEPS = 5
 REPEATS = 5
@@ -25,7 +26,7 @@ REPEATS = 5
 
 def exact(record: Record, scale: Scale) -> None:
     """Train twice from one start and hash; repeat single operations; list what torch warns of."""
-    for precision in PRECISIONS:
+    for precision in get_args(Precision):
         for network in (scale.deep, "mobilenet"):
             record.attempt(
                 f"{network} advent {precision}",
@@ -52,13 +53,11 @@ def digest_of(modules: Mapping[str, nn.Module]) -> str:
     return total.hexdigest()[:12]
 
 
-def twice(network: str, method: str, precision: str, scale: Scale) -> dict[str, object]:
+def twice(network: str, method: str, precision: Precision, scale: Scale) -> dict[str, object]:
     """Two trainings from the same start in determinism `exact`."""
     parameters = train_parameters(method, precision, steps=STEPS)
     sizes = {"source": scale.crop, "target": scale.crop}
-    runs = [
-        train(network_of(network), parameters, sizes, scale, "exact", precision).modules for _ in range(2)
-    ]
+    runs = [train(network_of(network), parameters, sizes, scale, "exact").modules for _ in range(2)]
     first, second = digest_of(runs[0]), digest_of(runs[1])
     return {
         "equal": first == second,
@@ -91,7 +90,7 @@ def operations(scale: Scale) -> dict[str, Callable[[Tensor], Tensor]]:
 
 def repeated(operation: Callable[[Tensor], Tensor], dtype: torch.dtype, scale: Scale) -> dict[str, object]:
     """Gradient of one operation, `REPEATS` times over the same input."""
-    set_up("exact", "float32", scale)
+    set_up("exact", scale)
     width, height = scale.target
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(1, 64, height // 4, width // 4, generator=generator).to(scale.device, dtype)
@@ -107,7 +106,7 @@ def repeated(operation: Callable[[Tensor], Tensor], dtype: torch.dtype, scale: S
 
 def warned_of(method: str, scale: Scale) -> dict[str, object]:
     """What torch says about one step when it warns of operations that give other bits each time."""
-    set_up("exact", "float32", scale)
+    set_up("exact", scale)
     torch.use_deterministic_algorithms(True, warn_only=True)
     network = scale.deep_plca if method == "plca" else scale.deep
     sizes = {"source": scale.crop, "target": scale.crop}

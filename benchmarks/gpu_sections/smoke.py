@@ -23,10 +23,10 @@ def device(record: Record, scale: Scale) -> None:
             memory_mib=facts.total_memory / MIB,
             processors=facts.multi_processor_count,
         )
-    set_up("fast", "tf32", scale)
+    set_up("fast", scale)
     for name, dtype in (("bfloat16", torch.bfloat16), ("tf32", torch.float32)):
         record.attempt(f"matmul {name}", lambda dtype=dtype: matmul_ceiling(scale, dtype))
-    set_up("exact", "float32", scale)
+    set_up("exact", scale)
     record.attempt("matmul float32", lambda: matmul_ceiling(scale, torch.float32))
     record.attempt("copy", lambda: copy_bandwidth(scale))
 

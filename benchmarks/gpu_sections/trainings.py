@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.build import build_network
 from pipeline.networks.parameters import NetworkParameters
 from pipeline.networks.placement import place
+from pipeline.numerics import Precision
 from pipeline.training.devices import configure_determinism
 from pipeline.training.learner import Learner
 from pipeline.training.loop import Training, TrainingJob
@@ -83,18 +84,14 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Every method, with the regularisers of self-training: name and objective."""
 
-OFFERED = get_args(TrainParameters.model_fields["precision"].annotation)
-PRECISIONS = tuple(dict.fromkeys([*OFFERED, "tf32"]))
-"""Precisions that the training offers, and TF32 by torch's own switches where it does not."""
 
-
-def train_parameters(method: str, precision: str, **more: Any) -> TrainParameters:
+def train_parameters(method: str, precision: Precision, **more: Any) -> TrainParameters:
     """Parameters of a training of one of `METHODS`."""
     name, objective = METHODS[method]
     values: dict[str, Any] = {
         "method": name,
         "objective": objective,
-        "precision": precision if precision in OFFERED else "float32",
+        "precision": precision,
         "batch": 2,
         "snapshots": 1,
         "optimiser": {"lr": 2.5e-4},
@@ -102,12 +99,9 @@ def train_parameters(method: str, precision: str, **more: Any) -> TrainParameter
     return TrainParameters.model_validate(values | more)
 
 
-def set_up(determinism: Determinism, precision: str, scale: Scale) -> None:
-    """Set torch up as a stage does; TF32 by torch's own switches where the training does not offer it."""
+def set_up(determinism: Determinism, scale: Scale) -> None:
+    """Set torch up as a stage does."""
     configure_determinism(determinism == "exact", scale.threads)
-    if precision == "tf32" and precision not in OFFERED:
-        torch.backends.cudnn.allow_tf32 = True
-        torch.backends.cuda.matmul.allow_tf32 = True
 
 
 @cache
@@ -211,11 +205,10 @@ def train(
     sizes: Mapping[str, tuple[int, int]],
     scale: Scale,
     determinism: Determinism,
-    precision: str,
     warm_up: int = 0,
 ) -> Trained:
     """Run the real loop over one batch again and again; the loop raises where a number is not finite."""
-    set_up(determinism, precision, scale)
+    set_up(determinism, scale)
     batch = made_up_step(parameters, sizes, pin=scale.device.type == "cuda")
     watch = Stopwatch(scale.device)
 

@@ -25,6 +25,8 @@ from pipeline.inference.batches import Batching, batching
 from pipeline.inference.chunks import Chunk, ChunkStore, cut, gaps
 from pipeline.inference.test_modes import Logits, Mode, Size
 from pipeline.networks.base import SegmentationNetwork
+from pipeline.numerics import Precision
+from pipeline.numerics.precision import autocast, products
 
 MAX_CHUNK = 64
 """Images per chunk at most: what a chunk keeps lies in memory until it is saved."""
@@ -100,9 +102,10 @@ def _heeded_after_the_first(stop: Callable[[], str | None]) -> Callable[[], str 
 
 @dataclass(frozen=True)
 class PassSettings:
-    """How a pass runs; only `batch` may change bits of the result (convolutions round differently).
+    """How a pass runs; only `batch` and `precision` may change bits of the result (convolutions round differently).
 
-    `batch`: images per forward pass; None leaves them, and the layout in memory, to the device.
+    `batch`: images per forward pass; None leaves them, and the layout in memory, to the device. `precision`:
+    arithmetic of the forward passes; None for that of the network's training.
     `state`: folder for finished chunks. `fingerprint`: what identifies network, data and software, as JSON;
     chunks with another one are refused. `chunks`: at least so many pieces are saved. `stop`: returns a reason
     once the pass is to stop, asked between batches; one batch is always computed. `progress`:
@@ -112,6 +115,7 @@ class PassSettings:
     state: Path
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
     batch: int | None = 1
+    precision: Precision | None = None
     chunks: int = 8
     stop: Callable[[], str | None] = never
     progress: Callable[[int, int], None] = silent
@@ -144,7 +148,13 @@ def run_pass(
     batches = batching(settings.batch, next(network.parameters()).device)
     settings = replace(settings, stop=_heeded_after_the_first(settings.stop))
     total = len(images)
-    fingerprint = {**settings.fingerprint, "test_mode": mode.name, "batch": settings.batch, "images": total}
+    fingerprint = {
+        **settings.fingerprint,
+        "test_mode": mode.name,
+        "batch": settings.batch,
+        "precision": settings.precision or network.precision,
+        "images": total,
+    }
     store = ChunkStore(settings.state, fingerprint)
     finished = store.finished()
     done = sum(chunk.stop - chunk.start for chunk in finished)
@@ -247,7 +257,9 @@ class _PartRunner:
     def _compute(self, batch: _Batch) -> None:
         images = batch.images.to(self.device, non_blocking=True)
         image_size = (images.shape[-2], images.shape[-1])
-        maps = self.mode.maps(self.network, images)
+        precision = self.settings.precision or self.network.precision
+        with products(precision), autocast(precision, self.device):
+            maps = self.mode.maps(self.network, images)
         self.finite.append(
             (batch.positions, torch.stack([m.isfinite().flatten(1).all(1) for m in maps]).all(0))
         )

@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.networks.batch_norm import apply_mode, batch_norm_layers
 from pipeline.networks.parameters import PROFILES, BatchNormMode, InputProfile, NetworkParameters
+from pipeline.numerics import Precision
 from pipeline.numerics.upsampling import Enlarged, upsample
 
 
@@ -46,6 +47,8 @@ class SegmentationNetwork(nn.Module):
     """What `train()` does to BatchNorm, see `pipeline.networks.batch_norm`; set by `build_network`."""
     frozen_parts: tuple[str, ...] = ()
     """Names of the sub-modules that `freeze_below` keeps as they start; set by `build_network`."""
+    precision: Precision = "tf32"
+    """Arithmetic that the network was trained in, and is used in unless told."""
     single_pixel: bool = False
     """Logits are always (B, K, 1, 1): a classifier."""
 

@@ -23,6 +23,7 @@ from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.build import build_network, construct
 from pipeline.networks.parameters import PROFILES, InputProfile, NetworkParameters
 from pipeline.networks.weights import LoadReport, backbone_tensors, copy_tensors, report
+from pipeline.numerics import Precision
 from pipeline.schema.strict import Strict
 
 REPAIR = "remove it with `python -m pipeline clean KEY` and run the stage again, or copy both files anew"
@@ -35,6 +36,7 @@ class NetworkRecord(Strict):
     network: NetworkParameters
     num_classes: Annotated[int, Field(ge=1)]
     profile: InputProfile
+    precision: Precision = "float32"
     tensors_sha256: str
     meta: dict[str, Any]
 
@@ -58,6 +60,7 @@ def save_network(path: Path, network: SegmentationNetwork, meta: dict[str, Any])
         network=_portable(network.parameters_spec),
         num_classes=network.num_classes,
         profile=network.profile,
+        precision=network.precision,
         tensors_sha256=sha256_file(path),
         meta=meta,
     )
@@ -109,6 +112,7 @@ def load_network(path: Path) -> tuple[SegmentationNetwork, dict[str, Any]]:
             f"{record.num_classes} classes, the first: {', '.join(wrong[:8])}; {REPAIR}"
         )
     network.load_state_dict(tensors, strict=True, assign=True)
+    network.precision = record.precision
     return network.eval(), record.meta
 
 

@@ -16,13 +16,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pipeline.artifacts.errors import ConfigError
+from pipeline.numerics.precision import exact_products
 from pipeline.numerics.streaming import (
     Cosine,
     Divergence,
     Keys,
     Operand,
     contrast_scale,
-    exact_products,
     feature_blocks,
     key_mean,
     row_blocks,

@@ -20,7 +20,8 @@ from torch.autograd.function import once_differentiable
 
 from pipeline.artifacts.errors import ConfigError
 from pipeline.numerics.affinity import Affinity, Contrast, CosineAffinity, DivergenceAffinity, contrast_of
-from pipeline.numerics.streaming import Cosine, Divergence, exact_products, row_blocks, widen
+from pipeline.numerics.precision import exact_products
+from pipeline.numerics.streaming import Cosine, Divergence, row_blocks, widen
 
 Metric = Literal["cos", "kl"]
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.numerics.label_grid import labels_on_grid
-from pipeline.numerics.streaming import exact_products, widen
+from pipeline.numerics.precision import exact_products
+from pipeline.numerics.streaming import widen
 
 
 class ClassVectors(NamedTuple):

@@ -10,7 +10,6 @@ fixed number of values for each kind of device, and bits follow from shapes and 
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 import torch
@@ -26,30 +25,6 @@ NORM_FLOOR = 1e-12
 """Norm below which a feature vector has no direction under cosine (PLCA, released code)."""
 KL_EPSILON = 1e-10
 """Added to a probability inside the logarithm of the divergence (PLCA, released code)."""
-
-
-@contextmanager
-def exact_products(device: torch.device) -> Iterator[None]:
-    """Switch off autocast and every reduced-precision matrix product of float32 (TF32, bfloat16) inside.
-
-    An argmax over products must not depend on the tensor cores' rounding. The settings come back on exit.
-    """
-    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
-    before = [backend.fp32_precision for backend in backends]
-    try:
-        for backend in backends:
-            backend.fp32_precision = "ieee"
-        with _no_autocast(device.type):
-            yield
-    finally:
-        for backend, precision in zip(backends, before, strict=True):
-            backend.fp32_precision = precision
-
-
-def _no_autocast(device_type: str) -> AbstractContextManager[object]:
-    if not torch.amp.is_autocast_available(device_type):
-        return nullcontext()
-    return torch.autocast(device_type=device_type, enabled=False)
 
 
 def widen(tensor: Tensor) -> Tensor:

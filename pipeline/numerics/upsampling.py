@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pipeline.numerics.streaming import exact_products, slices, widen
+from pipeline.numerics.precision import exact_products
+from pipeline.numerics.streaming import slices, widen
 
 Size = tuple[int, int]
 """Height and width."""

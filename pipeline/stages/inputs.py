@@ -181,6 +181,7 @@ def pass_settings(job: Job[Any], name: str, **facts: Any) -> PassSettings:
         state=job.folder.state / name,
         fingerprint={"key": job.key, "parents": job.parent_digests, **facts},
         batch=getattr(job.parameters, "batch", 1) if job.exact else None,
+        precision=getattr(job.parameters, "precision", None),
         chunks=job.settings.chunks,
         stop=job.stop,
         progress=Progress(job, name),

@@ -127,7 +127,7 @@ KINDS: dict[str, Kind] = {
         Kind("prepare", 1, PrepareParameters, planned_by="task"),
         Kind(
             "train",
-            4,
+            5,
             TrainParameters,
             references=(Reference("init", "train", snapshot="init_snapshot"),),
             domains=tuple(DomainKey(name, f"task.{name}") for name in ("source", "target", "labelled")),
@@ -142,7 +142,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "rank",
-            2,
+            3,
             RankParameters,
             references=(Reference("model", "train", snapshot="snapshot", required=True),),
             domains=(DomainKey("images"),),
@@ -158,7 +158,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "pseudolabel",
-            2,
+            3,
             PseudolabelParameters,
             references=(
                 Reference("ranking", "rank", required=True, only=Setting("labelling", "argmax")),
@@ -188,7 +188,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "select",
-            2,
+            3,
             SelectParameters,
             references=(Reference("model", "train", required=True),),
             domains=(DomainKey("target", settable=False),),
@@ -197,7 +197,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "evaluate",
-            2,
+            3,
             EvaluateParameters,
             references=(Reference("model", "train", required=True), Reference("select", "select")),
             domains=(DomainKey("data", "task.evaluate", settable=False),),
@@ -206,7 +206,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "suggest",
-            1,
+            2,
             SuggestParameters,
             references=(
                 Reference("ranking", "rank", required=True),

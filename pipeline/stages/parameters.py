@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.numerics import Precision
 from pipeline.schema.strict import Strict
 from pipeline.training.parameters import SnapshotChoice
 
@@ -38,13 +39,22 @@ class PrepareParameters(Strict):
     ] = None
 
 
-class RankParameters(Strict):
-    """One pass of a model over target images: entropy, class presence and argmax map per image."""
+class PassParameters(Strict):
+    """What every kind that passes images through a network has."""
 
-    snapshot: ParentSnapshot = "last"
     batch: Annotated[
         int, Field(ge=1, description="images per forward pass; part of the key in `exact` only")
     ] = 1
+    precision: Annotated[
+        Precision | None,
+        Field(description="arithmetic of the network's forward pass; none: that of its training"),
+    ] = None
+
+
+class RankParameters(PassParameters):
+    """One pass of a model over target images: entropy, class presence and argmax map per image."""
+
+    snapshot: ParentSnapshot = "last"
 
 
 class SplitParameters(Strict):
@@ -64,7 +74,7 @@ class SplitParameters(Strict):
     ] = "plain"
 
 
-class PseudolabelParameters(Strict):
+class PseudolabelParameters(PassParameters):
     """Pseudo-labels for target images: argmax of the ranking's pass, or class-balanced thresholds (Zou 2018)."""
 
     labelling: Annotated[
@@ -89,9 +99,6 @@ class PseudolabelParameters(Strict):
     test_mode: Annotated[
         Literal["plain", "reduced_flip"], Field(description="forward pass that makes the scores")
     ] = "plain"
-    batch: Annotated[
-        int, Field(ge=1, description="images per forward pass; part of the key in `exact` only")
-    ] = 1
     soft_alpha: Annotated[
         float | None,
         Field(
@@ -125,16 +132,13 @@ class PriorParameters(Strict):
     """Spatial class priors from source labels (Zou 2018, CBST-SP)."""
 
 
-class SelectParameters(Strict):
+class SelectParameters(PassParameters):
     """Score a training stage's snapshots on unlabelled target images; the highest H(mean p) - mean H(p) is chosen."""
 
     images: Annotated[int, Field(ge=0, description="evenly spaced target images used; 0: all")] = 0
-    batch: Annotated[
-        int, Field(ge=1, description="images per forward pass; part of the key in `exact` only")
-    ] = 1
 
 
-class EvaluateParameters(Strict):
+class EvaluateParameters(PassParameters):
     """Confusion matrices of a model's snapshots on the labelled evaluation split."""
 
     test_mode: Annotated[TestMode, Field(description="how logits are made, named in every result")] = "plain"
@@ -142,9 +146,6 @@ class EvaluateParameters(Strict):
         Literal["all", "last"],
         Field(description="all also gives label_free and oracle_best; last only the final step"),
     ] = "all"
-    batch: Annotated[
-        int, Field(ge=1, description="images per forward pass; part of the key in `exact` only")
-    ] = 1
 
 
 class SuggestParameters(Strict):

@@ -175,6 +175,7 @@ def _job(job: Job, domains: Mapping[str, Domain], processes: Processes, device: 
 def _learner(job: Job, taxonomy: Taxonomy) -> Learner:
     parameters = with_learning_rate_of_round(job.parameters)
     network = build_start(job)
+    network.precision = parameters.precision
     method = build_method(parameters.method, parameters.objective)
     # Auxiliary modules have a seed of their own, so that the network's start does not depend on the method.
     with seeded(_network_seed(job), "modules", device=torch.device("cpu")):

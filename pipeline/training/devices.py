@@ -65,7 +65,7 @@ def device_kind(device: torch.device) -> str:
 def configure_determinism(exact: bool, threads: int) -> None:
     """Set torch up for `determinism: exact` (same bits each time) or `fast`, on `threads` CPU threads.
 
-    Exact: deterministic algorithms only (an operation without one raises), fixed cuDNN kernels, no TF32.
+    Exact: deterministic algorithms only (an operation without one raises), fixed cuDNN kernels.
     Must come before CUDA is first used, for cuBLAS reads its workspace setting once.
     See https://docs.pytorch.org/docs/stable/notes/randomness.html.
     """
@@ -77,6 +77,4 @@ def configure_determinism(exact: bool, threads: int) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.deterministic = exact
     torch.backends.cudnn.benchmark = not exact
-    torch.backends.cudnn.allow_tf32 = not exact
-    torch.backends.cuda.matmul.allow_tf32 = not exact
     torch.backends.mkldnn.deterministic = exact  # type: ignore[assignment]

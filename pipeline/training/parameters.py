@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_v
 
 from pipeline.data.parameters import Augmentation
 from pipeline.methods.parameters import OBJECTIVES, Domain, Objective
+from pipeline.numerics import Precision
 from pipeline.schema.strict import Strict
 
 Multiplier = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -78,9 +79,11 @@ class TrainParameters(Strict):
         int, Field(ge=1, description="micro-batches that a step's images are cut into")
     ] = 1
     precision: Annotated[
-        Literal["float32", "bfloat16"],
-        Field(description="arithmetic of the networks; weights and losses are float32 in both"),
-    ] = "float32"
+        Precision,
+        Field(
+            description="arithmetic of the networks; tf32 is float32 on a CPU; weights and losses are float32"
+        ),
+    ] = "tf32"
     compile: Annotated[
         bool,
         Field(description="compile network and losses (`torch.compile`): quicker on GPUs, other rounding"),

@@ -13,6 +13,7 @@ from pipeline.methods.base import Context, Term
 from pipeline.networks.normalise import normalise
 from pipeline.numerics import IGNORE
 from pipeline.numerics.compiling import compiling
+from pipeline.numerics.precision import autocast, products
 from pipeline.numerics.randomness import derived_seed
 from pipeline.training.distributed import SINGLE, Processes
 from pipeline.training.learner import Learner
@@ -62,15 +63,16 @@ class StepRunner:
         parts = {name: part.to(self.device) for name, part in batch.items()}
         valid = self._valid_pixels(parts)
         outcome = StepOutcome()
-        for number in range(self.parameters.accumulation):
-            for term in self._terms(step, number, parts, valid):
-                tensors = [tensor for name in term.updates for tensor in self.trained[name]]
-                # Only `tensors` collect gradient; what leads to other modules' weights is not even computed.
-                gradients = torch.autograd.grad(term.value * term.weight, tensors, allow_unused=True)
-                add_gradients(tensors, gradients)
-                outcome.add(term)
-                if count_classes and term.target_logits is not None:
-                    outcome.count_classes(term.target_logits)
+        with products(self.parameters.precision):
+            for number in range(self.parameters.accumulation):
+                for term in self._terms(step, number, parts, valid):
+                    tensors = [tensor for name in term.updates for tensor in self.trained[name]]
+                    # Only `tensors` collect gradient; what leads to other modules' weights is not even computed.
+                    gradients = torch.autograd.grad(term.value * term.weight, tensors, allow_unused=True)
+                    add_gradients(tensors, gradients)
+                    outcome.add(term)
+                    if count_classes and term.target_logits is not None:
+                        outcome.count_classes(term.target_logits)
         for tensors in self.trained.values():
             self.processes.sum_([tensor.grad for tensor in tensors if tensor.grad is not None])
         return outcome
@@ -106,10 +108,9 @@ class StepRunner:
         context = replace(context, slots=self._slots(number), seed=self.learner.seed)
         self._seed(step, number)
         terms = self.learner.method.terms(self.modules, micro, context)
-        low = self.parameters.precision == "bfloat16"
         while True:
             with (
-                torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=low),
+                autocast(self.parameters.precision, self.device),
                 compiling(self.parameters.compile),
             ):
                 term = next(terms, None)

@@ -184,6 +184,17 @@ def test_part_of_another_pass_is_refused_with_the_difference(network, mixed, set
         entropies(network, mixed, replace(settings, batch=2))
 
 
+def test_a_pass_computes_as_its_network_was_trained_unless_told(network, mixed, settings, tmp_path):
+    plain = entropies(network, mixed, settings).entropy
+    network.precision = "bfloat16"
+    low = entropies(network, mixed, replace(settings, state=tmp_path / "low")).entropy
+    told = entropies(network, mixed, replace(settings, state=tmp_path / "told", precision="float32")).entropy
+    assert np.abs(low - plain).max() > 1e-5 and low == pytest.approx(plain, abs=0.02)
+    assert told.tobytes() == plain.tobytes()
+    with pytest.raises(StateError, match="precision: found 'bfloat16', need 'tf32'"):
+        entropies(network, mixed, replace(settings, state=tmp_path / "low", precision="tf32"))
+
+
 def test_confusion_pass_scores_labels_at_their_own_size(network, mixed, settings):
     draws = np.random.default_rng(5)
     sizes = [(48, 64), (48, 64), (24, 32), (16, 20), (31, 41), (24, 28), (50, 30)]

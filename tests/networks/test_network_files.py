@@ -75,6 +75,14 @@ def test_batch_norm_modes_survive(tmp_path, mode):
     assert loaded.train().backbone[1].training == (mode == "train")
 
 
+def test_the_arithmetic_of_the_training_survives(tmp_path, saved):
+    network = build_network(SMALL, 4, 0)
+    network.precision = "bfloat16"
+    save_network(tmp_path / "a.safetensors", network, {})
+    assert load_network(tmp_path / "a.safetensors")[0].precision == "bfloat16"
+    assert load_network(saved)[0].precision == "tf32"
+
+
 def test_channels_last_changes_no_byte(tmp_path, saved):
     network = build_network(SMALL, 4, 0).to(memory_format=torch.channels_last)
     save_network(tmp_path / "b.safetensors", network, {})

@@ -46,31 +46,31 @@ CASES = {
         "train",
         Inputs({"init": MODEL}, {"source": PlannedDomain((ONE, TWO)), "target": EASY}),
         ["source", "source.2", "target", "target_part", "init"],
-        "b25706c19b74",
+        "faa72eccfd61",
     ),
     "a start chosen without labels, and pseudo-labels": (
         "train",
         Inputs({"init": MODEL}, {"source": PlannedDomain((ONE,), labels=LABELS)}, SELECT),
         ["source", "source_labels", "init", "init_select"],
-        "9794760b044c",
+        "06cdf2657d9d",
     ),
     "a ranked model chosen without labels": (
         "rank",
         Inputs({"model": MODEL}, {"images": PlannedDomain((ONE,))}, SELECT),
         ["images", "model", "model_select"],
-        "d13e58cbbca1",
+        "668782827f43",
     ),
     "images of a part": (
         "pseudolabel",
         Inputs({"ranking": RANKING}, {"images": EASY}),
         ["images", "images_part", "ranking"],
-        "f4b28be130b6",
+        "6099026fd873",
     ),
     "figures": (
         "evaluate",
         Inputs({"model": MODEL, "select": SELECT}, {"data": PlannedDomain((ONE,))}),
         ["data", "model", "select"],
-        "6bef35e666d6",
+        "cf73ec6a0752",
     ),
     "labels of several stages": (
         "suggest",
@@ -79,7 +79,7 @@ CASES = {
             {"images": PlannedDomain((ONE,)), "labelled": PlannedDomain((ONE, TWO))},
         ),
         ["images", "labelled", "labelled.2", "ranking", "model"],
-        "6c430ba22103",
+        "d27ae9b7ebba",
     ),
 }
 

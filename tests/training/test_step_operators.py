@@ -6,8 +6,7 @@ on numbers. A step is what a training makes of it: forward and backward passes, 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -90,13 +89,6 @@ def step_of(method_name: str) -> tuple[Callable[[], None], int]:
         method.after_step(runner.modules, runner.context_after(0, batch))
 
     return step, 2 * len(batch)
-
-
-@pytest.fixture(autouse=True)
-def _no_autocast(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The meta device has no autocast."""
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
-    yield
 
 
 def test_every_method_has_a_bound() -> None:
