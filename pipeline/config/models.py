@@ -10,7 +10,7 @@ from pipeline.training.parameters import RunSettings
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
 StageName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=40)]
-Size = tuple[Annotated[int, Field(ge=1, le=16384)], Annotated[int, Field(ge=1, le=16384)]]
+WidthHeight = tuple[Annotated[int, Field(ge=1, le=16384)], Annotated[int, Field(ge=1, le=16384)]]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 RoundCount = Annotated[int, Field(ge=0, le=100)]
 Determinism = Literal["exact", "fast"]
@@ -86,7 +86,7 @@ class DomainSplit(Strict):
     dataset: Annotated[Name, Field(description="file in config/datasets/")]
     split: Annotated[str, Field(description="split of that dataset")] = "train"
     size: Annotated[
-        Size | None, Field(description="width, height in pixels; none keeps each image's own size")
+        WidthHeight | None, Field(description="width, height in pixels; none keeps each image's own size")
     ] = None
     resample: Annotated[Literal["bicubic", "bilinear"], Field(description="Pillow filter for images")] = (
         "bicubic"

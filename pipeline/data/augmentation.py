@@ -16,7 +16,8 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from pipeline.artifacts.errors import DataError
 from pipeline.data.parameters import Affine, Augmentation, Color, RareCrops
-from pipeline.data.placement import Matrix, Pixels, Placement, Size, resized_label
+from pipeline.data.placement import Matrix, Pixels, Placement, resized_label
+from pipeline.numerics import WidthHeight
 from pipeline.numerics.mining import mined_crop_origin, mining_classes
 from pipeline.numerics.randomness import Draws
 
@@ -62,7 +63,7 @@ def augment(
 
 
 def place(
-    size: Size, label: Pixels | None, draws: Draws, parameters: Augmentation, rare: Sequence[int] = ()
+    size: WidthHeight, label: Pixels | None, draws: Draws, parameters: Augmentation, rare: Sequence[int] = ()
 ) -> Placement:
     """Draw the geometry of one sample of `size` (width, height).
 
@@ -81,7 +82,7 @@ def place(
     return Placement(size, resized, left, top, window, draws.chance(parameters.flip), affine)
 
 
-def _draw_size(size: Size, draws: Draws, parameters: Augmentation) -> Size:
+def _draw_size(size: WidthHeight, draws: Draws, parameters: Augmentation) -> WidthHeight:
     """Width and height after the random resize, rounded half up."""
     if parameters.shorter_side:
         shorter = min(size)
@@ -111,7 +112,7 @@ def rare_classes(counts: Sequence[int], parameters: RareCrops) -> tuple[int, ...
     return tuple(mining_classes(counts, parameters.classes, priority))
 
 
-def draw_affine(size: Size, draws: Draws, parameters: Affine) -> Matrix:
+def draw_affine(size: WidthHeight, draws: Draws, parameters: Affine) -> Matrix:
     """Draw a rotation, shear, zoom and shift about the centre, as the map from output to input points."""
     turn = radians(draws.uniform(-1.0, 1.0) * parameters.degrees)
     slant = tan(radians(draws.uniform(-1.0, 1.0) * parameters.shear))

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from pipeline.artifacts.errors import DataError
 from pipeline.artifacts.files import digest_of
-from pipeline.data.placement import Pixels, Placement, Size
+from pipeline.data.placement import Pixels, Placement
+from pipeline.numerics import WidthHeight
 
 if TYPE_CHECKING:
     from pipeline.data.cache import Cache
@@ -95,7 +96,7 @@ class Domain:
         labels = self.caches[cache].labels
         return None if labels is None else labels[place]
 
-    def image_size(self, index: int) -> Size:
+    def image_size(self, index: int) -> WidthHeight:
         """Width and height of image `index` as stored."""
         height, width = self.image(index).shape[:2]
         return width, height

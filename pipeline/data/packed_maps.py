@@ -11,10 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.numerics import Size
+
 HALF_MAX = float(np.finfo(np.float16).max)
 
 
-def pack_maps(maps: Sequence[NDArray[np.floating]], image_size: tuple[int, int]) -> NDArray[np.uint8]:
+def pack_maps(maps: Sequence[NDArray[np.floating]], image_size: Size) -> NDArray[np.uint8]:
     """Pack an image's maps, each (K, h, w), with the image's height and width: uint8 (n,).
 
     Values are rounded to float16; what lies beyond its range becomes its largest value, which no softmax can
@@ -25,7 +27,7 @@ def pack_maps(maps: Sequence[NDArray[np.floating]], image_size: tuple[int, int])
     return np.concatenate([part.view(np.uint8) for part in (np.array(header, "<i4"), *halves)])
 
 
-def unpack_maps(packed: NDArray[np.uint8]) -> tuple[tuple[int, int], list[NDArray[np.float16]]]:
+def unpack_maps(packed: NDArray[np.uint8]) -> tuple[Size, list[NDArray[np.float16]]]:
     """Give back the image's (height, width) and its maps, float16 (K, h, w) each; views where possible."""
     height, width, count = (int(value) for value in packed[:12].view("<i4"))
     start = 12 + 12 * count

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.numerics import IGNORE
+from pipeline.numerics import IGNORE, WidthHeight
 
 IMAGE_PADDING = (123, 116, 104)
 """ImageNet's mean color, within 0.7 grey levels of what either input profile takes to 0: padding is no edge."""
@@ -20,8 +20,6 @@ OUTSIDE = (0, 0, 0)
 """What an affine step shows where it leaves the image: digits stand on black."""
 
 Pixels = NDArray[np.uint8]
-Size = tuple[int, int]
-"""Width and height in pixels."""
 Matrix = tuple[float, float, float, float, float, float]
 """(a, b, c, d, e, f): the point (x, y) of the output shows the point (ax + by + c, dx + ey + f)."""
 
@@ -30,11 +28,11 @@ Matrix = tuple[float, float, float, float, float, float]
 class Placement:
     """The geometry of one sample: `size` pixels of the resized image from column `left` and row `top`."""
 
-    original: Size
-    resized: Size
+    original: WidthHeight
+    resized: WidthHeight
     left: int
     top: int
-    size: Size
+    size: WidthHeight
     flip: bool = False
     affine: Matrix | None = None
 
@@ -73,7 +71,7 @@ class Placement:
             x, y = a * x + b * y + c, d * x + e * y + f
         return x, y, inside & (x >= 0) & (y >= 0) & (x < self.original[0]) & (y < self.original[1])
 
-    def _covered(self) -> Size:
+    def _covered(self) -> WidthHeight:
         """Width and height of the output that the image covers; the rest is padding."""
         return min(self.size[0], self.resized[0] - self.left), min(self.size[1], self.resized[1] - self.top)
 
@@ -109,7 +107,7 @@ def nearest_indices(before: int, after: int) -> NDArray[np.int64]:
     return np.add.accumulate(steps).astype(np.int64)
 
 
-def resized_label(label: Pixels, size: Size) -> Pixels:
+def resized_label(label: Pixels, size: WidthHeight) -> Pixels:
     """A label, uint8 (H, W), resized to `size` by Pillow's NEAREST; itself where it has that size."""
     height, width = label.shape
     if (width, height) == size:

@@ -15,6 +15,7 @@ from pipeline.artifacts.files import read_json, write_bytes, write_json
 from pipeline.data.packed_maps import unpack_maps
 from pipeline.data.placement import Placement
 from pipeline.data.records import Records
+from pipeline.numerics import Size
 
 PREFIX = "logits"
 SETTINGS, TENSORS = "soft.json", "soft.safetensors"
@@ -102,7 +103,7 @@ def at_points(
     grid: NDArray[np.floating],
     x: NDArray[np.float64],
     y: NDArray[np.float64],
-    size: tuple[int, int],
+    size: Size,
     align_corners: bool,
 ) -> Floats:
     """Interpolate a map bilinearly at points of its image: (K, h, w) -> float32 (K, *x.shape).

@@ -10,9 +10,9 @@ from pipeline.datasets.decoding import read_label
 from pipeline.datasets.headers import picture_size
 from pipeline.datasets.items import Listing
 from pipeline.datasets.spec import DatasetSpec
+from pipeline.numerics import WidthHeight
 
 LabelMode = Literal["none", "working", "native"]
-Size = tuple[int, int]
 
 _SAMPLED_HEADERS = 20
 _SYNTHIA_SAMPLE, _SYNTHIA_DISTINCT, _SYNTHIA_ROAD = 100, 5, 3
@@ -20,7 +20,7 @@ _NOT_IDS = "these are not SYNTHIA's ids; use the files of GT/LABELS as they were
 
 
 def check_space(
-    spec: DatasetSpec, listing: Listing, size: Size | None, labels: LabelMode, folder: Path
+    spec: DatasetSpec, listing: Listing, size: WidthHeight | None, labels: LabelMode, folder: Path
 ) -> None:
     """StorageError when the cache will not fit, before anything is written."""
     native = _typical_pixels(spec, listing) if size is None or labels == "native" else 0

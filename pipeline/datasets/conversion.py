@@ -17,6 +17,7 @@ from pipeline.datasets.items import BadFile, Item
 from pipeline.datasets.readers import Reader, open_reader
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.datasets.taxonomy import IGNORE, Taxonomy
+from pipeline.numerics import WidthHeight
 
 Pixels = NDArray[np.uint8]
 
@@ -58,7 +59,7 @@ class Converter:
         spec: DatasetSpec,
         split: str,
         taxonomy: Taxonomy,
-        size: tuple[int, int] | None,
+        size: WidthHeight | None,
         labels: Literal["none", "working", "native"],
         resample: Literal["bicubic", "bilinear"],
         writers: Sequence[RecordWriter],
@@ -189,7 +190,7 @@ class Converter:
         return digest_of([settings, files])
 
 
-def _resized(pixels: Pixels, size: tuple[int, int], resample: Image.Resampling) -> Pixels:
+def _resized(pixels: Pixels, size: WidthHeight, resample: Image.Resampling) -> Pixels:
     """Pillow's resize to (width, height); the array itself when it has that size."""
     if (pixels.shape[1], pixels.shape[0]) == size:
         return pixels

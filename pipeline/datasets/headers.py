@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from pipeline.artifacts.errors import DataError
 from pipeline.artifacts.files import why_no_file
 from pipeline.datasets.png16 import PNG_SIGNATURE
+from pipeline.numerics import WidthHeight
 
 MAX_PIXELS = 89_478_485
 """Pillow's own limit: above it a small file may unpack to gigabytes."""
@@ -33,7 +34,7 @@ Storage = Literal["palette", "grey", "shades", "colors", "lossy"]
 """`shades`: black and white of one bit, or grey with alpha."""
 
 
-def picture_size(path: Path) -> tuple[int, int]:
+def picture_size(path: Path) -> WidthHeight:
     """Width and height of the upright picture, from its header; nothing is decoded."""
     with opened(path) as picture:
         width, height = picture.size

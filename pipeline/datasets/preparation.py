@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pipeline.artifacts.errors import DataError, Interrupted
 from pipeline.artifacts.files import write_json
 from pipeline.data.records import RECORDS_PER_SHARD, RecordWriter
-from pipeline.datasets.checks import LabelMode, Size, check_plausible, check_space
+from pipeline.datasets.checks import LabelMode, check_plausible, check_space
 from pipeline.datasets.conversion import Converter, ShardResult
 from pipeline.datasets.items import Item
 from pipeline.datasets.listing import list_split
@@ -21,6 +21,7 @@ from pipeline.datasets.reports import report_bad_files, report_far_pixels
 from pipeline.datasets.shard_pool import run_shards
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.datasets.taxonomy import IGNORE, Taxonomy
+from pipeline.numerics import WidthHeight
 
 DIGITS_PER_SHARD = 4096
 
@@ -30,7 +31,7 @@ def prepare(
     split: str,
     taxonomy: Taxonomy,
     *,
-    size: Size | None,
+    size: WidthHeight | None,
     labels: LabelMode,
     folder: Path,
     state: Path,

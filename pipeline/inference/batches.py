@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.inference.test_modes import Size
+from pipeline.numerics import Size
 
 MOST = 16
 """Images that a GPU is given at once at most; more make no forward pass quicker."""

@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.inference.passes import Measure
-from pipeline.inference.test_modes import Logits, RowsOf, Size
+from pipeline.inference.test_modes import Logits, RowsOf
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.normalise import normalise
+from pipeline.numerics import Size
 from pipeline.numerics.entropy import entropy_map
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from pipeline.inference.passes import Images, Measure, sent_to
-from pipeline.inference.test_modes import Logits, Size
+from pipeline.inference.test_modes import Logits
+from pipeline.numerics import Size
 from pipeline.numerics.confusion import confusion_counts, confusion_matrix
 from pipeline.numerics.counting import class_pixels
 from pipeline.numerics.entropy import entropy_map

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.numerics import Size
+
 UInt8 = NDArray[np.uint8]
 
 # Dark violet over red to pale yellow, rising evenly in lightness: reads in grey and for color-blind eyes.
@@ -62,13 +64,13 @@ def overlay(image: UInt8, ids: UInt8, palette: UInt8, opacity: float = 0.5, igno
     return np.where((ids == ignore)[..., None], image, mixed.round().astype(np.uint8))
 
 
-def resize_nearest(values: UInt8, size: tuple[int, int]) -> UInt8:
+def resize_nearest(values: UInt8, size: Size) -> UInt8:
     """Resize (h, w) or (h, w, 3) to `size` (height, width) without mixing values."""
     resized = Image.fromarray(values).resize((size[1], size[0]), Image.Resampling.NEAREST)
     return np.asarray(resized)
 
 
-def fit(picture: UInt8, size: tuple[int, int], background: int = 255) -> UInt8:
+def fit(picture: UInt8, size: Size, background: int = 255) -> UInt8:
     """Scale a picture (h, w, 3) into `size` (height, width), keeping its proportions, centred on grey."""
     image = Image.fromarray(picture)
     scale = min(size[1] / image.width, size[0] / image.height)
@@ -79,7 +81,7 @@ def fit(picture: UInt8, size: tuple[int, int], background: int = 255) -> UInt8:
     return np.asarray(canvas)
 
 
-def contact_sheet(rows: Sequence[Sequence[UInt8]], tile: tuple[int, int] = (120, 160), gap: int = 4) -> UInt8:
+def contact_sheet(rows: Sequence[Sequence[UInt8]], tile: Size = (120, 160), gap: int = 4) -> UInt8:
     """Arrange pictures (h, w, 3) of any size in tiles of (height, width) on white; rows may be ragged."""
     if not any(rows):
         raise ValueError("a contact sheet needs at least one picture")

@@ -23,9 +23,9 @@ from torch import Tensor
 from pipeline.artifacts.errors import Interrupted, SegadaptError
 from pipeline.inference.batches import Batching, batching
 from pipeline.inference.chunks import Chunk, ChunkStore, cut, gaps
-from pipeline.inference.test_modes import Logits, Mode, Size
+from pipeline.inference.test_modes import Logits, Mode
 from pipeline.networks.base import SegmentationNetwork
-from pipeline.numerics import Precision
+from pipeline.numerics import Precision, Size
 from pipeline.numerics.precision import autocast, products
 
 MAX_CHUNK = 64

@@ -26,6 +26,7 @@ from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.inference.test_modes import Logits, Mode, Plain, Sliding
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.files import load_network
+from pipeline.numerics import WidthHeight
 from pipeline.numerics.entropy import entropy_map
 from pipeline.numerics.winner import winner
 
@@ -59,7 +60,7 @@ class Model:
 
     network: SegmentationNetwork
     taxonomy: Taxonomy
-    working_size: tuple[int, int]
+    working_size: WidthHeight
     meta: dict[str, Any]
 
     @cached_property
@@ -116,7 +117,7 @@ def predict_image(model: Model, image: Image.Image) -> Prediction:
         return _prediction(Logits(mode, model.network, maps, (scaled.height, scaled.width), size))
 
 
-def _input_size(model: Model, picture: tuple[int, int]) -> tuple[int, int]:
+def _input_size(model: Model, picture: WidthHeight) -> WidthHeight:
     """Return width and height at which the network sees a picture of that width and height.
 
     Shorter side to shorter side, so that objects have the size they had in training.
@@ -131,7 +132,7 @@ def _input_size(model: Model, picture: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(picture[0] * scale)), max(1, round(picture[1] * scale))
 
 
-def _mode(model: Model, scaled: tuple[int, int]) -> Mode:
+def _mode(model: Model, scaled: WidthHeight) -> Mode:
     window = max(model.working_size)
     if max(scaled) <= WIDE * window:
         return Plain()

@@ -23,8 +23,9 @@ from torch import Tensor
 from pipeline.artifacts.files import make_folder, replacing
 from pipeline.data.packed_maps import HALF_MAX, pack_maps, unpack_maps
 from pipeline.inference.passes import Measure
-from pipeline.inference.test_modes import Logits, Mode, Size
+from pipeline.inference.test_modes import Logits, Mode
 from pipeline.networks.base import SegmentationNetwork
+from pipeline.numerics import Size
 from pipeline.numerics.winner import winner
 
 

@@ -16,12 +16,9 @@ from torch import Tensor
 
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.normalise import normalise
+from pipeline.numerics import Size
 from pipeline.numerics.aggregation import aggregate_cosine, aggregate_kl
 from pipeline.numerics.upsampling import row_strips
-
-Size = tuple[int, int]
-"""Height and width in pixels."""
-
 
 RowsOf = Callable[[slice], Tensor]
 """Makes rows of logits at the wanted size: float32 (B, K, rows, W), a tensor of its own."""

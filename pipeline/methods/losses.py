@@ -11,6 +11,7 @@ from pipeline.data.batch import Batch
 from pipeline.methods.base import Context, Term
 from pipeline.methods.parameters import LovaszParameters
 from pipeline.networks.base import Output, SegmentationNetwork
+from pipeline.numerics import Size
 from pipeline.numerics.label_grid import labels_on_grid
 from pipeline.numerics.lovasz import lovasz_softmax
 from pipeline.numerics.upsampled_cross_entropy import upsampled_cross_entropy_sum
@@ -32,7 +33,7 @@ def logits_of(output: Output) -> Maps:
     return {"main": output.main} if output.aux is None else {"main": output.main, "aux": output.aux}
 
 
-def upsampled(network: SegmentationNetwork, output: Output, size: tuple[int, int]) -> Maps:
+def upsampled(network: SegmentationNetwork, output: Output, size: Size) -> Maps:
     """Resize an output's logits to `size` (height, width), float32, by level.
 
     A classifier's logits stay one cell: it is a segmenter with one pixel.
@@ -63,12 +64,12 @@ def labels_of(batch: Batch, domain: str) -> Tensor:
     return batch.labels
 
 
-def map_size(tensor: Tensor) -> tuple[int, int]:
+def map_size(tensor: Tensor) -> Size:
     """Return height and width of the last two axes."""
     return tensor.shape[-2], tensor.shape[-1]
 
 
-def image_size(batch: Batch) -> tuple[int, int]:
+def image_size(batch: Batch) -> Size:
     """Return height and width of a batch's images in pixels."""
     return map_size(batch.images)
 

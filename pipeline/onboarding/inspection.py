@@ -19,8 +19,8 @@ from pipeline.datasets.decoding import read_image, read_label
 from pipeline.datasets.headers import Storage, is_turned, picture_size, stored_as
 from pipeline.datasets.nearest import color_codes
 from pipeline.datasets.taxonomy import IGNORE, Color
+from pipeline.numerics import WidthHeight
 from pipeline.onboarding.picture_folders import SHOWN, Pairs, Pictures
-from pipeline.onboarding.sizes import Size
 
 LABELS_READ = 2000
 """Labels looked at, evenly spaced: more would take minutes and rarely show another id."""
@@ -62,7 +62,7 @@ class LabelFacts:
 class ImageFacts:
     """How many images have which upright (width, height), and how many are turned by their EXIF orientation."""
 
-    sizes: Mapping[Size, int]
+    sizes: Mapping[WidthHeight, int]
     turned: int
 
 
@@ -71,7 +71,7 @@ def image_facts(pictures: Pictures) -> ImageFacts:
     paths = pictures.paths()
     whole = set(paths[:: max(1, -(-len(paths) // DECODED))])
 
-    def look(path: Path) -> tuple[Size, bool]:
+    def look(path: Path) -> tuple[WidthHeight, bool]:
         if path in whole:
             read_image(path)
         return picture_size(path), is_turned(path)
@@ -80,11 +80,13 @@ def image_facts(pictures: Pictures) -> ImageFacts:
     return ImageFacts(Counter(size for size, _ in found), sum(turned for _, turned in found))
 
 
-def _over(paths: Sequence[Path], look: Callable[[Path], tuple[Size, bool]]) -> list[tuple[Size, bool]]:
+def _over(
+    paths: Sequence[Path], look: Callable[[Path], tuple[WidthHeight, bool]]
+) -> list[tuple[WidthHeight, bool]]:
     """`look` at every path, in threads; all DataErrors together."""
     errors: list[str] = []
 
-    def attempt(path: Path) -> tuple[Size, bool] | None:
+    def attempt(path: Path) -> tuple[WidthHeight, bool] | None:
         try:
             return look(path)
         except DataError as error:

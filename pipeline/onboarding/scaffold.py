@@ -17,6 +17,7 @@ from pipeline.artifacts.errors import ConfigError
 from pipeline.artifacts.files import write_text
 from pipeline.datasets.name_lists import list_text
 from pipeline.datasets.taxonomy import IGNORE_NAME
+from pipeline.numerics import WidthHeight
 from pipeline.onboarding.class_naming import (
     Classes,
     class_shares,
@@ -26,7 +27,7 @@ from pipeline.onboarding.class_naming import (
 )
 from pipeline.onboarding.inspection import LabelFacts, Value
 from pipeline.onboarding.picture_folders import Pairs, Pictures
-from pipeline.onboarding.sizes import Size, describe_sizes, working_sizes
+from pipeline.onboarding.sizes import describe_sizes, working_sizes
 
 WIDTH = 110
 YAML_WORDS = r"y|n|yes|no|on|off|true|false|null"
@@ -52,14 +53,14 @@ class Facts:
 
     name: str
     source: Pairs
-    source_sizes: Mapping[Size, int]
+    source_sizes: Mapping[WidthHeight, int]
     labels: Labels
     target: Pictures
-    target_sizes: Mapping[Size, int]
+    target_sizes: Mapping[WidthHeight, int]
     network: str
     steps: int
     evaluation: "Evaluation | None" = None
-    size: Size | None = None
+    size: WidthHeight | None = None
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,20 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from pipeline.numerics import WidthHeight
+
 LONGER_SIDE = 512
 SHORTEST_SIDE = 64
 """The discriminators of AdvEnt need maps of at least 32x32 pixels."""
 
-Size = tuple[int, int]
 
-
-def orientation_of(size: Size) -> str:
+def orientation_of(size: WidthHeight) -> str:
     """`portrait`, `landscape` or `square`."""
     width, height = size
     return "square" if width == height else "portrait" if width < height else "landscape"
 
 
-def orientations(sizes: Mapping[Size, int]) -> Counter[str]:
+def orientations(sizes: Mapping[WidthHeight, int]) -> Counter[str]:
     """How many pictures have which orientation."""
     found: Counter[str] = Counter()
     for size, count in sizes.items():
@@ -24,7 +24,7 @@ def orientations(sizes: Mapping[Size, int]) -> Counter[str]:
     return found
 
 
-def common_size(sizes: Mapping[Size, int]) -> Size:
+def common_size(sizes: Mapping[WidthHeight, int]) -> WidthHeight:
     """The most frequent size of the most frequent orientation; the larger of equals."""
     found = orientations(sizes)
     wanted = max(found, key=lambda name: (found[name], name))
@@ -33,8 +33,8 @@ def common_size(sizes: Mapping[Size, int]) -> Size:
 
 
 def working_sizes(
-    source: Mapping[Size, int], target: Mapping[Size, int], chosen: Size | None
-) -> tuple[Size, Size]:
+    source: Mapping[WidthHeight, int], target: Mapping[WidthHeight, int], chosen: WidthHeight | None
+) -> tuple[WidthHeight, WidthHeight]:
     """Working (width, height) of source and target: the target's proportions, its longer side at most 512.
 
     The source keeps its own proportions and gets the target's shorter side, so that objects have about the
@@ -46,24 +46,24 @@ def working_sizes(
     return _rounded(width * ratio, height * ratio), size
 
 
-def _scaled(size: Size, longest: int) -> Size:
+def _scaled(size: WidthHeight, longest: int) -> WidthHeight:
     ratio = min(1.0, longest / max(size))
     ratio = max(ratio, SHORTEST_SIDE / min(size))
     return _rounded(size[0] * ratio, size[1] * ratio)
 
 
-def _rounded(width: float, height: float) -> Size:
+def _rounded(width: float, height: float) -> WidthHeight:
     return max(32, round(width / 8) * 8), max(32, round(height / 8) * 8)
 
 
-def describe_sizes(sizes: Mapping[Size, int]) -> str:
+def describe_sizes(sizes: Mapping[WidthHeight, int]) -> str:
     """`640x480`, or the most frequent sizes with their number."""
-    ordered: Iterable[tuple[Size, int]] = sorted(sizes.items(), key=lambda entry: -entry[1])
+    ordered: Iterable[tuple[WidthHeight, int]] = sorted(sizes.items(), key=lambda entry: -entry[1])
     shown = [f"{width}x{height}" + f" ({n})" * (len(sizes) > 1) for (width, height), n in ordered]
     return ", ".join(shown[:3]) + (f", {len(shown) - 3} more sizes" if len(shown) > 3 else "")
 
 
-def describe_orientations(sizes: Mapping[Size, int]) -> str | None:
+def describe_orientations(sizes: Mapping[WidthHeight, int]) -> str | None:
     """What is lost where pictures of several orientations get one working size; None where they agree."""
     found = orientations(sizes)
     if len(found) == 1:

@@ -9,6 +9,7 @@ from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.inference.test_modes import Plain, logits_at
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.files import load_network
+from pipeline.numerics import Size
 from pipeline.numerics.entropy import entropy_map
 from pipeline.report.model import GalleryRow
 from pipeline.stages.inputs import cache_of, snapshot_path, snapshot_steps
@@ -21,9 +22,7 @@ def _last_network(folder: ArtifactFolder) -> SegmentationNetwork:
     return network.eval()
 
 
-def _predicted(
-    network: SegmentationNetwork, image: np.ndarray, size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
+def _predicted(network: SegmentationNetwork, image: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
     """Class ids and entropy (0 certain, 255 uniform) of one image at `size`, both uint8."""
     with torch.inference_mode():
         pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).unsqueeze(0)

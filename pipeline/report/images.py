@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.inference.overlays import resize_nearest, value_palette
+from pipeline.numerics import Size
 
 UInt8 = NDArray[np.uint8]
 MAX_WIDTH = 480
@@ -23,19 +24,19 @@ def photo(image: UInt8) -> str:
     return _encoded(picture, "jpeg")
 
 
-def label_map(ids: UInt8, palette: UInt8, size: tuple[int, int]) -> str:
+def label_map(ids: UInt8, palette: UInt8, size: Size) -> str:
     """Encode ids (h, w) in their colors as PNG, at the shown size of an image of `size` (height, width)."""
     picture = Image.fromarray(resize_nearest(ids, _shown_size(*size)))
     picture.putpalette(palette.tobytes())
     return _encoded(picture, "png")
 
 
-def value_map(values: UInt8, size: tuple[int, int]) -> str:
+def value_map(values: UInt8, size: Size) -> str:
     """Encode values 0..255 (h, w) in the entropy colors as PNG, at the shown size of an image of `size`."""
     return label_map(values, value_palette(), size)
 
 
-def _shown_size(height: int, width: int) -> tuple[int, int]:
+def _shown_size(height: int, width: int) -> Size:
     if width <= MAX_WIDTH:
         return height, width
     return max(1, round(height * MAX_WIDTH / width)), MAX_WIDTH

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from pipeline.artifacts.files import write_text
+from pipeline.numerics import Size
 from pipeline.report import images, plots, tables
 from pipeline.report.model import SELECTIONS, ExperimentRecord, GalleryRow, ReportData
 from pipeline.report.tables import NOT_RUN
@@ -297,7 +298,7 @@ def _tiles(item: ExperimentRecord, row: GalleryRow) -> dict[str, Any]:
     return {"name": row.name, "tiles": [images.photo(row.image), *colored, entropy]}
 
 
-def _size(array: NDArray[np.uint8]) -> tuple[int, int]:
+def _size(array: NDArray[np.uint8]) -> Size:
     return array.shape[0], array.shape[1]
 
 

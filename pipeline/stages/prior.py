@@ -15,9 +15,10 @@ from pipeline.artifacts.errors import DataError
 from pipeline.artifacts.files import write_bytes, write_json
 from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.data.cache import Cache
-from pipeline.data.placement import Size, resized_label
+from pipeline.data.placement import resized_label
 from pipeline.inference.accumulation import accumulate
 from pipeline.inference.chunks import ChunkStore
+from pipeline.numerics import WidthHeight
 from pipeline.numerics.priors import NORM, SIGMA, count_label, shrink_prior, spatial_prior
 from pipeline.stages.base import Job
 from pipeline.stages.inputs import Progress, cache_of, pass_settings, taxonomy_for
@@ -28,7 +29,7 @@ SAVED_EVERY = 2000
 """Labels between saves: a label takes a millisecond, the table up to 160 MB."""
 
 
-def target_size(job: Job[PriorParameters]) -> Size:
+def target_size(job: Job[PriorParameters]) -> WidthHeight:
     """Width and height of the prior: the one size of the target's images."""
     sizes = cache_of(job.caches("target")[0]).statistics["sizes"]
     if len(sizes) != 1:
@@ -55,7 +56,7 @@ def compute(job: Job[PriorParameters]) -> dict[str, Any]:
 
 
 def _counts(
-    job: Job[PriorParameters], caches: list[Cache], num_classes: int, size: Size
+    job: Job[PriorParameters], caches: list[Cache], num_classes: int, size: WidthHeight
 ) -> NDArray[np.int32]:
     """How many source labels have each class at each pixel, int32 (K, H, W)."""
     places = [(cache, place) for cache in caches for place in range(len(cache))]

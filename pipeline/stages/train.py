@@ -11,13 +11,13 @@ from pipeline.artifacts.files import digest_of
 from pipeline.data.domain import Domain, list_facts
 from pipeline.data.loading import StepDataset, lost_workers_named, step_loader
 from pipeline.data.parameters import Augmentation
-from pipeline.data.placement import Size
 from pipeline.data.sampler import SampleOrder
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.methods.registry import build_method
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.build import build_network
 from pipeline.networks.files import build_from, load_network, save_network
+from pipeline.numerics import WidthHeight
 from pipeline.numerics.randomness import derived_seed, seeded
 from pipeline.stages.base import Job, StageFile
 from pipeline.stages.inputs import (
@@ -224,7 +224,7 @@ def _sizes(job: Job, domains: Mapping[str, Domain]) -> dict[str, list[int]]:
     }
 
 
-def trained_size(size: Size, augmentation: Augmentation) -> Size:
+def trained_size(size: WidthHeight, augmentation: Augmentation) -> WidthHeight:
     """Width and height at which objects of an image of `size` have the size they have in training.
 
     With `shorter_side` that is the middle of its range, rounded half up as in augmentation. `scale` is taken to
