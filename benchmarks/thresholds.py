@@ -28,6 +28,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from pipeline.artifacts.control import ALONE
 from pipeline.artifacts.files import write_json
 from pipeline.data.packed_maps import pack_maps
 from pipeline.inference.accumulation import accumulate
@@ -75,14 +76,14 @@ def streamed(scores: Scores, rule: ThresholdRule, state: Path) -> tuple[Tensor, 
     def high(position: int) -> None:
         count_high(table["counts"], *scores.winners(position), rule)
 
-    accumulate(table, high, len(scores), ChunkStore(state / "pass-1", {}))
+    accumulate(table, high, len(scores), ChunkStore(state / "pass-1", {}), ALONE)
     ranks = locate(table["counts"], rule)
     table["counts"].zero_()
 
     def low(position: int) -> None:
         count_low(table["counts"], *scores.winners(position), rule, ranks)
 
-    accumulate(table, low, len(scores), ChunkStore(state / "pass-2", {}))
+    accumulate(table, low, len(scores), ChunkStore(state / "pass-2", {}), ALONE)
     carried = table["counts"].numel() * table["counts"].element_size()
     return thresholds(ranks, table["counts"], rule).values, carried
 

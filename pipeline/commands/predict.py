@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from pipeline.artifacts.control import Control
 from pipeline.artifacts.errors import Interrupted
 from pipeline.artifacts.files import check_writable
 
@@ -62,8 +63,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 arguments.images,
                 arguments.out,
                 wanted,
-                interruption.reason,
-                bar.show,
+                Control(interruption.reason, bar.show),
                 arguments.prune,
             )
         except Interrupted as stop:
@@ -76,11 +76,11 @@ def execute(arguments: argparse.Namespace) -> int:
         print(f"{len(summary.bad)} could not be read; all of them in {arguments.out / BAD}:", file=sys.stderr)
         for name, reason in summary.bad[:LISTED]:
             print(f"  {name}: {reason}", file=sys.stderr)
-    _tell_rest(summary, arguments.out, arguments.prune)
+    _print_rest(summary, arguments.out, arguments.prune)
     return 0 if done else 1
 
 
-def _tell_rest(summary: "Summary", out: Path, prune: bool) -> None:
+def _print_rest(summary: "Summary", out: Path, prune: bool) -> None:
     """Say which files were left out, and which maps belong to no picture."""
     for line in summary.omissions:
         print(line, file=sys.stderr)

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from torch import Tensor
 
+from pipeline.artifacts.control import Control
 from pipeline.artifacts.errors import Interrupted
 from pipeline.artifacts.files import digest_of
 from pipeline.data.records import RecordWriter
 from pipeline.inference.chunks import Chunk, ChunkStore
-from pipeline.inference.passes import MAX_CHUNK, PassSettings, never, silent
+from pipeline.inference.passes import MAX_CHUNK, PassSettings
 
 
 def accumulate(
@@ -21,29 +22,27 @@ def accumulate(
     update: Callable[[int], None],
     total: int,
     store: ChunkStore,
-    *,
+    control: Control,
     every: int = MAX_CHUNK,
-    stop: Callable[[], str | None] = never,
-    progress: Callable[[int, int], None] = silent,
 ) -> None:
     """Call `update(position)` for 0..total-1 in order; each call changes `tables` in place.
 
     `tables` hold the start values and, at the end, the result. They are saved after `every` so many positions
-    and where the work is stopped; a later call goes on from there. Interrupted: `stop` gave a reason.
+    and where the work is stopped; a later call goes on from there. Interrupted: `control` said so.
     StateError: `store` holds other work.
     """
     done = _restore(tables, store)
-    progress(done, total)
+    control.progress(done, total)
     for position in range(done, total):
         # The first one is computed however little time there is: many short runs get to the end too.
-        reason = stop() if position > done else None
+        reason = control.stop() if position > done else None
         if reason:
             _save(tables, position, store)
             raise Interrupted(f"{reason}: {position} of {total} are done")
         update(position)
         if (position + 1) % every == 0 or position + 1 == total:
             _save(tables, position + 1, store)
-        progress(position + 1, total)
+        control.progress(position + 1, total)
 
 
 def write_records(
@@ -69,9 +68,8 @@ def write_records(
         write_file,
         len(writer.shards()),
         ChunkStore(settings.state, {**settings.fingerprint, **records_of}),
+        settings.control,
         every=1,
-        stop=settings.stop,
-        progress=settings.progress,
     )
     writer.finish()
 

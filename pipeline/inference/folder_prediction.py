@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pipeline.artifacts.control import ALONE, Control
 from pipeline.artifacts.errors import ConfigError, DataError, Interrupted
 from pipeline.artifacts.files import read_json, replacing, write_json, write_text
 from pipeline.datasets.decoding import read_image
 from pipeline.datasets.walking import PICTURES, Found, describe_omissions, find_all_pictures
 from pipeline.inference.overlays import as_bytes, overlay
-from pipeline.inference.passes import never, silent
 from pipeline.inference.predicted_index import PredictedIndex, entry_of, is_unchanged, model_digest
 from pipeline.inference.prediction import Model, Prediction, UInt8, predict_image
 
@@ -68,13 +68,12 @@ def predict_folder(
     images: Path,
     out: Path,
     wanted: Wanted | None = None,
-    stop: Callable[[], str | None] = never,
-    progress: Callable[[int, int], None] = silent,
+    control: Control = ALONE,
     prune: bool = False,
 ) -> Summary:
     """Predict every picture below `images` into `out`; each file is written whole or not at all.
 
-    Bad pictures are listed and passed over. `stop` is asked between pictures: Interrupted, nothing is lost.
+    Bad pictures are listed and passed over. `control` is asked between pictures: Interrupted, nothing is lost.
     `prune` removes maps that belong to no picture. ConfigError: no picture is found, `out` lies inside `images`,
     holds another model's predictions, or files that are none.
     """
@@ -88,8 +87,8 @@ def predict_folder(
     finished = len(jobs) - len(todo)
     bad: list[tuple[str, str]] = []
     for number, (job, pixels) in enumerate(_read_ahead(todo)):
-        progress(finished + number, len(jobs))
-        reason = stop()
+        control.progress(finished + number, len(jobs))
+        reason = control.stop()
         if reason:
             raise Interrupted(f"{reason}: {finished + number} of {len(jobs)} pictures are done")
         if isinstance(pixels, DataError):
@@ -99,7 +98,7 @@ def predict_folder(
         prediction = predict_image(model, Image.fromarray(pixels))
         _write(model, pixels, prediction, _outputs(out, job.output, wanted))
         index.add(entry_of(job.picture, job.image, job.output, job.kinds))
-    progress(len(jobs), len(jobs))
+    control.progress(len(jobs), len(jobs))
     _list_bad(out / BAD, bad)
     stale = _stale_maps(out, index, {job.image for job in jobs})
     if prune:

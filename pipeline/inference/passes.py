@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.artifacts.control import Control, never, silent
 from pipeline.artifacts.errors import Interrupted, SegadaptError
 from pipeline.inference.batches import Batching, batching
 from pipeline.inference.chunks import Chunk, ChunkStore, cut, gaps
@@ -80,15 +81,6 @@ def sent_to(tensor: Tensor, device: torch.device) -> Tensor:
     return pinned(tensor, device).to(device, non_blocking=True)
 
 
-def never() -> str | None:
-    """Give no reason to stop."""
-    return None
-
-
-def silent(done: int, total: int) -> None:
-    """Show no progress."""
-
-
 def _heeded_after_the_first(stop: Callable[[], str | None]) -> Callable[[], str | None]:
     """Ask `stop` each time but ignore the first answer: a pass whose time is up when it begins gets on too."""
     asked = count()
@@ -119,6 +111,11 @@ class PassSettings:
     chunks: int = 8
     stop: Callable[[], str | None] = never
     progress: Callable[[int, int], None] = silent
+
+    @property
+    def control(self) -> Control:
+        """`stop` and `progress`."""
+        return Control(self.stop, self.progress)
 
 
 @dataclass(frozen=True)
@@ -162,7 +159,7 @@ def run_pass(
     with _evaluating(network, batches), ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
         for gap in gaps(finished, total):
             for chunk in cut(gap, _chunk_length(total, settings.chunks, batches.most)):
-                runner = _PartRunner(measure, network, mode, images, settings, batches, pool)
+                runner = _ChunkRunner(measure, network, mode, images, settings, batches, pool)
                 tensors = runner.run(chunk, store, done)
                 store.save(chunk, tensors)
                 done += chunk.stop - chunk.start
@@ -191,7 +188,7 @@ def _evaluating(network: SegmentationNetwork, batches: Batching) -> Iterator[Non
         network.train(training)
 
 
-class _PartRunner:
+class _ChunkRunner:
     """Computes one chunk: the next batch is read in the background while the device works on this one."""
 
     def __init__(

@@ -43,7 +43,7 @@ from pipeline.numerics.winner import winner
 
 PER_FILE = 16
 """Label maps, and packed maps, in a file: what a stop waits for, some seconds of large images."""
-MOST_PARTS = 256
+MOST_CHUNKS = 256
 """Of a pass: a set of many small images would otherwise spend its time on writing tables and tiny files."""
 COMPUTED_ON = "computed_on.json"
 SELECTION, PASS_1, PASS_2, LABELS, MAPS, RECORDS = TABLES = (
@@ -133,16 +133,15 @@ def _accumulate(
         update,
         total,
         ChunkStore(settings.state, settings.fingerprint),
+        settings.control,
         every=max(1, min(_at_least(MAX_CHUNK, total), -(-total // settings.chunks))),
-        stop=settings.stop,
-        progress=settings.progress,
     )
     return {key: table.cpu() for key, table in tables.items()}
 
 
 def _at_least(images: int, total: int) -> int:
     """`images` per chunk, or more where `total` would be cut into too many chunks."""
-    return max(images, -(-total // MOST_PARTS))
+    return max(images, -(-total // MOST_CHUNKS))
 
 
 def label_image(image: Tensor, values: Tensor, soft_alpha: float | None) -> Tensor:

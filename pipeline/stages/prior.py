@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.artifacts.control import Control
 from pipeline.artifacts.errors import DataError
 from pipeline.artifacts.files import write_bytes, write_json
 from pipeline.artifacts.folder import ArtifactFolder
@@ -70,10 +71,8 @@ def _counts(
 
     settings = pass_settings(job, "counts")
     store = ChunkStore(settings.state, settings.fingerprint)
-    progress = Progress(job, "prior")
-    accumulate(
-        {"counts": counts}, update, len(places), store, every=SAVED_EVERY, stop=job.stop, progress=progress
-    )
+    control = Control(job.stop, Progress(job, "prior"))
+    accumulate({"counts": counts}, update, len(places), store, control, SAVED_EVERY)
     return table
 
 

@@ -3,9 +3,11 @@
 import pytest
 import torch
 
+from pipeline.artifacts.control import ALONE, Control
 from pipeline.artifacts.errors import Interrupted, StateError
 from pipeline.inference.accumulation import accumulate
 from pipeline.inference.chunks import ChunkStore
+from pipeline.inference.passes import MAX_CHUNK
 
 TOTAL = 10
 
@@ -22,8 +24,8 @@ class Work:
         self.seen.append(position)
         self.tables["sum"] += position + 1
 
-    def run(self, **options):
-        accumulate(self.tables, self.update, TOTAL, self.store, **options)
+    def run(self, every=MAX_CHUNK, **control):
+        accumulate(self.tables, self.update, TOTAL, self.store, Control(**control), every)
         return int(self.tables["sum"])
 
 
@@ -95,5 +97,5 @@ def test_other_work_is_refused(tmp_path):
 
 def test_nothing_to_do(tmp_path):
     tables = {"sum": torch.zeros(1)}
-    accumulate(tables, lambda position: None, 0, ChunkStore(tmp_path, {}))
+    accumulate(tables, lambda position: None, 0, ChunkStore(tmp_path, {}), ALONE)
     assert float(tables["sum"]) == 0.0

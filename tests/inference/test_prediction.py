@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pipeline.artifacts.control import Control
 from pipeline.artifacts.errors import ArtifactError, ConfigError, Interrupted, SegadaptError
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.inference.folder_prediction import Wanted, output_names, predict_folder
@@ -150,7 +151,7 @@ def test_folder_is_predicted_with_all_maps(model, folder, tmp_path):
         folder,
         out,
         Wanted(confidence=True, entropy=True),
-        progress=lambda *pair: progress.append(pair),
+        control=Control(progress=lambda *pair: progress.append(pair)),
     )
     assert (summary.predicted, summary.finished_before, summary.bad) == (3, 0, ())
     assert progress == [(0, 3), (1, 3), (2, 3), (3, 3)]
@@ -291,7 +292,7 @@ def test_left_out_files_and_links_are_told(model, folder, tmp_path):
 def test_stopped_run_goes_on(model, folder, tmp_path):
     calls = iter([None, "time is up"])
     with pytest.raises(Interrupted, match="time is up: 1 of 3"):
-        predict_folder(model, folder, tmp_path / "out", stop=lambda: next(calls))
+        predict_folder(model, folder, tmp_path / "out", control=Control(lambda: next(calls)))
     assert predict_folder(model, folder, tmp_path / "out").finished_before == 1
 
 
