@@ -114,8 +114,6 @@ class NetworkParameters(Strict):
     @model_validator(mode="after")
     def _weights_agree(self) -> Self:
         if self.weights is None:
-            if self.freeze_below is not None:
-                raise ValueError("freeze_below would keep random numbers: it needs `weights`")
             return self
         if self.weights.profile != self.profile:
             raise ValueError(

@@ -183,6 +183,11 @@ class RunPlanner:
         if kind.network is None:
             return None
         continued = kind.network in inputs.references
+        if not continued and self.network.freeze_below is not None and self.network.weights is None:
+            raise ConfigError(
+                f"{self.experiment.place('network')}: `freeze_below` of network {self.experiment.network} would keep "
+                "random numbers; give the network `weights`, or remove the key"
+            )
         network = self.network.model_copy(update={"weights": None}) if continued else self.network
         return PlannedNetwork(parameters=network, num_classes=self.domains.data.taxonomy.num_classes)
 

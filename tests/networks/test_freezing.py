@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from pipeline.networks.build import construct
 from pipeline.networks.parameters import NetworkParameters
@@ -63,9 +62,3 @@ def test_without_the_key_everything_is_trained():
     network = built("resnet18", None)
     assert network.frozen_parts == ()
     assert network.backbone.conv1.weight.requires_grad
-
-
-@pytest.mark.parametrize("backbone", ["resnet18", "small", "lenet"])
-def test_random_numbers_are_not_frozen(backbone):
-    with pytest.raises(ValidationError, match="freeze_below would keep random numbers: it needs `weights`"):
-        NetworkParameters(backbone=backbone, freeze_below=8)

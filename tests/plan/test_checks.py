@@ -74,3 +74,15 @@ def test_more_suggestions_than_images_without_labels_are_refused_at_once(shop):
     shop.experiment("main", "ass", labelled={"count": 2})
     with pytest.raises(ConfigError, match="of the 4 target images 2 have labels; ask for 2 at most"):
         Planner(shop.config()).suggestion("main", SuggestParameters(count=3))
+
+
+def test_a_frozen_network_starts_from_weights_and_goes_on_without(shop, tmp_path):
+    weights = {"source": str(tmp_path / "weights.pth"), "layout": "torchvision", "profile": "torch"}
+    (tmp_path / "weights.pth").write_bytes(b"any")
+    shop.write("networks", "frozen", {"backbone": "mobilenet_v2", "freeze_below": 8, "weights": weights})
+    shop.experiment("main", "advent", network="frozen")
+    networks = [stage.record.network.parameters for stage in shop.run().trained.values()]
+    assert [one.freeze_below for one in networks] == [8, 8]
+    assert [one.weights is None for one in networks] == [False, True]
+    shop.write("networks", "frozen", {"backbone": "mobilenet_v2", "freeze_below": 8})
+    assert "would keep random numbers; give the network `weights`" in shop.fails()
