@@ -58,7 +58,7 @@ class Converter:
         self,
         spec: DatasetSpec,
         split: str,
-        taxonomy: Taxonomy,
+        taxonomy: Taxonomy | None,
         size: WidthHeight | None,
         labels: Literal["none", "working", "native"],
         resample: Literal["bicubic", "bilinear"],
@@ -67,7 +67,7 @@ class Converter:
         self.spec, self.split = spec, split
         self.size, self.labels, self.resample = size, labels, resample
         self.writers = tuple(writers)
-        self.lookup = spec.lookup(taxonomy) if labels != "none" else None
+        self.lookup = spec.lookup(taxonomy) if taxonomy is not None and labels != "none" else None
         self.named = spec.named_ids()
         self._reader: Reader | None = None
 

@@ -29,7 +29,7 @@ DIGITS_PER_SHARD = 4096
 def prepare(
     spec: DatasetSpec,
     split: str,
-    taxonomy: Taxonomy,
+    taxonomy: Taxonomy | None,
     *,
     size: WidthHeight | None,
     labels: LabelMode,
@@ -47,7 +47,8 @@ def prepare(
     """Write the cache of a split into `folder` and return its summary (counts, sizes, content digests).
 
     `size` is (width, height) in pixels, None keeps every image's own. `labels`: `none` opens no label file,
-    `working` resizes labels with the images, `native` keeps their size. `names` chooses images, in order.
+    `working` resizes labels with the images, `native` keeps their size; these two need
+    `taxonomy`. `names` chooses images, in order.
     Shards in the making lie in `state`; `run` gets `bad-files.csv`. `shard_images` is part of the format, not a
     setting. `stop` is asked between shards and ends the work by Interrupted; `progress(done, total)` counts
     images; `warn` gets a line for files that were left out and for labels whose pixels are far from all that is
@@ -115,17 +116,19 @@ def _convert(
     return [results[shard] for shard, _ in shards]
 
 
-def _statistics(results: Sequence[ShardResult], taxonomy: Taxonomy, labels: LabelMode) -> dict[str, Any]:
-    """Sums over the shards: class pixels and images by class id, ignored pixels, images by size."""
+def _statistics(
+    results: Sequence[ShardResult], taxonomy: Taxonomy | None, labels: LabelMode
+) -> dict[str, Any]:
+    """Sums over the shards: images by size; with labels class pixels and images by class id, and ignored pixels."""
     sizes: Counter[str] = Counter()
     pixels, images = [0] * (IGNORE + 1), [0] * (IGNORE + 1)
     for result in results:
         sizes.update(result.sizes)
         pixels = [a + b for a, b in zip(pixels, result.pixels, strict=True)]
         images = [a + b for a, b in zip(images, result.images, strict=True)]
-    count = taxonomy.num_classes
     described: dict[str, Any] = {"images": sum(sizes.values()), "sizes": dict(sorted(sizes.items()))}
-    if labels != "none":
+    if taxonomy is not None and labels != "none":
+        count = taxonomy.num_classes
         described |= {
             "classes": list(taxonomy.names),
             "class_pixels": pixels[:count],

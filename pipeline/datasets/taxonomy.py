@@ -4,9 +4,9 @@ A taxonomy is one file `config/taxonomies/<name>.yaml`; `docs/datasets.md` shows
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from pipeline.schema.strict import Strict
 
 IGNORE_NAME = "ignore"
 """The word for pixels of id `IGNORE` where a dataset file names its raw ids."""
+
+TaxonomyPart = Literal["classes", "colors", "ignored", "rare", "subsets"]
+"""What a stage may read of a taxonomy, and what its key then holds; `classes` are the names in their order."""
 
 Channel = Annotated[int, Field(ge=0, le=255)]
 Color = tuple[Channel, Channel, Channel]
@@ -86,6 +89,26 @@ class Taxonomy(Strict):
         if name not in self.subsets:
             raise ConfigError(f"taxonomy {self.name}: no subset `{name}`; {nearest(name, self.subsets)}")
         return tuple(self.index(member) for member in self.subsets[name])
+
+    def parts(self, wanted: Collection[TaxonomyPart]) -> dict[str, Any]:
+        """These parts as plain data, from which `of_parts` makes a taxonomy again."""
+        known = {
+            "classes": list(self.names),
+            "colors": [list(entry.color) for entry in self.classes],
+            "ignored": list(self.ignored),
+            "rare": list(self.rare),
+            "subsets": {name: list(members) for name, members in self.subsets.items()},
+        }
+        return {part: value for part, value in known.items() if part in wanted}
+
+    @classmethod
+    def of_parts(cls, parts: Mapping[str, Any]) -> "Taxonomy":
+        """A taxonomy that says no more than these parts, `classes` among them; without `colors` they mean nothing."""
+        names = parts["classes"]
+        colors = parts.get("colors", [(index, 0, 0) for index in range(len(names))])
+        classes = [{"name": name, "color": color} for name, color in zip(names, colors, strict=True)]
+        given = {part: value for part, value in parts.items() if part not in ("classes", "colors")}
+        return cls.model_validate({"name": "of a stage", "classes": classes, **given})
 
     def palette(self) -> NDArray[np.uint8]:
         """Color of every id, uint8 (256, 3); ids without a class, 255 among them, are black."""

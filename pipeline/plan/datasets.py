@@ -14,11 +14,13 @@ from pipeline.datasets.name_lists import listed_names
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.numerics.randomness import shuffled
+from pipeline.plan.finished import Finished
 from pipeline.plan.stage import Inputs, Stage, StageSettings, make_stage
 from pipeline.schema.names import nearest, similar
 from pipeline.stages.kinds import KINDS
 from pipeline.stages.parameters import PrepareParameters
 from pipeline.stages.record import PlannedData
+from pipeline.stages.results import RESULTS, Results
 
 
 def nested_choice(names: list[str], count: int, seed: int) -> list[str]:
@@ -48,8 +50,9 @@ class TaskData:
 class DataPlanner:
     """Makes `prepare` stages; every listing and identity is made once per run."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, results: Path = RESULTS) -> None:
         self.config = config
+        self.finished = Finished(Results(results))
         self._listings: dict[Any, tuple[Listing, str]] = {}
         self._stages: dict[Any, Stage] = {}
 
@@ -83,7 +86,7 @@ class DataPlanner:
         names: tuple[str, ...] | None = None,
     ) -> Stage:
         """The stage that prepares one split at one size."""
-        cache_key = (domain, taxonomy.name, labels, names)
+        cache_key = (domain, taxonomy.model_dump_json(), labels, names)
         if cache_key not in self._stages:
             self._stages[cache_key] = self._make(domain, taxonomy, labels, location, names)
         return self._stages[cache_key]
@@ -102,9 +105,9 @@ class DataPlanner:
         )
         some = "" if names is None else f"-{len(names)}-labelled"
         dataset = self._dataset(domain.dataset, location)
-        data = PlannedData(identity=digest, dataset=dataset, split=domain.split, taxonomy=taxonomy)
+        data = PlannedData(identity=digest, dataset=dataset, split=domain.split)
         label = f"prepare-{domain.dataset}-{domain.split}{some}"
-        settings = StageSettings(self.config.settings.run)
+        settings = StageSettings(self.config.settings.run, taxonomy, self.finished)
         return make_stage(KINDS["prepare"], label, parameters, Inputs(), settings, data)
 
     def names_of(self, stage: Stage, location: str) -> list[str]:

@@ -1,6 +1,7 @@
 """From a configuration to the planned stages of all its experiments and seeds."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from pipeline.artifacts.errors import ConfigError
 from pipeline.config.load import Config
@@ -13,14 +14,15 @@ from pipeline.plan.recipes import check_set_keys, settable
 from pipeline.plan.run import PlannedRun, RunPlanner
 from pipeline.plan.stage import Stage, StageSettings
 from pipeline.stages.parameters import SuggestParameters
+from pipeline.stages.results import RESULTS
 
 
 class Planner:
-    """Plans all selected experiments; equal stages are one object."""
+    """Plans all selected experiments; equal stages are one object, under the key that holds them in `results`."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, results: Path = RESULTS) -> None:
         self.config = overridden(config)
-        self.data = DataPlanner(config)
+        self.data = DataPlanner(config, results)
         self.extra = SetLayer(f"{config.location}: set", config.settings.set)
         self._made: dict[str, Stage] = {}
         """By digest: what two tasks share is made once, under the label of the first."""
@@ -72,6 +74,12 @@ class Planner:
             self._tasks[experiment.task] = self.data.task(task, location)
         data, subset = self._tasks[experiment.task], experiment.labelled
         domains = TaskDomains(self.data, task, data, subset, seed, experiment.location)
-        settings = StageSettings(self.config.settings.run, experiment.determinism, seed)
+        settings = StageSettings(
+            self.config.settings.run,
+            data.taxonomy,
+            self.data.finished,
+            determinism=experiment.determinism,
+            seed=seed,
+        )
         extra = SetLayer(self.extra.location, merge(dict(self.extra.values), dict(experiment.over)))
         return RunPlanner(experiment, library, extra, domains, settings, self._made)

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.plan.run import PlannedRun
 from pipeline.plan.stage import Stage
 from pipeline.stages.parameters import TestMode
@@ -49,8 +50,9 @@ class Scoring(Record):
 class RunRecord(RunName):
     """`results/stages/experiment-<name>-seed<k>.json`: one experiment with one seed.
 
-    `names`: of its task, recipe and network. `stages` in the recipe's order; `final`: the one whose model is taken
-    away. `selects`, `evaluates`: the figures of training stages by their names. `scoring`: how the latter are made.
+    `names`: of its task, recipe and network. `taxonomy`: as the configuration has it now, for pages. `stages` in the
+    recipe's order; `final`: the one whose model is taken away. `selects`, `evaluates`: the figures of training stages
+    by their names. `scoring`: how the latter are made.
     """
 
     kind: Literal["experiment"] = "experiment"
@@ -58,6 +60,7 @@ class RunRecord(RunName):
     metric: Literal["miou", "dice", "accuracy"]
     final: str
     names: dict[str, str]
+    taxonomy: Taxonomy
     scoring: Scoring
     stages: tuple[NamedStage, ...]
     selects: dict[str, ArtifactRef]
@@ -109,6 +112,7 @@ def run_record(run: PlannedRun) -> RunRecord:
         metric=run.metric,
         final=run.final,
         names=dict(run.names),
+        taxonomy=run.taxonomy,
         scoring=Scoring.model_validate(run.scoring),
         stages=tuple(named(name, stage) for name, stage in run.stages.items()),
         selects=refs(run.selects),

@@ -13,6 +13,7 @@ from pipeline.config.models import Recipe
 from pipeline.config.suites import Experiment, SetLayer
 from pipeline.config.validation import validated
 from pipeline.config.yaml_files import merge
+from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.networks.parameters import NetworkParameters
 from pipeline.plan.domains import TaskDomains
 from pipeline.plan.recipes import expand_recipe, place_of
@@ -32,6 +33,7 @@ class PlannedRun:
     seed: int
     title: str
     metric: Literal["miou", "dice", "accuracy"]
+    taxonomy: Taxonomy
     names: Mapping[str, str] = field(default_factory=dict)
     """Names of task, recipe and network, and the suite's file."""
     scoring: Mapping[str, Any] = field(default_factory=dict)
@@ -95,6 +97,7 @@ class RunPlanner:
             self.domains.seed,
             self.recipe.title,
             self.domains.task.metric,
+            self.domains.data.taxonomy,
             names,
             self._scoring(),
         )

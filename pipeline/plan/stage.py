@@ -8,6 +8,9 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from pipeline.artifacts.files import digest_of
+from pipeline.datasets.taxonomy import Taxonomy
+from pipeline.plan.finished import Finished, Identity
+from pipeline.plan.former import former_digest
 from pipeline.stages.kinds import KINDS, Kind
 from pipeline.stages.record import ArtifactRef, DomainRef, Part, PlannedData, PlannedNetwork, StageRecord
 from pipeline.training.parameters import RunSettings
@@ -17,15 +20,16 @@ from pipeline.training.parameters import RunSettings
 class Stage:
     """One unit of work: kind + parameters + parents -> one artifact.
 
-    `parents`: by the role under which the key hashes them.
+    `parents`: by the role under which the key hashes them. `former`: its digest by the former rule.
     """
 
     record: StageRecord
     parents: Mapping[str, "Stage"]
+    former: str
 
     @property
     def key(self) -> str:
-        """`<label>-<12 hex>`."""
+        """`<label>-<12 hex>`, or the name of the folder that holds its digest already."""
         return self.record.key
 
     @property
@@ -132,9 +136,14 @@ def hashed_roles(kind: Kind, inputs: Inputs) -> Roles:
 
 @dataclass(frozen=True)
 class StageSettings:
-    """What all stages of a plan share, and the seed of those that draw numbers; `run` is part of no key."""
+    """What all stages of a plan share, and the seed of those that draw numbers; `run` is part of no key.
+
+    `finished`: where artifacts are looked for.
+    """
 
     run: RunSettings
+    taxonomy: Taxonomy
+    finished: Finished
     determinism: Literal["exact", "fast"] = "exact"
     seed: int | None = None
 
@@ -150,30 +159,33 @@ def make_stage(
     """Make a stage and its key `<label>-<12 hex>`; the label is for people and not hashed.
 
     `subject`: the network of a training, or the data of `prepare`. The digest is SHA-256 over canonical JSON, of
-    parameters only what differs from its default.
+    parameters only what differs from its default, of the taxonomy only what the kind reads.
     """
     roles = hashed_roles(kind, inputs)
-    seed = settings.seed if kind.seeded else None
-    hashed: dict[str, Any] = {
-        "kind": kind.name,
-        "version": kind.version,
-        "parents": {role: parent.digest for role, parent in sorted(roles.parents.items())},
-        "parameters": _hashed_parameters(kind, parameters, settings) | roles.parts | _hashed_subject(subject),
-    }
-    if isinstance(subject, PlannedData):
-        hashed["data"] = subject.identity
-    if kind.seeded:
-        hashed["seed"] = seed
-    digest = digest_of(hashed)
-    # A key is a folder and a word of the workflow; a split may be called anything.
-    label = re.sub(r"[^a-z0-9._-]", "-", label.lower())
+    described = _hashed_parameters(kind, parameters, settings)
+    hashed = _hashed(kind, roles, described, settings, subject)
+    unread = kind.unread(parameters) if kind.unread else ()
+    hashed["parameters"] = {key: value for key, value in hashed["parameters"].items() if key not in unread}
+    if read := [part for part in kind.taxonomy if part not in unread]:
+        hashed["taxonomy"] = settings.taxonomy.parts(read)
+    former_parents = {role: parent.former for role, parent in roles.parents.items()}
+    identity = Identity(
+        kind.rule_of(parameters),
+        # A key is a folder and a word of the workflow; a split may be called anything.
+        re.sub(r"[^a-z0-9._-]", "-", label.lower()),
+        hashed,
+        digest_of(hashed),
+        former_digest(hashed, former_parents, described, settings.taxonomy),
+    )
+    key, former = settings.finished.key_of(identity)
     record = StageRecord(
         kind=kind.name,
-        rule=kind.rule_of(parameters),
-        key=f"{label}-{digest[:12]}",
-        digest=digest,
-        label=label,
-        seed=seed,
+        rule=identity.rule,
+        key=key,
+        digest=identity.digest,
+        former=former,
+        label=identity.label,
+        seed=settings.seed if kind.seeded else None,
         determinism=settings.determinism,
         parameters=parameters,
         parents={role: ArtifactRef(rule=one.rule, key=one.key) for role, one in roles.parents.items()},
@@ -184,7 +196,30 @@ def make_stage(
         hashed=hashed,
         run=settings.run,
     )
-    return Stage(record, roles.parents)
+    return Stage(record, roles.parents, former or identity.former)
+
+
+def _hashed(
+    kind: Kind,
+    roles: Roles,
+    parameters: dict[str, Any],
+    settings: StageSettings,
+    subject: PlannedNetwork | PlannedData | None,
+) -> dict[str, Any]:
+    """All that is hashed of a stage besides the taxonomy, read or not."""
+    hashed: dict[str, Any] = {
+        "kind": kind.name,
+        "version": kind.version,
+        "parents": {role: parent.digest for role, parent in sorted(roles.parents.items())},
+        "parameters": parameters | roles.parts,
+    }
+    if isinstance(subject, PlannedNetwork):
+        hashed["parameters"] |= _hashed_network(subject)
+    if isinstance(subject, PlannedData):
+        hashed["data"] = subject.identity
+    if kind.seeded:
+        hashed["seed"] = settings.seed
+    return hashed
 
 
 def _hashed_parameters(kind: Kind, parameters: BaseModel, settings: StageSettings) -> dict[str, Any]:
@@ -195,12 +230,7 @@ def _hashed_parameters(kind: Kind, parameters: BaseModel, settings: StageSetting
     return hashed | {"determinism": settings.determinism}
 
 
-def _hashed_subject(subject: PlannedNetwork | PlannedData | None) -> dict[str, Any]:
-    if subject is None:
-        return {}
-    if isinstance(subject, PlannedData):
-        # Without labels too: ranking, split and figures take names, rare classes and colors from the cache.
-        return {"taxonomy": subject.taxonomy.model_dump(mode="json")}
+def _hashed_network(subject: PlannedNetwork) -> dict[str, Any]:
     network = subject.parameters.model_dump(mode="json", exclude_defaults=True)
     if (weights := network.get("weights")) and weights.get("sha256"):
         # The checksum says what the file holds; where it lies changes nothing.

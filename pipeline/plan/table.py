@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.artifacts.folder import FILES
+from pipeline.plan.changes import change
+from pipeline.plan.finished import Finished
 from pipeline.plan.run import PlannedRun
 from pipeline.plan.stage import Stage, in_order
 from pipeline.stages.results import RESULTS, Results
@@ -18,10 +20,10 @@ def _failure(folder: Path) -> str | None:
     return message
 
 
-def _state(stage: Stage, results: Path, waiting: set[str]) -> tuple[str, str]:
-    """The stage's state and the reason, from what lies in its folder; nothing is hashed here."""
+def _state(stage: Stage, results: Path, waiting: set[str], finished: Finished) -> tuple[str, str]:
+    """The stage's state and the reason, from what lies in its folder and in those like it."""
     if Results(results).manifest(stage.record).is_file():
-        return "done", ""
+        return "done", "under its key of the former rule" if stage.record.former else ""
     folder = Results(results).folder(stage.record).path
     if (folder / FILES).is_file():
         return "done", "its manifest is written again when asked for"
@@ -30,6 +32,8 @@ def _state(stage: Stage, results: Path, waiting: set[str]) -> tuple[str, str]:
         return "failed", failure.splitlines()[0]
     if (folder / "state").is_dir() and any((folder / "state").iterdir()):
         return "to run", "goes on from its saved state"
+    if why := change(stage, finished):
+        return "to run", why
     blocked = [parent.key for parent in stage.parents.values() if parent.key in waiting]
     if blocked:
         return "to run", f"after {blocked[0]}" + (f" and {len(blocked) - 1} more" if len(blocked) > 1 else "")
@@ -46,8 +50,9 @@ def plan_rows(runs: Sequence[PlannedRun], results: Path = RESULTS) -> list[tuple
                 users.setdefault(stage.key, []).append(f"{run.experiment}/seed{run.seed}:{prefix}{name}")
     rows = []
     waiting: set[str] = set()
+    finished = Finished(Results(results))
     for stage in in_order(stage for run in runs for stage in run.all_stages()):
-        state, why = _state(stage, results, waiting)
+        state, why = _state(stage, results, waiting, finished)
         if state != "done":
             waiting.add(stage.key)
         named = users.get(stage.key, ["(data)"])

@@ -32,7 +32,6 @@ from pipeline.report.model import (
 from pipeline.report.page import build_report
 from pipeline.report.tables import text_table, write_tables
 from pipeline.report.unfinished import unfinished_stages
-from pipeline.stages.inputs import taxonomy_of
 from pipeline.stages.parameters import SplitParameters
 from pipeline.stages.prior import stored_prior
 from pipeline.stages.record import read_record
@@ -203,7 +202,7 @@ def experiment_record(results: Results, records: list[RunRecord]) -> ExperimentR
     first = records[0]
     kind = TASK_KINDS[first.metric]
     data = _data_stages(results, first)
-    taxonomy = taxonomy_of(next(iter(data.values())))
+    taxonomy = first.taxonomy
     trained = first.of_kind("train")
     runs = [
         _stage_run(results, record, stage, taxonomy, HEADLINE[kind])

@@ -67,6 +67,7 @@ def _copy_model(folder: Path, results: Results, record: RunRecord, metrics: dict
         "seed": record.seed,
         "step": step,
     }
+    meta["taxonomy"] = record.taxonomy.model_dump(mode="json")
     meta["scoring"] = record.scoring.model_dump(mode="json")
     meta["metrics"] = metrics["stages"].get(record.final, {})
     temporary = folder.with_name(".model-new")

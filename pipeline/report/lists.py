@@ -39,7 +39,7 @@ def _lists_of_run(
 ) -> Iterator[ListRecord]:
     for role, folder in data.items():
         facts = _summary(folder)
-        yield ListRecord(role, _name([facts]), facts["images"], facts["names_sha256"])
+        yield ListRecord(role, _name(results, [folder]), facts["images"], facts["names_sha256"])
     for stage in record.stages:
         if stage.kind == "pseudolabel":
             yield from _list_of_labels(results, stage)
@@ -50,9 +50,9 @@ def _lists_of_run(
 def _list_of_labels(results: Results, stage: NamedStage) -> Iterator[ListRecord]:
     """The images that were labelled, if these are not all of their cache's."""
     facts = _summary(results.folder(stage))
-    caches = [_summary(folder) for folder in _caches(results, results.record(stage.key), "images").values()]
+    caches = list(_caches(results, results.record(stage.key), "images").values())
     if facts["images"] != _whole(caches):
-        yield _row(stage.name, "pseudo-labels", facts, caches)
+        yield _row(results, stage.name, "pseudo-labels", facts, caches)
 
 
 def _lists_of_training(
@@ -69,11 +69,11 @@ def _lists_of_training(
     planned = results.record(stage.key)
     for name, facts in noted.items():
         folders = _caches(results, planned, name)
-        caches = [_summary(cache) for cache in folders.values()]
+        caches = list(folders.values())
         listed = all(data[role].path == cache.path for role, cache in folders.items())
         # A domain's names are among its caches', so as many of them are all of them.
         if not listed or facts["images"] != _whole(caches):
-            yield _row(stage.name, name, facts, caches)
+            yield _row(results, stage.name, name, facts, caches)
 
 
 def _caches(results: Results, planned: StageRecord, domain: str) -> dict[str, ArtifactFolder]:
@@ -81,16 +81,21 @@ def _caches(results: Results, planned: StageRecord, domain: str) -> dict[str, Ar
     return {role: results.folder(planned.parents[role]) for role in planned.domains[domain].caches}
 
 
-def _whole(caches: Sequence[Facts]) -> int:
-    return sum(cache["images"] for cache in caches)
+def _whole(caches: Sequence[ArtifactFolder]) -> int:
+    return sum(_summary(cache)["images"] for cache in caches)
 
 
-def _row(stage: str, role: str, facts: Facts, caches: Sequence[Facts]) -> ListRecord:
-    return ListRecord(role, _name(caches), facts["images"], facts["names_sha256"], stage, _whole(caches))
+def _row(
+    results: Results, stage: str, role: str, facts: Facts, caches: Sequence[ArtifactFolder]
+) -> ListRecord:
+    name = _name(results, caches)
+    return ListRecord(role, name, facts["images"], facts["names_sha256"], stage, _whole(caches))
 
 
-def _name(caches: Sequence[Facts]) -> str:
-    return " + ".join(f"{cache['dataset']} {cache['split']}" for cache in caches)
+def _name(results: Results, caches: Sequence[ArtifactFolder]) -> str:
+    """Datasets and splits as the configuration calls them now."""
+    data = [results.record(cache.path.name).data for cache in caches]
+    return " + ".join(f"{one.dataset.name} {one.split}" for one in data if one is not None)
 
 
 def _summary(folder: ArtifactFolder) -> Facts:

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar, cast
 from pydantic import BaseModel
 
 from pipeline.artifacts.folder import ArtifactFolder
+from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.stages.record import DomainRef, StageRecord
 from pipeline.stages.results import Results
 from pipeline.training.parameters import RunSettings
@@ -85,6 +86,11 @@ class Job(Generic[Parameters]):
     def exact(self) -> bool:
         """Whether determinism is `exact`."""
         return self.record.determinism == "exact"
+
+    @cached_property
+    def taxonomy(self) -> Taxonomy:
+        """The part of the task's taxonomy that the kind says it reads, which its key holds; KeyError for none."""
+        return Taxonomy.of_parts(self.record.hashed["taxonomy"])
 
     def domain(self, name: str) -> DomainRef:
         """What a domain is made of; KeyError for one that the stage does not read."""

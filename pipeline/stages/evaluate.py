@@ -23,7 +23,6 @@ from pipeline.stages.inputs import (
     pass_settings,
     snapshot_path,
     snapshot_steps,
-    taxonomy_for,
 )
 from pipeline.stages.parameters import EvaluateParameters
 
@@ -60,7 +59,7 @@ def matrix_csv(matrix: Tensor, taxonomy: Taxonomy) -> str:
 
 def compute(job: Job[EvaluateParameters]) -> dict[str, Any]:
     """Write `metrics.json`, `metrics.csv` and a confusion matrix per evaluated snapshot."""
-    data, taxonomy = cache_of(job.caches("data")[0]), taxonomy_for(job, "data")
+    data, taxonomy = cache_of(job.caches("data")[0]), job.taxonomy
     assert data.labels is not None
     model = job.parent("model")
     steps = snapshot_steps(model) if job.parameters.snapshots == "all" else snapshot_steps(model)[-1:]

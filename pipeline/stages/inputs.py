@@ -24,18 +24,7 @@ from pipeline.stages.record import NetworkUsed
 from pipeline.training.devices import choose_device, configure_determinism
 from pipeline.training.parameters import TrainParameters
 
-DATASET_FILE = "dataset.json"
 SNAPSHOTS = "snapshots"
-
-
-def taxonomy_of(folder: ArtifactFolder) -> Taxonomy:
-    """The taxonomy that a `prepare` artifact was made with."""
-    return Taxonomy.model_validate(read_json(folder.path / DATASET_FILE)["taxonomy"])
-
-
-def taxonomy_for(job: Job[Any], name: str) -> Taxonomy:
-    """The taxonomy of a domain's images."""
-    return taxonomy_of(job.caches(name)[0])
 
 
 def cache_of(folder: ArtifactFolder) -> Cache:
@@ -135,7 +124,7 @@ def domain_of(job: Job[Any], name: str) -> Domain:
     domain = job.domain(name)
     caches = [cache_of(folder) for folder in job.caches(name)]
     if domain.labels is not None:
-        return PseudoLabelled(caches, job.parent(domain.labels), taxonomy_for(job, name))
+        return PseudoLabelled(caches, job.parent(domain.labels), job.taxonomy)
     names = names_for(job, name) if domain.split is not None else None
     own = all(cache.labels is not None for cache in caches)
     return Domain(caches, names=names, labels="own" if own else None)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from pipeline.datasets.taxonomy import TaxonomyPart
 from pipeline.methods.parameters import Setting, in_round
 from pipeline.stages.parameters import (
     EvaluateParameters,
@@ -64,6 +65,12 @@ class DomainKey:
     seen_by: str | None = None
 
 
+def _unread_by_prepare(parameters: PrepareParameters) -> set[str]:
+    """Without labels no class is looked up, and without a size no image is resized."""
+    labels = {"classes", "ignored"} if parameters.labels == "none" else set()
+    return labels | ({"resample"} if parameters.size is None else set())
+
+
 def _set_round(values: Mapping[str, Any], number: int) -> dict[str, Any]:
     return {**values, "round": number}
 
@@ -85,6 +92,10 @@ class Kind:
     """Where its stages come from: a recipe's entries, a task's data, the figures of each training, or a verb."""
     seeded: bool = False
     """Whether it draws numbers."""
+    taxonomy: tuple[TaxonomyPart, ...] = ()
+    """What it reads of the task's taxonomy; the rest is in no key of it."""
+    unread: Callable[[Any], Collection[str]] | None = None
+    """Parts of the taxonomy and parameters that a stage with these parameters does not read after all; None: none."""
     free_in_fast: tuple[str, ...] = ()
     """Parameters that change results by rounding only, and are part of no key in `fast`."""
     network: str | None = None
@@ -124,7 +135,14 @@ class Kind:
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("prepare", 1, PrepareParameters, planned_by="task"),
+        Kind(
+            "prepare",
+            1,
+            PrepareParameters,
+            planned_by="task",
+            taxonomy=("classes", "ignored"),
+            unread=_unread_by_prepare,
+        ),
         Kind(
             "train",
             5,
@@ -134,6 +152,7 @@ KINDS: dict[str, Kind] = {
             reads=lambda parameters: parameters.domains_read(),
             gives="model",
             seeded=True,
+            taxonomy=("classes",),
             network="init",
             word=lambda parameters: parameters.method,
             rule=lambda parameters: parameters.objective.rule,
@@ -146,6 +165,7 @@ KINDS: dict[str, Kind] = {
             RankParameters,
             references=(Reference("model", "train", snapshot="snapshot", required=True),),
             domains=(DomainKey("images"),),
+            taxonomy=("classes",),
             free_in_fast=("batch",),
         ),
         Kind(
@@ -154,6 +174,7 @@ KINDS: dict[str, Kind] = {
             SplitParameters,
             references=(Reference("ranking", "rank", required=True),),
             gives="parts",
+            taxonomy=("classes", "rare"),
             check=rare_classes_are_named,
         ),
         Kind(
@@ -173,6 +194,7 @@ KINDS: dict[str, Kind] = {
             ),
             domains=(DomainKey("images"),),
             gives="labels",
+            taxonomy=("classes",),
             in_round=_set_round,
             free_in_fast=("batch",),
         ),
@@ -185,6 +207,7 @@ KINDS: dict[str, Kind] = {
                 # The target gives the size only; its images are not read.
                 DomainKey("target", settable=False),
             ),
+            taxonomy=("classes",),
         ),
         Kind(
             "select",
@@ -202,6 +225,7 @@ KINDS: dict[str, Kind] = {
             references=(Reference("model", "train", required=True), Reference("select", "select")),
             domains=(DomainKey("data", "task.evaluate", settable=False),),
             planned_by="figures",
+            taxonomy=("classes", "subsets"),
             free_in_fast=("batch",),
         ),
         Kind(
@@ -217,6 +241,7 @@ KINDS: dict[str, Kind] = {
                 DomainKey("labelled", settable=False, seen_by="model"),
             ),
             planned_by="command",
+            taxonomy=("classes", "colors"),
             check=enough_images_to_label,
         ),
     )

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from pipeline.artifacts.files import write_json
 from pipeline.data.domain import list_facts
 from pipeline.datasets.listing import list_split
 from pipeline.datasets.preparation import prepare
 from pipeline.stages.base import Job
-from pipeline.stages.inputs import DATASET_FILE, Progress, cache_of
+from pipeline.stages.inputs import Progress, cache_of
 from pipeline.stages.parameters import PrepareParameters
 from pipeline.stages.record import PlannedData
 
@@ -27,12 +26,12 @@ def file_times(job: Job[PrepareParameters]) -> list[tuple[str, int]]:
 
 
 def compute(job: Job[PrepareParameters]) -> dict[str, Any]:
-    """Write the cache, its statistics, and `dataset.json` (dataset, split, taxonomy, list hash)."""
+    """Write the cache and its statistics; the summary says of which dataset, split and list."""
     data, parameters = _data(job), job.parameters
     summary = prepare(
         data.dataset,
         data.split,
-        data.taxonomy,
+        job.taxonomy if parameters.labels != "none" else None,
         size=parameters.size,
         labels=parameters.labels,
         folder=job.out,
@@ -47,5 +46,4 @@ def compute(job: Job[PrepareParameters]) -> dict[str, Any]:
     )
     names = cache_of(job.folder).names
     facts = {"dataset": data.dataset.name, "split": data.split, **list_facts(names)}
-    write_json(job.out / DATASET_FILE, {**facts, "taxonomy": data.taxonomy.model_dump(mode="json")})
     return {**summary, **facts}

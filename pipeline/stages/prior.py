@@ -22,7 +22,7 @@ from pipeline.inference.chunks import ChunkStore
 from pipeline.numerics import WidthHeight
 from pipeline.numerics.priors import NORM, SIGMA, count_label, shrink_prior, spatial_prior
 from pipeline.stages.base import Job
-from pipeline.stages.inputs import Progress, cache_of, pass_settings, taxonomy_for
+from pipeline.stages.inputs import Progress, cache_of, pass_settings
 from pipeline.stages.parameters import PriorParameters
 
 TENSORS, SETTINGS = "prior.safetensors", "prior.json"
@@ -47,7 +47,7 @@ def compute(job: Job[PriorParameters]) -> dict[str, Any]:
     caches = [cache_of(folder) for folder in job.caches("source")]
     size = target_size(job)
     images = sum(len(cache) for cache in caches)
-    counts = _counts(job, caches, taxonomy_for(job, "source").num_classes, size)
+    counts = _counts(job, caches, job.taxonomy.num_classes, size)
     prior = spatial_prior(counts, images)
     write_bytes(job.out / TENSORS, safetensors.torch.save({"prior": shrink_prior(prior)}))
     facts = {"images": images, "size": list(size), "norm": NORM, "sigma": SIGMA}

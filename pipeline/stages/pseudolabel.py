@@ -43,7 +43,6 @@ from pipeline.stages.inputs import (
     network_of,
     pass_settings,
     pseudo_labels_of,
-    taxonomy_for,
 )
 from pipeline.stages.parameters import PseudolabelParameters
 from pipeline.stages.prior import stored_prior
@@ -84,7 +83,7 @@ def _from_ranking(job: Job[PseudolabelParameters], names: list[str]) -> dict[str
 def _by_thresholds(job: Job[PseudolabelParameters], names: list[str]) -> dict[str, Any]:
     """Also write `thresholds.csv`, and for LRENT the logits of soft labels."""
     parameters = job.parameters
-    taxonomy = taxonomy_for(job, "images")
+    taxonomy = job.taxonomy
     passes = partial(pass_settings, job)
     network, step = network_of(job, "model", parameters.snapshot)
     scores = _forward(job, network, names)
@@ -152,7 +151,7 @@ def _write_statistics(
 
     `counts`: pixels by label, int64 (256,).
     """
-    taxonomy = taxonomy_for(job, "images")
+    taxonomy = job.taxonomy
     total, ignored = int(counts.sum()), int(counts[IGNORE])
     share = round(1.0 - ignored / total, 6) if total else None
     labelled = dict(zip(taxonomy.names, counts.tolist(), strict=False))

@@ -24,7 +24,6 @@ from pipeline.stages.inputs import (
     network_facts,
     network_of,
     pass_settings,
-    taxonomy_for,
 )
 from pipeline.stages.parameters import RankParameters
 
@@ -87,7 +86,7 @@ def _map_in(path: Path, name: str) -> np.ndarray:
 
 def compute(job: Job[RankParameters]) -> dict[str, Any]:
     """Write `scores.csv` and the argmax maps (`labels-*`)."""
-    taxonomy = taxonomy_for(job, "images")
+    taxonomy = job.taxonomy
     names = names_for(job, "images")
     network, step = network_of(job, "model", job.parameters.snapshot)
     maps = MapStore(job.out, job.folder.state, names)
@@ -98,7 +97,6 @@ def compute(job: Job[RankParameters]) -> dict[str, Any]:
     write_text(job.out / "scores.csv", scores_table(names, scores, taxonomy.names).to_csv(index=False))
     return {
         "images": len(names),
-        "taxonomy": taxonomy.model_dump(mode="json"),
         "network": network_facts(job, "model", step),
         "mean_entropy": float(scores.entropy.mean()) if len(names) else None,
     }

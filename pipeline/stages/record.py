@@ -17,7 +17,6 @@ from pydantic import (
 from pipeline.artifacts.errors import ArtifactError
 from pipeline.artifacts.files import read_json
 from pipeline.datasets.spec import DatasetSpec
-from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.networks.parameters import NetworkParameters
 from pipeline.stages.kinds import KINDS
 from pipeline.training.parameters import RunSettings
@@ -86,7 +85,6 @@ class PlannedData(Record):
     identity: str
     dataset: DatasetSpec
     split: str
-    taxonomy: Taxonomy
 
     @field_serializer("dataset")
     def _as_written(self, dataset: DatasetSpec) -> dict[str, Any]:
@@ -103,12 +101,14 @@ class NetworkUsed(ArtifactRef):
 class StageRecord(ArtifactRef):
     """A planned stage. `parameters` is complete and of the kind's class; `hashed` is all that made the digest.
 
+    `key` names the folder that holds the digest; `former` is the digest by the former rule, where that gave the key.
     `parents`: by role, the name under which key and manifest have it. `selection`: role of the `select` stage that
     chooses the snapshot to start from. `network`: of trainings. `data`: of `prepare`. `run` is part of no key.
     """
 
     kind: str
     digest: str
+    former: str | None = None
     label: str
     seed: int | None
     determinism: Literal["exact", "fast"]

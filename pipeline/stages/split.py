@@ -40,8 +40,7 @@ def compute(job: Job[SplitParameters]) -> dict[str, Any]:
     """Write `split.csv`; the model that made the entropies is named in the manifest's parents."""
     ranking = job.parent("ranking")
     scores = pd.read_csv(ranking.path / "scores.csv", dtype={"image": str}, keep_default_na=False)
-    taxonomy = Taxonomy.model_validate(job.summary("ranking")["taxonomy"])
-    table = split_table(scores, taxonomy, job.parameters.ranking, job.parameters.easy_share)
+    table = split_table(scores, job.taxonomy, job.parameters.ranking, job.parameters.easy_share)
     write_text(job.out / "split.csv", table.to_csv(index=False))
     easy = int((table["split"] == "easy").sum())
     job.log.info("easy %d, hard %d of %d images", easy, len(table) - easy, len(table))

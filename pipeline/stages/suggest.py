@@ -33,7 +33,6 @@ from pipeline.stages.inputs import (
     pass_settings,
     pseudo_labels_of,
     snapshot_path,
-    taxonomy_for,
 )
 from pipeline.stages.parameters import SuggestParameters
 
@@ -108,7 +107,7 @@ def contact_sheet_of(
     images = Chosen(cache_of(job.caches("images")[0]).images, names)
     measure = EntropyMaps()
     entropy = run_pass(measure, network, Plain(), images, pass_settings(job, "sheet"))
-    palette = taxonomy_for(job, "images").palette()
+    palette = job.taxonomy.palette()
     tiles = []
     for place, name in enumerate(names):
         image, ids = np.asarray(images[place]), np.asarray(predicted[predicted.index_of(name)])

@@ -12,7 +12,6 @@ from pipeline.data.domain import Domain, list_facts
 from pipeline.data.loading import StepDataset, lost_workers_named, step_loader
 from pipeline.data.parameters import Augmentation
 from pipeline.data.sampler import SampleOrder
-from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.methods.registry import build_method
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.build import build_network
@@ -28,7 +27,6 @@ from pipeline.stages.inputs import (
     snapshot_path,
     snapshot_steps,
     source_of_round,
-    taxonomy_for,
 )
 from pipeline.stages.job_log import no_log, open_log
 from pipeline.training.devices import choose_device, choose_devices, configure_determinism, device_kind
@@ -142,8 +140,7 @@ def _domains(job: Job) -> dict[str, Domain]:
 
 def _job(job: Job, domains: Mapping[str, Domain], processes: Processes, device: torch.device) -> TrainingJob:
     """All that one process trains with."""
-    taxonomy = taxonomy_for(job, "source")
-    learner = _learner(job, taxonomy)
+    learner = _learner(job)
     _check_domains(job, domains)
     store = StateStore(
         job.folder.state / "training",
@@ -152,7 +149,7 @@ def _job(job: Job, domains: Mapping[str, Domain], processes: Processes, device: 
         allow=frozenset(job.settings.allow_changed),
     )
     job.set_margin(lambda: max(60.0, 2.0 * store.slowest_save_seconds))
-    meta = {"taxonomy": taxonomy.model_dump(mode="json"), "stage": job.key, "sizes": _sizes(job, domains)}
+    meta = {"stage": job.record.digest, "sizes": _sizes(job, domains)}
     (job.out / SNAPSHOTS).mkdir(parents=True, exist_ok=True)
     return TrainingJob(
         learner=learner,
@@ -172,15 +169,15 @@ def _job(job: Job, domains: Mapping[str, Domain], processes: Processes, device: 
     )
 
 
-def _learner(job: Job, taxonomy: Taxonomy) -> Learner:
+def _learner(job: Job) -> Learner:
     parameters = with_learning_rate_of_round(job.parameters)
     network = build_start(job)
     network.precision = parameters.precision
     method = build_method(parameters.method, parameters.objective)
     # Auxiliary modules have a seed of their own, so that the network's start does not depend on the method.
     with seeded(_network_seed(job), "modules", device=torch.device("cpu")):
-        auxiliary = method.build_modules(network, taxonomy.num_classes)
-    return Learner(network, auxiliary, method, parameters, _draws_seed(job), tuple(taxonomy.names))
+        auxiliary = method.build_modules(network, job.taxonomy.num_classes)
+    return Learner(network, auxiliary, method, parameters, _draws_seed(job), job.taxonomy.names)
 
 
 def with_learning_rate_of_round(parameters: TrainParameters) -> TrainParameters:

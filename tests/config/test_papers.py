@@ -13,7 +13,7 @@ from shipped import EXPERIMENTS, SUITES
 
 from pipeline.artifacts.files import read_json
 from pipeline.config.load import load_config
-from pipeline.datasets.taxonomy import IGNORE
+from pipeline.datasets.taxonomy import IGNORE, Taxonomy
 from pipeline.plan.files import write_stage_files
 from pipeline.plan.planner import Planner
 from pipeline.plan.stage import in_order
@@ -213,8 +213,9 @@ def test_crst_as_published(plan):
 @pytest.mark.parametrize(("paper", "meaning"), [("cbst-synthia", 0), ("intrada-synthia", IGNORE)])
 def test_lane_marking_is_road_for_crst_alone(plan, paper, meaning):
     first = next(iter(plan(paper)[0].stages.values()))
-    data = first.parents["source"].record.data
-    assert data.dataset.lookup(data.taxonomy)[22] == meaning
+    data = first.parents["source"].record
+    taxonomy = Taxonomy.of_parts(data.hashed["taxonomy"])
+    assert data.data.dataset.lookup(taxonomy)[22] == meaning
 
 
 def test_released_codes_as_they_run(plan):

@@ -72,7 +72,7 @@ class Shop:
         return load_config(root=self.root, overrides={"only": "main", **overrides})
 
     def runs(self, **overrides: Any) -> list[PlannedRun]:
-        return Planner(self.config(**overrides)).plan()
+        return Planner(self.config(**overrides), self.results).plan()
 
     def run(self, **overrides: Any) -> PlannedRun:
         (found,) = self.runs(**overrides)
@@ -81,7 +81,7 @@ class Shop:
     def publish(self, **overrides: Any) -> list[PlannedRun]:
         """Plan and write the stage files."""
         config = self.config(**overrides)
-        runs = Planner(config).plan()
+        runs = Planner(config, self.results).plan()
         write_stage_files(config, runs, self.results)
         return runs
 

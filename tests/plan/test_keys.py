@@ -162,14 +162,6 @@ def test_a_split_that_the_task_does_not_use_changes_nothing(shop):
     assert changed(before, shop.run()) == set()
 
 
-@pytest.mark.parametrize("change", [{"rare": ["pole"]}, {"things": ["car"]}])
-def test_the_taxonomy_reaches_unlabelled_caches_too(shop, change):
-    """The ranking takes names and rare classes from the target's cache."""
-    before = shop.run()
-    shop.edit("taxonomies", "camvid11", **change)
-    assert changed(before, shop.run()) == ALL
-
-
 def test_what_labels_mean_changes_labelled_data_only(shop):
     before = shop.run()
     shop.edit("datasets", "streets-camera", ids={"bicyclist": [10, 11]})

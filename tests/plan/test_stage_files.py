@@ -56,6 +56,7 @@ def test_a_stage_file_holds_all_that_a_job_needs(shop):
     assert record(shop, split.key) == {
         "key": split.key,
         "digest": split.digest,
+        "former": None,
         "kind": "split",
         "rule": "split",
         "label": "split-tiny-s0",
@@ -72,6 +73,10 @@ def test_a_stage_file_holds_all_that_a_job_needs(shop):
             "version": 1,
             "parameters": {},
             "parents": {"ranking": run.stages["ranking"].digest},
+            "taxonomy": {
+                "classes": list(run.taxonomy.names),
+                "rare": ["pole", "sign", "fence", "bicyclist"],
+            },
         },
         "run": load_config(root=shop.root, overrides={"run": {"threads": 3}}).settings.run.model_dump(
             mode="json"
@@ -83,11 +88,12 @@ def test_a_stage_file_holds_all_that_a_job_needs(shop):
 def test_a_prepare_stage_file_names_dataset_and_taxonomy(shop):
     stages = by_key(shop.publish())
     key = next(key for key in stages if key.startswith("prepare-streets-rendered"))
-    data = record(shop, key)["data"]
+    found = record(shop, key)
+    data = found["data"]
     assert (data["dataset"]["name"], data["split"]) == ("streets-rendered", "train")
     assert data["identity"] == stages[key].record.hashed["data"]
     assert data["dataset"]["splits"]["train"] == {"count": 4}
-    assert data["taxonomy"]["name"] == "camvid11"
+    assert found["hashed"]["taxonomy"]["classes"][0] == "sky"
 
 
 def test_the_experiment_file_is_the_view_for_people(shop):

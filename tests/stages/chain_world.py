@@ -130,7 +130,7 @@ class Chain:
         write(root / "chain.yaml", {"experiments": {name: body}})
         write(root / "config.yaml", {"suite": "chain", "run": RUN})
         config = load_config(root=root)
-        (run,) = runs = Planner(config).plan()
+        (run,) = runs = Planner(config, self.results).plan()
         write_stage_files(config, runs, self.results)
         return run
 
