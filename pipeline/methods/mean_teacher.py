@@ -48,7 +48,7 @@ class MeanTeacher(Method[MeanTeacherParameters]):
 
     def build_modules(self, network: SegmentationNetwork, num_classes: int) -> dict[str, nn.Module]:
         """Make the teacher, equal to the network at the start."""
-        return {"teacher": Teacher(network, self.parameters.teacher_buffers)}
+        return {"teacher": Teacher(network)}
 
     def terms(
         self, modules: Mapping[str, nn.Module], batch: Mapping[str, Batch], context: Context

@@ -231,13 +231,6 @@ class MeanTeacherParameters(LovaszParameters):
     teacher_decay: Annotated[
         float, Field(ge=0.0, lt=1.0, description="share of itself that the teacher keeps in each step")
     ] = 0.999
-    teacher_buffers: Annotated[
-        Literal["own_forward", "average"],
-        Field(
-            description="BatchNorm's statistics of the teacher: own_forward: of its own forward passes, which use "
-            "the batch's; average: the student's averaged as weights are, and used"
-        ),
-    ] = "own_forward"
     quality: Annotated[
         Literal["batch", "image", "pixel", "soft"],
         Field(

@@ -1,9 +1,9 @@
 """Opening what other stages published: caches, taxonomies, networks, label maps, splits."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -23,6 +23,8 @@ from pipeline.stages.base import Job
 from pipeline.stages.record import NetworkUsed
 from pipeline.training.devices import choose_device, configure_determinism
 from pipeline.training.parameters import TrainParameters
+
+Item = TypeVar("Item")
 
 SNAPSHOTS = "snapshots"
 
@@ -148,6 +150,13 @@ def source_of_round(domain: Domain, parameters: TrainParameters, seed: int) -> D
     """
     names = source_names_of_round(parameters, domain.names, seed)
     return domain if names is None else domain.restricted(names)
+
+
+def evenly_spaced(items: Sequence[Item], count: int) -> list[Item]:
+    """`count` of the items at even distances, all of them for 0 or when there are no more."""
+    if count == 0 or count >= len(items):
+        return list(items)
+    return [items[i * len(items) // count] for i in range(count)]
 
 
 class Chosen:

@@ -13,19 +13,13 @@ from pipeline.stages.base import Job
 from pipeline.stages.inputs import (
     Chosen,
     cache_of,
+    evenly_spaced,
     load_on_device,
     pass_settings,
     snapshot_path,
     snapshot_steps,
 )
 from pipeline.stages.parameters import SelectParameters
-
-
-def evenly_spaced(names: list[str], count: int) -> list[str]:
-    """`count` of the names at even distances, all of them for 0 or when there are no more."""
-    if count == 0 or count >= len(names):
-        return names
-    return [names[i * len(names) // count] for i in range(count)]
 
 
 def compute(job: Job[SelectParameters]) -> dict[str, Any]:

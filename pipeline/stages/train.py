@@ -14,8 +14,10 @@ from pipeline.data.parameters import Augmentation
 from pipeline.data.sampler import SampleOrder
 from pipeline.methods.registry import build_method
 from pipeline.networks.base import SegmentationNetwork
+from pipeline.networks.batch_norm import batch_norm_layers
 from pipeline.networks.build import build_network
 from pipeline.networks.files import build_from, load_network, save_network
+from pipeline.networks.target_statistics import with_statistics_of
 from pipeline.numerics import WidthHeight
 from pipeline.numerics.randomness import derived_seed, seeded
 from pipeline.stages.base import Job, StageFile
@@ -23,6 +25,7 @@ from pipeline.stages.inputs import (
     SNAPSHOTS,
     chosen_step,
     domain_of,
+    evenly_spaced,
     network_used,
     snapshot_path,
     snapshot_steps,
@@ -39,6 +42,9 @@ from pipeline.training.metrics import MetricsTable
 from pipeline.training.parameters import RunSettings, TrainParameters
 from pipeline.training.progress import Progress
 from pipeline.training.state import StateStore
+
+ADABN_IMAGES = 32
+"""Target images, evenly spaced, whose BatchNorm statistics `adabn` takes a share of."""
 
 
 def compute(job: Job) -> dict[str, Any]:
@@ -142,6 +148,8 @@ def _job(job: Job, domains: Mapping[str, Domain], processes: Processes, device: 
     """All that one process trains with."""
     learner = _learner(job)
     _check_domains(job, domains)
+    if job.parameters.adabn and not batch_norm_layers(learner.network):
+        job.log.warning("adabn: the network has no BatchNorm, and is published as it is")
     store = StateStore(
         job.folder.state / "training",
         _fingerprint(job, device),
@@ -156,7 +164,9 @@ def _job(job: Job, domains: Mapping[str, Domain], processes: Processes, device: 
         loader=_loader(job, domains, processes, device),
         store=store,
         snapshot=lambda step: save_network(
-            snapshot_path(job.folder, step), learner.network, {**meta, "step": step}
+            snapshot_path(job.folder, step),
+            _published(learner.network, job.parameters, domains),
+            {**meta, "step": step},
         ),
         stop=job.stop,
         progress=Progress(
@@ -167,6 +177,18 @@ def _job(job: Job, domains: Mapping[str, Domain], processes: Processes, device: 
         device=device,
         processes=processes,
     )
+
+
+def _published(
+    network: SegmentationNetwork, parameters: TrainParameters, domains: Mapping[str, Domain]
+) -> SegmentationNetwork:
+    """The network itself, or a copy with a share of the target's BatchNorm statistics."""
+    if not parameters.adabn:
+        return network
+    target = domains["target"]
+    places = evenly_spaced(range(len(target)), ADABN_IMAGES)
+    images = [torch.from_numpy(target.image(place).transpose(2, 0, 1).copy()) for place in places]
+    return with_statistics_of(network, images, parameters.adabn)
 
 
 def _learner(job: Job) -> Learner:

@@ -96,6 +96,14 @@ class TrainParameters(Strict):
         dict[Domain, Augmentation],
         Field(description="random changes to images; a domain that the method does not read drops out"),
     ] = {}
+    adabn: Annotated[
+        float,
+        Field(
+            ge=0.0,
+            le=1.0,
+            description="share of BatchNorm's statistics that published networks take from 32 target images",
+        ),
+    ] = 0.0
     snapshots: Annotated[
         int, Field(ge=1, le=1000, description="evenly spaced networks kept, the last included")
     ] = 5
@@ -171,10 +179,12 @@ class TrainParameters(Strict):
         return value
 
     def domains_read(self) -> tuple[Domain, ...]:
-        """Name the domains whose images the stage reads: the objective's, and the target where its colors serve."""
+        """Name the domains whose images the stage reads: the objective's, and the target where its colors or its
+        statistics serve.
+        """
         domains = self.objective.domains()
         styled = any(augmentation.style for augmentation in self.augmentation.values())
-        return (*domains, "target") if styled and "target" not in domains else domains
+        return (*domains, "target") if (styled or self.adabn) and "target" not in domains else domains
 
     def schedule_horizon(self) -> int:
         """Return the step at which the poly schedule would reach 0."""

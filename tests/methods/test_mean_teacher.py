@@ -135,10 +135,9 @@ def test_the_teacher_gets_no_gradient_and_no_optimiser() -> None:
     assert all(t.grad is not None for t in setting.network.parameters() if t.requires_grad)
 
 
-@pytest.mark.parametrize("buffers", ["own_forward", "average"])
-def test_the_teacher_is_the_average_of_the_students(buffers: str) -> None:
-    setting = Setting("train", teacher_buffers=buffers, teacher_decay=0.6)
-    teacher = Teacher(setting.network, buffers)  # type: ignore[arg-type]
+def test_the_teachers_weights_are_the_average_of_the_students() -> None:
+    setting = Setting("train")
+    teacher = Teacher(setting.network)
     expected = {name: value.double() for name, value in setting.network.state_dict().items()}
     for step in range(1, 5):
         with torch.no_grad():
@@ -147,7 +146,7 @@ def test_the_teacher_is_the_average_of_the_students(buffers: str) -> None:
         setting.network.norm.running_mean.add_(step)
         keep = min(1 - 1 / (step + 1), 0.6)
         for name, value in setting.network.state_dict().items():
-            if "running" not in name or buffers == "average":
+            if "running" not in name:
                 expected[name] = keep * expected[name] + (1 - keep) * value.double()
         teacher.follow(setting.network, 0.6)
     assert int(teacher.t) == 4
@@ -155,9 +154,9 @@ def test_the_teacher_is_the_average_of_the_students(buffers: str) -> None:
         torch.testing.assert_close(value.double(), expected[name], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("buffers", "moves"), [("own_forward", True), ("average", False)])
-def test_whose_statistics_the_teacher_uses(buffers: str, moves: bool) -> None:
-    setting = Setting("train", teacher_buffers=buffers)
+@pytest.mark.parametrize(("mode", "moves"), [("train", True), ("frozen", False)])
+def test_whose_statistics_the_teacher_uses(mode: str, moves: bool) -> None:
+    setting = Setting(mode)
     before = setting.teacher.network.norm.running_mean.clone()
     setting.run()
     assert torch.equal(before, setting.teacher.network.norm.running_mean) is not moves
@@ -165,7 +164,7 @@ def test_whose_statistics_the_teacher_uses(buffers: str, moves: bool) -> None:
 
 def test_dropout_is_off_in_the_teacher() -> None:
     network = ToyNetwork(dropout=0.9, batch_norm="train").train()
-    teacher = Teacher(network, "own_forward").train()
+    teacher = Teacher(network).train()
     images = torch.rand(2, 3, SIDE, SIDE)
     assert teacher.network.norm.training and not teacher.network.dropout.training
     assert torch.equal(teacher.network(images).main, teacher.network(images).main)

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
-from chain_world import write_pictures
+import torch
+from chain_world import write, write_pictures
 
 from pipeline.artifacts.errors import SegadaptError
+from pipeline.networks.files import load_network
+from pipeline.networks.target_statistics import with_statistics_of
 from pipeline.stages.inputs import cache_of
 from pipeline.streets.images import render_scene
 
@@ -88,3 +91,28 @@ def test_style_reads_the_targets_images_and_no_label(chain):
     assert (chain.artifact(source).path / weights).read_bytes() != (
         chain.artifact(plain).path / weights
     ).read_bytes()
+
+
+def test_adabn_publishes_the_targets_statistics_and_trains_as_without(chain):
+    write(chain.folder / "config/networks/resnet.yaml", {"backbone": "resnet18", "batch_norm": "train"})
+    adapted, plain = (
+        chain.plan("source-only", {"source": values}, network="resnet").stages["source"]
+        for values in ({"adabn": 0.25}, {})
+    )
+    for stage in (adapted, plain):
+        chain.finish(stage)
+    table = [chain.artifact(stage).path / "metrics.csv" for stage in (adapted, plain)]
+    assert table[0].read_bytes() == table[1].read_bytes()
+    networks = [
+        load_network(chain.artifact(stage).path / "snapshots/step-00000004.safetensors")[0]
+        for stage in (adapted, plain)
+    ]
+    cache = cache_of(chain.artifact(adapted.parents["target"]))
+    images = [
+        torch.from_numpy(image.transpose(2, 0, 1).copy()) for image in map(cache.images.__getitem__, range(6))
+    ]
+    expected = with_statistics_of(networks[1], images, 0.25).state_dict()
+    found = networks[0].state_dict()
+    torch.testing.assert_close(found, expected)
+    moved = {name for name, value in networks[1].state_dict().items() if not torch.equal(value, found[name])}
+    assert moved and all("running_" in name for name in moved)

@@ -49,7 +49,7 @@ def test_leaving_a_part_out_of_the_state_breaks_the_equality(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, setup: str
 ) -> None:
     whole, _ = finished(tmp_path / "whole", SETUPS[setup])
-    monkeypatch.delitem(checkpoint.PARTS, part)
+    monkeypatch.delitem(checkpoint.SECTIONS, part)
     again, _ = resumed(tmp_path / "resumed", SETUPS[setup], 3)
     assert differing(tensors_of(whole), tensors_of(again))
 
@@ -58,7 +58,7 @@ def test_leaving_the_metrics_out_of_the_state_loses_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finished(tmp_path / "whole", SETUPS["supervised"])
-    monkeypatch.delitem(checkpoint.PARTS, "metrics")
+    monkeypatch.delitem(checkpoint.SECTIONS, "metrics")
     resumed(tmp_path / "resumed", SETUPS["supervised"], 3)
     assert (tmp_path / "whole/metrics.csv").read_bytes() != (tmp_path / "resumed/metrics.csv").read_bytes()
 
