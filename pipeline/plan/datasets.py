@@ -1,13 +1,16 @@
 """`prepare` stages: which images of which dataset at which size, and the identity of the data."""
 
-from collections.abc import Collection
+import logging
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts.errors import ConfigError
+from pipeline.artifacts.files import digest_of
 from pipeline.config.load import Config
 from pipeline.config.models import DomainSplit, LabelledSubset, Task
+from pipeline.datasets.contents import CONTENTS, Contents, remember, source_files
 from pipeline.datasets.items import Listing
 from pipeline.datasets.listing import identity, list_split
 from pipeline.datasets.name_lists import listed_names
@@ -21,6 +24,8 @@ from pipeline.stages.kinds import KINDS
 from pipeline.stages.parameters import PrepareParameters
 from pipeline.stages.record import PlannedData
 from pipeline.stages.results import RESULTS, Results
+
+LOG = logging.getLogger("pipeline.plan")
 
 
 def nested_choice(names: list[str], count: int, seed: int) -> list[str]:
@@ -99,16 +104,41 @@ class DataPlanner:
         location: str,
         names: tuple[str, ...] | None,
     ) -> Stage:
-        _, digest = self.listing(domain.dataset, domain.split, labels != "none", location, names)
+        listing, digest = self.listing(domain.dataset, domain.split, labels != "none", location, names)
         parameters = PrepareParameters.model_validate(
             {"size": domain.size, "labels": labels, "resample": domain.resample, "names": names}
         )
         some = "" if names is None else f"-{len(names)}-labelled"
         dataset = self._dataset(domain.dataset, location)
-        data = PlannedData(identity=digest, dataset=dataset, split=domain.split)
         label = f"prepare-{domain.dataset}-{domain.split}{some}"
         settings = StageSettings(self.config.settings.run, taxonomy, self.finished)
-        return make_stage(KINDS["prepare"], label, parameters, Inputs(), settings, data)
+
+        def stage(identity: str) -> Stage:
+            data = PlannedData(identity=identity, dataset=dataset, split=domain.split)
+            return make_stage(KINDS["prepare"], label, parameters, Inputs(), settings, data)
+
+        by_size = stage(digest)
+        content = self._other_content(by_size, source_files(dataset, listing))
+        return by_size if content is None else stage(digest_of([digest, content]))
+
+    def _other_content(self, stage: Stage, files: Mapping[str, Path]) -> str | None:
+        """Digest of what the files hold, where a finished stage prepared other content of the same sizes.
+
+        Only files whose time differs from the last look are read, and what they hold is noted.
+        """
+        folder = self.finished.results.folder(stage.record)
+        path = folder.run / CONTENTS
+        contents = Contents.read(path) if self.finished.is_finished(stage.rule, stage.key) else None
+        if contents is None:
+            return None
+        if touched := contents.touched(files):
+            name = stage.label.removeprefix("prepare-")
+            LOG.warning("%s: %d of %d files have another time, reading them", name, len(touched), len(files))
+            other = contents.look_again({name: files[name] for name in touched})
+            first = f" (first: {files[other[0]]})" if other else ""
+            LOG.warning("%s: %d of them hold something else than before%s", name, len(other), first)
+            remember(contents, path)
+        return None if contents.now == contents.made else contents.now
 
     def names_of(self, stage: Stage, location: str) -> list[str]:
         """Names of the images that a `prepare` stage prepares."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 from pipeline.data.domain import list_facts
+from pipeline.datasets.contents import CONTENTS, Contents, hashes_of, source_files, stamps_of
 from pipeline.datasets.listing import list_split
 from pipeline.datasets.preparation import prepare
 from pipeline.stages.base import Job
@@ -26,8 +27,11 @@ def file_times(job: Job[PrepareParameters]) -> list[tuple[str, int]]:
 
 
 def compute(job: Job[PrepareParameters]) -> dict[str, Any]:
-    """Write the cache and its statistics; the summary says of which dataset, split and list."""
+    """Write the cache and its statistics, and beside them what the files held."""
     data, parameters = _data(job), job.parameters
+    listing = list_split(data.dataset, data.split, parameters.labels != "none", parameters.names)
+    files = source_files(data.dataset, listing)
+    stamps, workers = stamps_of(files), max(1, job.settings.workers, job.settings.threads)
     summary = prepare(
         data.dataset,
         data.split,
@@ -38,12 +42,14 @@ def compute(job: Job[PrepareParameters]) -> dict[str, Any]:
         state=job.folder.state,
         run=job.folder.run,
         resample=parameters.resample,
-        workers=max(1, job.settings.workers, job.settings.threads),
+        workers=workers,
         names=parameters.names,
         stop=job.stop,
         progress=Progress(job, "prepare"),
         warn=job.log.warning,
     )
+    hashes = hashes_of(files.values(), workers, job.stop)
+    Contents.noted(stamps, files, hashes).write(job.folder.run / CONTENTS)
     names = cache_of(job.folder).names
     facts = {"dataset": data.dataset.name, "split": data.split, **list_facts(names)}
     return {**summary, **facts}
