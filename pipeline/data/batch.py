@@ -11,9 +11,10 @@ from torch import Tensor
 class Batch:
     """Images of one domain, their labels, names and further tensors; the first dimension of each is B.
 
-    `images`: uint8 (B, 3, H, W), RGB, as loaded; for a method float32, normalised by the network's input
-    profile. `labels`: class ids (B, h, w) and 255, uint8 as loaded, int64 for a method; None in a domain
-    without labels. `names`: the B image names. `extras`: further tensors by name.
+    `images`: uint8 (B, 3, H, W), RGB, channels last in memory as loaded; for a method float32, normalised by
+    the network's input profile, in the order of memory that the network is quick in. `labels`: class ids
+    (B, h, w) and 255, uint8 as loaded, int64 for a method; None in a domain without labels. `names`: the B
+    image names. `extras`: further tensors by name.
     """
 
     images: Tensor

@@ -95,7 +95,8 @@ class StepDataset(Dataset[dict[str, Batch]]):
         ]
         labels = [sample.label for sample in samples]
         return Batch(
-            images=_stack([sample.image.transpose(2, 0, 1) for sample in samples], names, "image"),
+            # In the order of memory that they are decoded in, which is channels last.
+            images=_stack([sample.image for sample in samples], names, "image", rows=0).permute(0, 3, 1, 2),
             labels=_stack(labels, names, "label") if domain.has_labels else None,
             names=names,
             extras={key: _extra_maps(key, extra, names, samples) for key, extra in domain.extras.items()},
@@ -137,13 +138,13 @@ def _extra_maps(key: str, extra: ExtraMap, names: Sequence[str], samples: Sequen
     return _stack([extra(name, sample.placement) for name, sample in pairs], names, key)
 
 
-def _stack(arrays: Sequence[Any], names: Sequence[str], what: str) -> Tensor:
-    """Arrays (..., h, w) of one shape as one tensor: the only copy that loading makes."""
+def _stack(arrays: Sequence[Any], names: Sequence[str], what: str, rows: int = -2) -> Tensor:
+    """Arrays of one shape as one tensor: the only copy that loading makes. `rows`: their axis of rows."""
     for array, name in zip(arrays, names, strict=True):
         if array.shape != arrays[0].shape:
             raise DataError(
-                f"{what}s of different sizes in one step: `{names[0]}` has {_size(arrays[0])}, `{name}` has"
-                f" {_size(array)}; give the task a working size, set `augmentation: crop`, or use `batch: 1`"
+                f"{what}s of different sizes in one step: `{names[0]}` has {_size(arrays[0], rows)}, `{name}`"
+                f" has {_size(array, rows)}; give the task a working size, set `augmentation: crop`, or use `batch: 1`"
             )
     stacked = np.empty((len(arrays), *arrays[0].shape), arrays[0].dtype)
     for target, array in zip(stacked, arrays, strict=True):
@@ -151,8 +152,8 @@ def _stack(arrays: Sequence[Any], names: Sequence[str], what: str) -> Tensor:
     return torch.from_numpy(stacked)
 
 
-def _size(array: Any) -> str:
-    return f"{array.shape[-1]}x{array.shape[-2]}"
+def _size(array: Any, rows: int) -> str:
+    return f"{array.shape[rows + 1]}x{array.shape[rows]}"
 
 
 def step_loader(

@@ -22,12 +22,16 @@ from pipeline.networks.convolution import Geometry, convolve
 def place(module: nn.Module, device: torch.device) -> None:
     """Move a module to the device that it trains on, and give it the form of the table above; in place."""
     module.to(device)
-    on_cpu = device.type == "cpu"
-    if on_cpu and any(isinstance(layer, nn.GroupNorm) for layer in module.modules()):
-        return
-    module.to(memory_format=torch.channels_last)
-    if on_cpu:
+    layout = layout_of(module, device)
+    module.to(memory_format=layout)
+    if device.type == "cpu" and layout == torch.channels_last:
         _quicken(module)
+
+
+def layout_of(module: nn.Module, device: torch.device) -> torch.memory_format:
+    """The order of memory that a module is quick in on a device, its images' too."""
+    slow = device.type == "cpu" and any(isinstance(layer, nn.GroupNorm) for layer in module.modules())
+    return torch.contiguous_format if slow else torch.channels_last
 
 
 class QuickConv2d(nn.Conv2d):

@@ -11,6 +11,7 @@ from pipeline.artifacts.errors import ConfigError
 from pipeline.data.batch import Batch
 from pipeline.methods.base import Context, Term
 from pipeline.networks.normalise import normalise
+from pipeline.networks.placement import layout_of
 from pipeline.numerics import IGNORE
 from pipeline.numerics.compiling import compiling
 from pipeline.numerics.precision import autocast, products
@@ -51,6 +52,7 @@ class StepRunner:
         self.learner, self.device, self.processes = learner, device, processes
         self.parameters, self.modules = learner.parameters, learner.modules
         self.trained = {name: list(trained_tensors(module).values()) for name, module in self.modules.items()}
+        self.layout = layout_of(learner.network, device)
         self._check_division(len(processes.slots(self.parameters.batch)))
         if self.parameters.compile:
             learner.network.compile(dynamic=False)
@@ -128,9 +130,7 @@ class StepRunner:
         """Cut one micro-batch out of a domain's step, and make of it what a method gets."""
         size = len(batch) // self.parameters.accumulation
         micro = batch[number * size : (number + 1) * size]
-        images = normalise(micro.images, self.learner.network.profile)
-        if self.device.type == "cuda":
-            images = images.contiguous(memory_format=torch.channels_last)
+        images = normalise(micro.images.contiguous(memory_format=self.layout), self.learner.network.profile)
         return replace(micro, images=images, labels=None if micro.labels is None else micro.labels.long())
 
     def _context(

@@ -103,6 +103,12 @@ def test_the_batch_of_a_step(cache, scenes):
     assert np.array_equal(image, original) or np.array_equal(image, original[:, ::-1])
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_images_come_channels_last(cache, workers):
+    (step,) = step_loader(make(cache), 0, 1, workers)
+    assert all(batch.images.is_contiguous(memory_format=torch.channels_last) for batch in step.values())
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_number_of_workers_changes_no_bit(cache, workers):
     dataset = make(cache)

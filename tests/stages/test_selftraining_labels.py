@@ -81,7 +81,7 @@ def obvious_labels(
         rank = int(len(sample) * portion)
         thresholds.append(sample[rank - 1] if rank else np.float32(1.0))
     quotient = stack / np.array(thresholds, np.float32)[None, :, None, None]
-    return np.location(quotient.max(1) >= 1, quotient.argmax(1), 255).astype(np.uint8), thresholds
+    return np.where(quotient.max(1) >= 1, quotient.argmax(1), 255).astype(np.uint8), thresholds
 
 
 def labels_of(run: Job) -> np.ndarray:
