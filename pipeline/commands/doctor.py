@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.artifacts.cores import job_cores, thread_count
 from pipeline.artifacts.errors import SegadaptError
 from pipeline.artifacts.files import sha256_file
 from pipeline.artifacts.software import versions
@@ -161,8 +162,7 @@ def machine_lines() -> Iterator[str]:
     found = ", ".join(f"{name} {version}" for name, version in versions("snakemake", "pydantic").items())
     yield f"software: {found}"
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield f"machine:  {platform.system()} {platform.machine()}, {cores} cores, {memory:.1f} GiB memory"
+    yield f"machine:  {platform.system()} {platform.machine()}, {job_cores()} cores, {memory:.1f} GiB memory"
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             facts = torch.cuda.get_device_properties(index)
@@ -175,10 +175,10 @@ def machine_lines() -> Iterator[str]:
 
 def describe_settings(config: Config) -> str:
     """How the selected experiments will be run."""
-    run = config.settings.run
+    run, determinism = config.settings.run, config.settings.determinism
     return (
-        f"run:      experiments {', '.join(config.experiments)}; device {run.device}, {run.threads} threads, "
-        f"{run.workers} loader workers, determinism {config.settings.determinism}"
+        f"run:      experiments {', '.join(config.experiments)}; device {run.device}, "
+        f"{thread_count(run.threads, determinism == 'exact')} threads, determinism {determinism}"
     )
 
 

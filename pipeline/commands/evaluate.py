@@ -19,6 +19,7 @@ import numpy as np
 from pydantic import ValidationError
 from tqdm import tqdm
 
+from pipeline.artifacts.cores import thread_count
 from pipeline.artifacts.errors import ArtifactError, ConfigError, SegadaptError
 from pipeline.artifacts.files import check_writable, write_json
 from pipeline.artifacts.folder import ArtifactFolder
@@ -222,7 +223,8 @@ def execute(arguments: argparse.Namespace) -> int:
     from pipeline.inference.prediction import load_model
     from pipeline.training.devices import choose_device, configure_determinism
 
-    configure_determinism(config.settings.determinism == "exact", config.settings.run.threads)
+    exact = config.settings.determinism == "exact"
+    configure_determinism(exact, thread_count(config.settings.run.threads, exact))
     model = load_model(arguments.model, choose_device(config.settings.run.device))
     plan = (
         same_classes(model.taxonomy, spec)

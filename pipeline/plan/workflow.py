@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from pipeline.artifacts.cores import shared_cores, thread_count
 from pipeline.artifacts.errors import ArtifactError, ConfigError, SegadaptError
 from pipeline.artifacts.owners import sign
 from pipeline.config.load import Config, load_config, suites_in
@@ -97,8 +98,14 @@ class Plan:
 
     @described
     def threads_of(self, wildcards: Any) -> int:
-        """Cores of the stage `{key}`: its `run: threads`, so that as many run side by side as have room."""
-        return self._record(wildcards.key).run.threads
+        """Cores of the stage `{key}`, so that as many run side by side as have room."""
+        record = self._record(wildcards.key)
+        return thread_count(record.run.threads, record.determinism == "exact")
+
+    @described
+    def processes_of(self, wildcards: Any) -> int:
+        """Cores of the stage `{key}` where it works in processes, whose number changes no bit."""
+        return self._record(wildcards.key).run.threads or shared_cores()
 
     @described
     def figures_of(self, wildcards: Any) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from pydantic import BaseModel
 
+from pipeline.artifacts.cores import thread_count
 from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.stages.record import DomainRef, StageRecord
@@ -91,6 +92,11 @@ class Job(Generic[Parameters]):
     def taxonomy(self) -> Taxonomy:
         """The part of the task's taxonomy that the kind says it reads, which its key holds; KeyError for none."""
         return Taxonomy.of_parts(self.record.hashed["taxonomy"])
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of the stage's computations."""
+        return thread_count(self.settings.threads, self.exact)
 
     def domain(self, name: str) -> DomainRef:
         """What a domain is made of; KeyError for one that the stage does not read."""

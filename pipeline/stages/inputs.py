@@ -77,7 +77,7 @@ def network_used(job: Job[Any], role: str) -> NetworkUsed:
 
 def load_on_device(job: Job[Any], path: Path) -> SegmentationNetwork:
     """Load a network file onto the stage's device, determinism set up first."""
-    configure_determinism(job.exact, job.settings.threads)
+    configure_determinism(job.exact, job.threads)
     device = choose_device(job.settings.device)
     job.notes["device"] = str(device)
     network, _ = load_network(path)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pipeline.artifacts.cores import shared_cores
 from pipeline.data.domain import list_facts
 from pipeline.datasets.contents import CONTENTS, Contents, hashes_of, source_files, stamps_of
 from pipeline.datasets.listing import list_split
@@ -31,7 +32,7 @@ def compute(job: Job[PrepareParameters]) -> dict[str, Any]:
     data, parameters = _data(job), job.parameters
     listing = list_split(data.dataset, data.split, parameters.labels != "none", parameters.names)
     files = source_files(data.dataset, listing)
-    stamps, workers = stamps_of(files), max(1, job.settings.workers, job.settings.threads)
+    stamps, workers = stamps_of(files), job.settings.threads or shared_cores()
     summary = prepare(
         data.dataset,
         data.split,

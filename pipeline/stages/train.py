@@ -32,7 +32,13 @@ from pipeline.stages.inputs import (
     source_of_round,
 )
 from pipeline.stages.job_log import no_log, open_log
-from pipeline.training.devices import choose_device, choose_devices, configure_determinism, device_kind
+from pipeline.training.devices import (
+    choose_device,
+    choose_devices,
+    configure_determinism,
+    device_kind,
+    worker_count,
+)
 from pipeline.training.distributed import SINGLE, Processes, run_processes
 from pipeline.training.fingerprint import Fingerprint, software_versions
 from pipeline.training.interruption import Interruption
@@ -56,7 +62,7 @@ def compute(job: Job) -> dict[str, Any]:
     if job.settings.gpus > 1:
         _train_in_processes(job)
     else:
-        configure_determinism(job.exact, job.settings.threads)
+        configure_determinism(job.exact, job.threads)
         device = choose_device(job.settings.device)
         job.notes["device"] = str(device)
         with lost_workers_named():
@@ -94,7 +100,7 @@ def _train_process(
             stop=lambda: interruption.reason() or processes.asked_to_stop(),
             alone=alone,
         )
-        configure_determinism(job.exact, job.settings.threads)
+        configure_determinism(job.exact, job.threads)
         Training(_job(job, _domains(job), processes, device)).run()
 
 
@@ -223,13 +229,14 @@ def _loader(
     slots = processes.slots(parameters.batch)
     dataset = StepDataset(learnt, order, augmentation, slots, styles=domains.get("target"))
     pin = device.type == "cuda"
-    return lambda start, stop: step_loader(dataset, start, stop, job.settings.workers, pin)
+    workers = worker_count(job.settings.workers, device)
+    return lambda start, stop: step_loader(dataset, start, stop, workers, pin)
 
 
 def _fingerprint(job: Job, device: torch.device) -> Fingerprint:
     data = digest_of(job.parent_digests)
     return Fingerprint(
-        job.key, data, software_versions(), device_kind(device), job.settings.gpus, job.settings.threads
+        job.key, data, software_versions(), device_kind(device), job.settings.gpus, job.threads
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from pipeline.artifacts.cores import MOST, job_cores
 from pipeline.training.leases import VISIBLE, DeviceError, count_gpus, default_folder, held, lease_gpus
 
 _log = logging.getLogger(__name__)
@@ -53,6 +54,13 @@ def _visible_gpus(setting: str, count: int) -> list[torch.device]:
             f"({VISIBLE}={os.environ.get(VISIBLE)}); ask for fewer, or let the job have more"
         )
     return [torch.device("cuda", first + rank) for rank in range(count)]
+
+
+def worker_count(setting: int | None, device: torch.device) -> int:
+    """Processes that load a training's images: `run: workers`, else one on a CPU and a GPU's share of the cores."""
+    if setting is not None:
+        return setting
+    return 1 if device.type == "cpu" else max(1, min(MOST, job_cores() // max(1, count_gpus())))
 
 
 def device_kind(device: torch.device) -> str:

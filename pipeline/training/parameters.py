@@ -197,8 +197,23 @@ class RunSettings(Strict):
     device: Annotated[
         str, Field(pattern=r"^(auto|cpu|cuda|cuda:\d+)$", description="auto: a free GPU, else the CPU")
     ] = "auto"
-    threads: Annotated[int, Field(ge=1, le=1024, description="CPU threads of a stage's computations")] = 2
-    workers: Annotated[int, Field(ge=0, le=1024, description="processes that load a training's images")] = 1
+    threads: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=1024,
+            description="CPU threads of a stage; none: 2 in `exact`, else the job's cores, up to 8",
+        ),
+    ] = None
+    workers: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=1024,
+            description="processes that load a training's images; none: 1 on a CPU, else a GPU's share of the "
+            "job's cores, up to 8",
+        ),
+    ] = None
     gpus: Annotated[
         int, Field(ge=1, le=1024, description="processes of a training stage, one device each")
     ] = 1

@@ -77,7 +77,7 @@ def test_two_suites_may_not_share_a_name_or_an_experiment(root, tmp_path):
 def test_settings_of_a_suite_lie_over_those_of_config(root, tmp_path):
     path = suite(tmp_path / "mine.yaml", run={"threads": 3}, determinism="fast", experiments={"mine": {}})
     settings = load_config([path], root=root).settings
-    assert (settings.run.threads, settings.run.workers, settings.determinism) == (3, 1, "fast")
+    assert (settings.run.threads, settings.run.workers, settings.determinism) == (3, None, "fast")
     settings = load_config([path], {"run.threads": "4", "determinism": "exact"}, root).settings
     assert (settings.run.threads, settings.determinism) == (4, "exact")
 

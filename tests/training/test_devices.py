@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from pipeline.training import devices, leases
-from pipeline.training.devices import choose_device, choose_devices, configure_determinism, device_kind
+from pipeline.training.devices import (
+    choose_device,
+    choose_devices,
+    configure_determinism,
+    device_kind,
+    worker_count,
+)
 from pipeline.training.leases import DeviceError
 
 
@@ -97,6 +103,17 @@ def test_a_gpu_that_torch_cannot_use_is_told(monkeypatch, tmp_path, caplog):
     machine(monkeypatch, 1, usable=False)
     assert choose_device("auto", tmp_path) == torch.device("cpu")
     assert "cannot use it" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "gpus", "workers"),
+    [("cpu", 16, 0, 1), ("cuda", 16, 1, 8), ("cuda", 12, 4, 3), ("cuda", 2, 4, 1)],
+)
+def test_workers_are_a_devices_share_of_the_cores(monkeypatch, device, cores, gpus, workers):
+    monkeypatch.setattr(devices, "job_cores", lambda: cores)
+    monkeypatch.setattr(devices, "count_gpus", lambda: gpus)
+    assert worker_count(None, torch.device(device)) == workers
+    assert worker_count(0, torch.device(device)) == 0
 
 
 def test_the_kind_of_a_cpu_names_its_instructions():

@@ -25,6 +25,7 @@ use rule prior as prepare with:
     log:
         "logs/prepare/{key}.log",
     priority: 1
+    threads: plan.processes_of
     resources:
         mem_mb=4000,
         runtime="2h",
