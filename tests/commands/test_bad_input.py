@@ -90,7 +90,7 @@ def commands(root):
     yield [*init, "--unnamed", "nearest", "--force"]
     for verb in ("plan", "doctor", "start"):
         yield [verb, *CONFIG]
-    yield ["suggest", "--experiment", "mine", "--count", "1", *CONFIG]
+    yield ["suggest", "--experiment", "mine", "--count", "1", "--train", *CONFIG]
     yield predict(root)
     score = [
         "--model",

@@ -27,7 +27,7 @@ def closed(tmp_path, monkeypatch):
     "words",
     [
         ["start"],
-        ["suggest", "--experiment", "demo", "--count", "2"],
+        ["suggest", "--experiment", "demo", "--count", "2", "--train"],
     ],
 )
 def test_a_results_folder_of_somebody_else_ends_it_before_anything_runs(closed, capsys, monkeypatch, words):
