@@ -13,6 +13,7 @@ from PIL import Image
 from pipeline.artifacts.errors import DataError
 from pipeline.artifacts.files import digest_of, read_json, write_json
 from pipeline.data.records import RecordWriter, ShardWriter
+from pipeline.datasets.checks import LabelMode
 from pipeline.datasets.items import BadFile, Item
 from pipeline.datasets.readers import Reader, open_reader
 from pipeline.datasets.spec import DatasetSpec
@@ -47,28 +48,38 @@ class ShardResult:
             self.images = (np.asarray(self.images) + (counts > 0)).tolist()
 
 
-class _BadPartError(Exception):
+class _BadShardError(Exception):
     """Ends the writing of a shard that holds bad files; the result tells which."""
+
+
+@dataclass(frozen=True)
+class CacheContent:
+    """What a cache is to hold: images of a split, and their labels.
+
+    `size`: (width, height) in pixels; None keeps every image's own. `labels`: `none` opens no label file,
+    `working` resizes labels with the images, `native` keeps their size; these two need `taxonomy`. `names`
+    chooses images, in order.
+    """
+
+    spec: DatasetSpec
+    split: str
+    taxonomy: Taxonomy | None
+    size: WidthHeight | None
+    labels: LabelMode
+    resample: Literal["bicubic", "bilinear"] = "bicubic"
+    names: Sequence[str] | None = None
 
 
 class Converter:
     """Converts shards of one split; may be sent to other processes, where it opens its reader anew."""
 
-    def __init__(
-        self,
-        spec: DatasetSpec,
-        split: str,
-        taxonomy: Taxonomy | None,
-        size: WidthHeight | None,
-        labels: Literal["none", "working", "native"],
-        resample: Literal["bicubic", "bilinear"],
-        writers: Sequence[RecordWriter],
-    ) -> None:
-        self.spec, self.split = spec, split
-        self.size, self.labels, self.resample = size, labels, resample
+    def __init__(self, content: CacheContent, writers: Sequence[RecordWriter]) -> None:
+        self.spec, self.split = content.spec, content.split
+        self.size, self.labels, self.resample = content.size, content.labels, content.resample
         self.writers = tuple(writers)
-        self.lookup = spec.lookup(taxonomy) if taxonomy is not None and labels != "none" else None
-        self.named = spec.named_ids()
+        taxonomy = content.taxonomy if content.labels != "none" else None
+        self.lookup = content.spec.lookup(taxonomy) if taxonomy is not None else None
+        self.named = content.spec.named_ids()
         self._reader: Reader | None = None
 
     def __getstate__(self) -> dict[str, object]:
@@ -103,7 +114,7 @@ class Converter:
                 else:
                     with self.writers[1].shard(shard) as labels:
                         self._write_all(items, images, labels, result)
-        except _BadPartError:
+        except _BadShardError:
             return result
         described = {
             "sizes": result.sizes,
@@ -130,7 +141,7 @@ class Converter:
                 labels.add(label)
             result.count(image, label)
         if result.bad:
-            raise _BadPartError
+            raise _BadShardError
 
     def _pair(self, item: Item, result: ShardResult) -> tuple[Pixels, Pixels | None]:
         """The resized image and, unless labels are off, its class ids; every check that concerns one item."""

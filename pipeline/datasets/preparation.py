@@ -7,73 +7,60 @@ The cache holds uint8; normalisation happens on the device.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from pipeline.artifacts.control import ALONE, Control
 from pipeline.artifacts.errors import DataError, Interrupted
 from pipeline.artifacts.files import write_json
+from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.data.records import RECORDS_PER_SHARD, RecordWriter
 from pipeline.datasets.checks import LabelMode, check_plausible, check_space
-from pipeline.datasets.conversion import Converter, ShardResult
+from pipeline.datasets.conversion import CacheContent, Converter, ShardResult
 from pipeline.datasets.items import Item
 from pipeline.datasets.listing import list_split
 from pipeline.datasets.reports import report_bad_files, report_far_pixels
 from pipeline.datasets.shard_pool import run_shards
-from pipeline.datasets.spec import DatasetSpec
 from pipeline.datasets.taxonomy import IGNORE, Taxonomy
-from pipeline.numerics import WidthHeight
 
+ARCHIVES = ("mnist", "usps", "svhn")
 DIGITS_PER_SHARD = 4096
 
 
 def prepare(
-    spec: DatasetSpec,
-    split: str,
-    taxonomy: Taxonomy | None,
-    *,
-    size: WidthHeight | None,
-    labels: LabelMode,
-    folder: Path,
-    state: Path,
-    run: Path,
-    resample: Literal["bicubic", "bilinear"] = "bicubic",
+    content: CacheContent,
+    artifact: ArtifactFolder,
     workers: int = 1,
-    shard_images: int | None = None,
-    names: Sequence[str] | None = None,
-    stop: Callable[[], Any] = lambda: None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    control: Control = ALONE,
     warn: Callable[[str], None] = lambda line: None,
+    shard_images: int | None = None,
 ) -> dict[str, Any]:
-    """Write the cache of a split into `folder` and return its summary (counts, sizes, content digests).
+    """Write a cache into `artifact`, not published, and return its summary (counts, sizes, content digests).
 
-    `size` is (width, height) in pixels, None keeps every image's own. `labels`: `none` opens no label file,
-    `working` resizes labels with the images, `native` keeps their size; these two need
-    `taxonomy`. `names` chooses images, in order.
-    Shards in the making lie in `state`; `run` gets `bad-files.csv`. `shard_images` is part of the format, not a
-    setting. `stop` is asked between shards and ends the work by Interrupted; `progress(done, total)` counts
-    images; `warn` gets a line for files that were left out and for labels whose pixels are far from all that is
-    named (all of them in `far-pixels.csv`). DataError lists every bad file, and then `folder` gets nothing.
+    `shard_images` is part of the format, not a setting. `control` is asked between shards, and ends the work by
+    Interrupted; it counts images. `warn` gets a line for files that were left out and for labels whose pixels are
+    far from all that is named (all of them in `far-pixels.csv`). DataError lists every bad file (all of them in
+    `bad-files.csv`), and then the cache's folder gets nothing.
     """
-    listing = list_split(spec, split, labels != "none", names)
+    spec, split, labels = content.spec, content.split, content.labels
+    listing = list_split(spec, split, labels != "none", content.names)
     for line in listing.omissions:
         warn(f"{spec.location}: split {split}: {line}")
     if not listing.items and not listing.problems:
         raise DataError(f"{spec.location}: split {split} has no images; every one is under `skip`")
     check_plausible(spec, listing)
-    check_space(spec, listing, size, labels, folder)
-    per_shard = shard_images or (
-        DIGITS_PER_SHARD if spec.format in ("mnist", "usps", "svhn") else RECORDS_PER_SHARD
-    )
-    writers = [RecordWriter(folder, kind, state, listing.names, per_shard) for kind in _kinds(labels)]
-    converter = Converter(spec, split, taxonomy, size, labels, resample, writers)
+    check_space(spec, listing, content.size, labels, artifact.path)
+    per_shard = shard_images or (DIGITS_PER_SHARD if spec.format in ARCHIVES else RECORDS_PER_SHARD)
+    writers = [
+        RecordWriter(artifact.path, kind, artifact.state, listing.names, per_shard) for kind in _kinds(labels)
+    ]
     shards = [(shard, _shard_of(listing.items, shard, per_shard)) for shard in writers[0].shards()]
-    results = _convert(converter, shards, len(listing.items), workers, stop, progress)
+    results = _convert(Converter(content, writers), shards, len(listing.items), workers, control)
     bad = [*listing.problems, *(file for result in results for file in result.bad)]
-    report_bad_files(spec, split, bad, run / "bad-files.csv")
-    report_far_pixels(results, run / "far-pixels.csv", warn)
+    report_bad_files(spec, split, bad, artifact.run / "bad-files.csv")
+    report_far_pixels(results, artifact.run / "far-pixels.csv", warn)
     contents = {writer.prefix: writer.finish() for writer in writers}
-    statistics = _statistics(results, taxonomy, labels)
-    write_json(folder / "statistics.json", statistics)
+    statistics = _statistics(results, content.taxonomy, labels)
+    write_json(artifact.path / "statistics.json", statistics)
     return {
         "dataset": spec.name,
         "split": split,
@@ -97,22 +84,21 @@ def _convert(
     shards: Sequence[tuple[int, Sequence[Item]]],
     total: int,
     workers: int,
-    stop: Callable[[], Any],
-    progress: Callable[[int, int], None],
+    control: Control,
 ) -> list[ShardResult]:
     """Results of all shards in order; those found whole in the state are not made again."""
     results = {
         shard: found for shard, items in shards if (found := converter.finished(shard, items)) is not None
     }
     done = sum(len(items) for shard, items in shards if shard in results)
-    progress(done, total)
+    control.progress(done, total)
     waiting = [(shard, items) for shard, items in shards if shard not in results]
-    for result in run_shards(converter, waiting, workers, stop):
+    for result in run_shards(converter, waiting, workers, control.stop):
         results[result.shard] = result
         done += len(shards[result.shard][1])
-        progress(done, total)
+        control.progress(done, total)
     if len(results) < len(shards):
-        raise Interrupted(f"{done} of {total} images are prepared: {stop()}")
+        raise Interrupted(f"{done} of {total} images are prepared: {control.stop()}")
     return [results[shard] for shard, _ in shards]
 
 

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from pipeline.artifacts.control import Control
 from pipeline.artifacts.cores import shared_cores
 from pipeline.data.domain import list_facts
 from pipeline.datasets.contents import CONTENTS, Contents, hashes_of, source_files, stamps_of
+from pipeline.datasets.conversion import CacheContent
 from pipeline.datasets.listing import list_split
 from pipeline.datasets.preparation import prepare
 from pipeline.stages.base import Job
@@ -34,20 +36,19 @@ def compute(job: Job[PrepareParameters]) -> dict[str, Any]:
     files = source_files(data.dataset, listing)
     stamps, workers = stamps_of(files), job.settings.threads or shared_cores()
     summary = prepare(
-        data.dataset,
-        data.split,
-        job.taxonomy if parameters.labels != "none" else None,
-        size=parameters.size,
-        labels=parameters.labels,
-        folder=job.out,
-        state=job.folder.state,
-        run=job.folder.run,
-        resample=parameters.resample,
-        workers=workers,
-        names=parameters.names,
-        stop=job.stop,
-        progress=Progress(job, "prepare"),
-        warn=job.log.warning,
+        CacheContent(
+            data.dataset,
+            data.split,
+            job.taxonomy if parameters.labels != "none" else None,
+            parameters.size,
+            parameters.labels,
+            parameters.resample,
+            parameters.names,
+        ),
+        job.folder,
+        workers,
+        Control(job.stop, Progress(job, "prepare")),
+        job.log.warning,
     )
     hashes = hashes_of(files.values(), workers, job.stop)
     Contents.noted(stamps, files, hashes).write(job.folder.run / CONTENTS)

@@ -8,6 +8,8 @@ from PIL import Image
 from strangers import label, library, picture, refused, run, source, source_of, target, target_of
 
 from pipeline.__main__ import main
+from pipeline.artifacts.folder import ArtifactFolder
+from pipeline.datasets.conversion import CacheContent
 from pipeline.datasets.listing import list_split
 from pipeline.datasets.preparation import prepare
 from pipeline.datasets.walking import find_all_pictures
@@ -21,9 +23,8 @@ def turned(orientation=6):
 
 def prepared(spec, tmp_path):
     """What `prepare` says of the sizes, after `init` wrote the dataset file."""
-    places = {name: tmp_path / name for name in ("folder", "state", "run")}
-    taxonomy = library().taxonomy("mine", "test")
-    return prepare(spec, "train", taxonomy, size=None, labels="working", **places)["sizes"]
+    content = CacheContent(spec, "train", library().taxonomy("mine", "test"), None, "working")
+    return prepare(content, ArtifactFolder(tmp_path / "cache"))["sizes"]
 
 
 # Turned photos

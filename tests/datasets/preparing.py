@@ -6,20 +6,17 @@ from pathlib import Path
 
 from tiny_pictures import AB
 
-from pipeline.datasets.conversion import Converter
+from pipeline.artifacts.control import Control
+from pipeline.artifacts.folder import ArtifactFolder
+from pipeline.datasets.conversion import CacheContent, Converter
 from pipeline.datasets.preparation import prepare
 
 
-def made(spec, root, *, size=(4, 3), labels="working", shard_images=2, **more):
+def made(spec, root, *, size=(4, 3), labels="working", content=None, control=None, shard_images=2, **more):
     return prepare(
-        spec,
-        "train",
-        AB,
-        size=size,
-        labels=labels,
-        folder=root,
-        state=root / "state",
-        run=root / "run",
+        CacheContent(spec, "train", AB, size, labels, **content or {}),
+        ArtifactFolder(root),
+        control=Control(**control or {}),
         shard_images=shard_images,
         **more,
     )
@@ -35,11 +32,11 @@ def bad_files(root):
         return {Path(row["path"]).name: row["reason"] for row in csv.DictReader(file)}
 
 
-def noted_parts(monkeypatch):
-    """The numbers of the parts that are converted from here on."""
-    parts = []
+def noted_shards(monkeypatch):
+    """The numbers of the shards that are converted from here on."""
+    shards = []
     original = Converter.convert
     monkeypatch.setattr(
-        Converter, "convert", lambda self, part, items: parts.append(part) or original(self, part, items)
+        Converter, "convert", lambda self, shard, items: shards.append(shard) or original(self, shard, items)
     )
-    return parts
+    return shards

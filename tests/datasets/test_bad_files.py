@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
-from preparing import bad_files, files, made, noted_parts
+from preparing import bad_files, files, made, noted_shards
 from tiny_pictures import ab_dataset, ab_spec, write_ids, write_image, write_png
 
 from pipeline.artifacts.errors import ConfigError, DataError
@@ -68,7 +68,7 @@ def test_after_mending_only_the_bad_part_is_made_again(tmp_path, monkeypatch):
     with pytest.raises(DataError):
         made(spec, tmp_path / "out")
     (tmp_path / "data/images/003.png").write_bytes(whole)
-    converted = noted_parts(monkeypatch)
+    converted = noted_shards(monkeypatch)
     made(spec, tmp_path / "out")
     assert converted == [1]
     assert not (tmp_path / "out/run/bad-files.csv").exists()

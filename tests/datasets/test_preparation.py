@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from preparing import files, made, noted_parts
+from preparing import files, made, noted_shards
 from tiny_pictures import ab_dataset, ab_spec, write_ids, write_image
 
 from pipeline.artifacts.errors import ArtifactError, DataError, Interrupted
@@ -22,7 +22,7 @@ from pipeline.datasets.taxonomy import IGNORE
 def test_images_are_resized_by_pillow(tmp_path):
     spec = ab_dataset(tmp_path / "data")
     for resample, rule in (("bicubic", Image.Resampling.BICUBIC), ("bilinear", Image.Resampling.BILINEAR)):
-        made(spec, tmp_path / resample, resample=resample)
+        made(spec, tmp_path / resample, content={"resample": resample})
         cache = Cache(tmp_path / resample)
         for place, name in enumerate(cache.names):
             expected = Image.open(tmp_path / f"data/images/{name}.png").resize((4, 3), rule)
@@ -81,7 +81,7 @@ def test_statistics_count_classes_by_pixels_and_images(tmp_path):
 def test_only_the_names_asked_for_in_their_order(tmp_path):
     spec = ab_dataset(tmp_path / "data")
     (tmp_path / "data/labels/000.png").write_bytes(b"damaged")
-    made(spec, tmp_path / "out", names=["003", "001"])
+    made(spec, tmp_path / "out", content={"names": ["003", "001"]})
     assert Cache(tmp_path / "out").names == ("003", "001")
 
 
@@ -107,6 +107,9 @@ import sys
 sys.path.insert(0, "tests/datasets")
 from pathlib import Path
 from tiny_pictures import AB, ab_spec
+from pipeline.artifacts.control import Control
+from pipeline.artifacts.folder import ArtifactFolder
+from pipeline.datasets.conversion import CacheContent
 from pipeline.datasets.preparation import prepare
 opened = []
 def note(event, arguments):
@@ -114,8 +117,7 @@ def note(event, arguments):
         opened.append(str(arguments[0]))
 sys.addaudithook(note)
 root = Path({str(tmp_path)!r})
-prepare(ab_spec(root / "data"), "train", AB, size=None, labels=sys.argv[1], folder=root / sys.argv[1],
-        state=root / sys.argv[1] / "state", run=root / "run")
+prepare(CacheContent(ab_spec(root / "data"), "train", AB, None, sys.argv[1]), ArtifactFolder(root / sys.argv[1]))
 print(sum("data/labels" in path for path in opened), sum("data/images" in path for path in opened))
 """
     counts = {}
@@ -186,11 +188,14 @@ def test_stopped_work_goes_on_where_it_was(tmp_path, monkeypatch):
     plain = made(spec, tmp_path / "plain")
     asked = iter([None, None, "time is up", "time is up"])
     with pytest.raises(Interrupted, match="4 of 7 images are prepared: time is up"):
-        made(spec, tmp_path / "out", stop=lambda: next(asked))
+        made(spec, tmp_path / "out", control={"stop": lambda: next(asked)})
     assert not files(tmp_path / "out")
-    converted = noted_parts(monkeypatch)
+    converted = noted_shards(monkeypatch)
     seen = []
-    assert made(spec, tmp_path / "out", progress=lambda done, total: seen.append((done, total))) == plain
+    assert (
+        made(spec, tmp_path / "out", control={"progress": lambda done, total: seen.append((done, total))})
+        == plain
+    )
     assert converted == [2, 3]
     assert seen == [(4, 7), (6, 7), (7, 7)]
     assert files(tmp_path / "out") == files(tmp_path / "plain")
@@ -200,7 +205,7 @@ def test_a_file_that_changed_since_is_read_again(tmp_path):
     spec = ab_dataset(tmp_path / "data", 4)
     asked = iter([None, "stop", "stop"])
     with pytest.raises(Interrupted):
-        made(spec, tmp_path / "out", stop=lambda: next(asked))
+        made(spec, tmp_path / "out", control={"stop": lambda: next(asked)})
     changed = write_image(tmp_path / "data/images/000.png", seed=77)
     made(spec, tmp_path / "out", size=None)
     np.testing.assert_array_equal(Cache(tmp_path / "out").images[0], changed)
@@ -213,11 +218,14 @@ import os, signal, sys
 sys.path.insert(0, "tests/datasets")
 from pathlib import Path
 from tiny_pictures import AB, ab_spec
+from pipeline.artifacts.control import Control
+from pipeline.artifacts.folder import ArtifactFolder
+from pipeline.datasets.conversion import CacheContent
 from pipeline.datasets.preparation import prepare
 root = Path({str(tmp_path)!r})
 kill = lambda done, total: os.kill(os.getpid(), signal.SIGKILL) if done >= 4 else None
-prepare(ab_spec(root / "data"), "train", AB, size=(4, 3), labels="working", folder=root / "out",
-        state=root / "out/state", run=root / "out/run", shard_images=2, progress=kill)
+prepare(CacheContent(ab_spec(root / "data"), "train", AB, (4, 3), "working"), ArtifactFolder(root / "out"),
+        control=Control(progress=kill), shard_images=2)
 """
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     ended = subprocess.run([sys.executable, "-c", code], check=False, env=environment)
@@ -234,7 +242,7 @@ prepare(ab_spec(root / "data"), "train", AB, size=(4, 3), labels="working", fold
 def test_a_cache_with_other_labels_is_refused(tmp_path):
     spec = ab_dataset(tmp_path / "data", 3)
     made(spec, tmp_path / "one")
-    made(spec, tmp_path / "two", names=["002"])
+    made(spec, tmp_path / "two", content={"names": ["002"]})
     (tmp_path / "one/labels.csv").write_bytes((tmp_path / "two/labels.csv").read_bytes())
     with pytest.raises(ArtifactError, match="hold different names"):
         Cache(tmp_path / "one")

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.config.load import Library
 from pipeline.data.cache import Cache
+from pipeline.datasets.conversion import CacheContent
 from pipeline.datasets.listing import list_split
 from pipeline.datasets.preparation import prepare
 from pipeline.datasets.taxonomy import IGNORE
@@ -52,10 +54,8 @@ def test_counts_are_the_published_ones_and_nothing_is_amiss(name):
 def test_real_labels_are_decoded_and_mapped(tmp_path, name, split, taxonomy):
     spec, classes = real(name), LIBRARY.taxonomy(taxonomy, "test")
     items = list_split(spec, split, True).items[::12][:8]
-    folders = {"folder": tmp_path, "state": tmp_path / "state", "run": tmp_path / "run"}
-    prepare(
-        spec, split, classes, size=(96, 64), labels="native", names=[item.name for item in items], **folders
-    )
+    names = [item.name for item in items]
+    prepare(CacheContent(spec, split, classes, (96, 64), "native", names=names), ArtifactFolder(tmp_path))
     cache = Cache(tmp_path)
     table = spec.lookup(classes)
     for place, item in enumerate(items):

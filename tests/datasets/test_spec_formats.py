@@ -11,8 +11,10 @@ import scipy.io
 from tiny_pictures import write_ids, write_image, write_png
 
 from pipeline.artifacts.errors import DataError
+from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.config.load import Library
 from pipeline.data.cache import Cache
+from pipeline.datasets.conversion import CacheContent
 from pipeline.datasets.listing import identity, list_split
 from pipeline.datasets.preparation import prepare
 from pipeline.datasets.spec import DatasetSpec
@@ -58,16 +60,8 @@ def shipped(name: str) -> DatasetSpec:
 
 
 def made(name, split, taxonomy, out, *, labels="native"):
-    prepare(
-        shipped(name),
-        split,
-        LIBRARY.taxonomy(taxonomy, "test"),
-        size=None,
-        labels=labels,
-        folder=out,
-        state=out / "state",
-        run=out / "run",
-    )
+    classes = LIBRARY.taxonomy(taxonomy, "test")
+    prepare(CacheContent(shipped(name), split, classes, None, labels), ArtifactFolder(out))
     return Cache(out)
 
 
@@ -205,8 +199,8 @@ def test_gta5_mixes_sizes(tmp_path, monkeypatch):
     assert made("gta5", "train", "cityscapes19", tmp_path / "out").images[0].shape == (10, 19, 3)
     out = tmp_path / "resized"
     taxonomy = LIBRARY.taxonomy("cityscapes19", "test")
-    folders = {"folder": out, "state": out / "state", "run": out / "run"}
-    summary = prepare(shipped("gta5"), "train", taxonomy, size=(12, 7), labels="working", **folders)
+    content = CacheContent(shipped("gta5"), "train", taxonomy, (12, 7), "working")
+    summary = prepare(content, ArtifactFolder(out))
     assert summary["sizes"] == {"12x7": 2}
 
 
