@@ -5,7 +5,6 @@ from math import ceil
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
 from pipeline.data.parameters import Color
 from pipeline.networks.normalise import colors, from_colors
@@ -31,6 +30,8 @@ def _change(picture: Tensor, color: Color, draws: Draws) -> Tensor:
     """Change one picture, float32 (3, H, W) of 0..1, as `data/augmentation.py` changes bytes."""
     if not draws.chance(color.probability):
         return picture
+    from torchvision.transforms.v2 import functional  # slow to import, and most methods do without
+
     for adjust, reach in (
         (functional.adjust_brightness, color.brightness),
         (functional.adjust_contrast, color.contrast),

@@ -9,41 +9,20 @@ SHA-256, so the two files cannot be mixed up. Nothing is unpickled.
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import Field, ValidationError
 from torch import Tensor
 
 from pipeline.artifacts.errors import ArtifactError, ConfigError
-from pipeline.artifacts.files import read_json, sha256_file, write_bytes, write_json
+from pipeline.artifacts.files import sha256_file, write_bytes, write_json
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.build import build_network, construct
-from pipeline.networks.parameters import PROFILES, InputProfile, NetworkParameters
+from pipeline.networks.parameters import NetworkParameters
+from pipeline.networks.records import REPAIR, NetworkRecord, check_tensors, read_record, record_path
 from pipeline.networks.weights import LoadReport, backbone_tensors, copy_tensors, report
-from pipeline.numerics import Precision
-from pipeline.schema.strict import Strict
-
-REPAIR = "remove it with `python -m pipeline clean KEY` and run the stage again, or copy both files anew"
-
-
-class NetworkRecord(Strict):
-    """The JSON beside a network's tensors."""
-
-    format: Literal[1] = 1
-    network: NetworkParameters
-    num_classes: Annotated[int, Field(ge=1)]
-    profile: InputProfile
-    precision: Precision = "float32"
-    tensors_sha256: str
-    meta: dict[str, Any]
-
-
-def record_path(path: Path) -> Path:
-    """The JSON that belongs to a `.safetensors` file."""
-    return path.with_suffix(".json")
 
 
 def save_network(path: Path, network: SegmentationNetwork, meta: dict[str, Any]) -> None:
@@ -76,23 +55,6 @@ def _portable(parameters: NetworkParameters) -> NetworkParameters:
     return parameters.model_copy(update={"weights": named})
 
 
-def read_record(path: Path) -> NetworkRecord:
-    """Read and check the JSON of the network at `path`, without its tensors."""
-    beside = record_path(path)
-    try:
-        record = NetworkRecord.model_validate(read_json(beside))
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise ArtifactError(
-            f"{beside}: not the record of a network of this version ({problems}); {REPAIR}"
-        ) from error
-    if record.profile != PROFILES[record.network.profile]:
-        raise ArtifactError(
-            f"{beside}: its input profile {record.profile.name} has other numbers than ours; {REPAIR}"
-        )
-    return record
-
-
 def load_network(path: Path) -> tuple[SegmentationNetwork, dict[str, Any]]:
     """Read a network (on the CPU, in evaluation mode) and its `meta`.
 
@@ -117,16 +79,7 @@ def load_network(path: Path) -> tuple[SegmentationNetwork, dict[str, Any]]:
 
 
 def _checked_tensors(path: Path, record: NetworkRecord) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise ArtifactError(f"{path} is missing beside {record_path(path).name}; {REPAIR}")
-    try:
-        found = sha256_file(path)
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be read: {error.strerror}; {REPAIR}") from error
-    if found != record.tensors_sha256:
-        raise ArtifactError(
-            f"{path}: not the file that {record_path(path).name} describes, or damaged; {REPAIR}"
-        )
+    check_tensors(path, record)
     try:
         return safetensors.torch.load_file(path)
     except safetensors.SafetensorError as error:

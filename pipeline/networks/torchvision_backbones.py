@@ -7,9 +7,8 @@ output stride keeps its grid and is dilated instead, as torchvision's `replace_s
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from operator import mul
-from typing import cast
+from typing import Any, cast
 
-import torchvision
 from torch import Tensor, nn
 
 from pipeline.networks.deeplab_v2 import RESNET_PARTS
@@ -21,12 +20,19 @@ _FEATURE_INDICES = {"mobilenet_v2": (3, 13), "mobilenet_v3_large": (3, 12)}
 """Index of the last block at stride 4 and of the last one at stride 16."""
 
 
+def _model(name: str) -> Any:
+    """One of torchvision's classifiers with random weights."""
+    import torchvision  # slow to import, and other networks do without
+
+    return torchvision.models.get_model(name, weights=None)
+
+
 class ResNetEncoder(Encoder):
     """torchvision's ResNet without pooling and classifier; aux maps come from its third stage."""
 
     def __init__(self, name: str, output_stride: int) -> None:
         super().__init__()
-        model = torchvision.models.get_model(name, weights=None)
+        model = _model(name)
         self.conv1, self.bn1, self.relu, self.maxpool = model.conv1, model.bn1, model.relu, model.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = (
             model.layer1,
@@ -55,7 +61,7 @@ class MobileNetEncoder(Encoder):
 
     def __init__(self, name: str, output_stride: int) -> None:
         super().__init__()
-        self.features = torchvision.models.get_model(name, weights=None).features
+        self.features = _model(name).features
         self.strides = tuple(accumulate(map(_reduction, self.features), mul))
         dilate(self.features, stride=1, output_stride=output_stride)
         self.low, self.previous = _FEATURE_INDICES[name]

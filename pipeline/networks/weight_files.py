@@ -13,7 +13,6 @@ from urllib.error import URLError
 import safetensors
 import safetensors.torch
 import torch
-import torchvision
 from torch import Tensor
 
 from pipeline.artifacts.errors import ConfigError
@@ -65,6 +64,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _located(source: str, backbone: str) -> Path:
     if source == "torchvision":
+        import torchvision  # slow to import
+
         name = backbone.removesuffix("_caffe")
         return _downloaded(torchvision.models.get_model_weights(name)[TORCHVISION_VERSION].url)
     expanded = os.path.expandvars(source)

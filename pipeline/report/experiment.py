@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts.files import read_json, write_json
-from pipeline.networks.files import load_network, save_network
+from pipeline.networks.records import copy_network, read_record
 from pipeline.plan.records import RunRecord
-from pipeline.stages.inputs import snapshot_path, snapshot_steps
 from pipeline.stages.results import Results
+from pipeline.stages.snapshots import snapshot_path, snapshot_steps
 
 
 def publish(results: Results, record: RunRecord, log: logging.Logger) -> None:
@@ -58,7 +58,8 @@ def _copy_model(folder: Path, results: Results, record: RunRecord, metrics: dict
     artifact = results.folder(next(stage for stage in record.stages if stage.name == record.final))
     manifest = artifact.load()
     step = snapshot_steps(artifact)[-1]
-    network, meta = load_network(snapshot_path(artifact, step))
+    path = snapshot_path(artifact, step)
+    meta = dict(read_record(path).meta)
     meta["provenance"] = {
         "stage": manifest["key"],
         "digest": manifest["digest"],
@@ -73,6 +74,6 @@ def _copy_model(folder: Path, results: Results, record: RunRecord, metrics: dict
     temporary = folder.with_name(".model-new")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    save_network(temporary / "model.safetensors", network, meta)
+    copy_network(path, temporary / "model.safetensors", meta)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)

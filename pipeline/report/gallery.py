@@ -12,7 +12,8 @@ from pipeline.networks.files import load_network
 from pipeline.numerics import Size
 from pipeline.numerics.entropy import entropy_map
 from pipeline.report.model import GalleryRow
-from pipeline.stages.inputs import cache_of, snapshot_path, snapshot_steps
+from pipeline.stages.inputs import cache_of
+from pipeline.stages.snapshots import snapshot_path, snapshot_steps
 
 COUNT = 6
 

@@ -17,14 +17,9 @@ from pipeline.inference.test_modes import build_test_mode
 from pipeline.numerics.confusion import iou_table, percent
 from pipeline.numerics.selection import oracle_best
 from pipeline.stages.base import Job
-from pipeline.stages.inputs import (
-    cache_of,
-    load_on_device,
-    pass_settings,
-    snapshot_path,
-    snapshot_steps,
-)
+from pipeline.stages.inputs import cache_of, load_on_device, pass_settings
 from pipeline.stages.parameters import EvaluateParameters
+from pipeline.stages.snapshots import snapshot_path, snapshot_steps
 
 
 def figures(matrix: Tensor, taxonomy: Taxonomy) -> dict[str, Any]:

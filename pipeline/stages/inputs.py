@@ -1,7 +1,6 @@
 """Opening what other stages published: caches, taxonomies, networks, label maps, splits."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,30 +19,18 @@ from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.files import load_network
 from pipeline.numerics.portions import source_subset
 from pipeline.stages.base import Job
+from pipeline.stages.progress import Progress
 from pipeline.stages.record import NetworkUsed
+from pipeline.stages.snapshots import snapshot_path, snapshot_steps
 from pipeline.training.devices import choose_device, configure_determinism
 from pipeline.training.parameters import TrainParameters
 
 Item = TypeVar("Item")
 
-SNAPSHOTS = "snapshots"
-
 
 def cache_of(folder: ArtifactFolder) -> Cache:
     """The cache of a `prepare` artifact."""
     return Cache(folder.path)
-
-
-def snapshot_steps(folder: ArtifactFolder) -> list[int]:
-    """The steps of a training artifact's snapshots, ascending, by their parsed numbers."""
-    return sorted(
-        int(path.stem.split("-")[1]) for path in (folder.path / SNAPSHOTS).glob("step-*.safetensors")
-    )
-
-
-def snapshot_path(folder: ArtifactFolder, step: int) -> Path:
-    """The weights file of one snapshot."""
-    return folder.path / SNAPSHOTS / f"step-{step:08d}.safetensors"
 
 
 def chosen_step(job: Job[Any], role: str, choice: str) -> int:
@@ -184,18 +171,3 @@ def pass_settings(job: Job[Any], name: str, **facts: Any) -> PassSettings:
         stop=job.stop,
         progress=Progress(job, name),
     )
-
-
-class Progress:
-    """Logs a pass's progress at most every 30 seconds."""
-
-    def __init__(self, job: Job[Any], name: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self.run, self.name, self.clock = job, name, clock
-        self.last = clock()
-
-    def __call__(self, done: int, total: int) -> None:
-        """Note that `done` of `total` images are finished."""
-        now = self.clock()
-        if now - self.last >= 30 or done == total:
-            self.last = now
-            self.run.log.info("%s: %d of %d images", self.name, done, total)

@@ -4,14 +4,15 @@ from typing import Any
 
 from pipeline.artifacts.control import Control
 from pipeline.artifacts.cores import shared_cores
+from pipeline.data.cache import Cache
 from pipeline.data.domain import list_facts
 from pipeline.datasets.contents import CONTENTS, Contents, hashes_of, source_files, stamps_of
 from pipeline.datasets.conversion import CacheContent
 from pipeline.datasets.listing import list_split
 from pipeline.datasets.preparation import prepare
 from pipeline.stages.base import Job
-from pipeline.stages.inputs import Progress, cache_of
 from pipeline.stages.parameters import PrepareParameters
+from pipeline.stages.progress import Progress
 from pipeline.stages.record import PlannedData
 
 
@@ -52,6 +53,6 @@ def compute(job: Job[PrepareParameters]) -> dict[str, Any]:
     )
     hashes = hashes_of(files.values(), workers, job.stop)
     Contents.noted(stamps, files, hashes).write(job.folder.run / CONTENTS)
-    names = cache_of(job.folder).names
+    names = Cache(job.out).names
     facts = {"dataset": data.dataset.name, "split": data.split, **list_facts(names)}
     return {**summary, **facts}

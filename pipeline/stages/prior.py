@@ -22,8 +22,9 @@ from pipeline.inference.chunks import ChunkStore
 from pipeline.numerics import WidthHeight
 from pipeline.numerics.priors import NORM, SIGMA, count_label, shrink_prior, spatial_prior
 from pipeline.stages.base import Job
-from pipeline.stages.inputs import Progress, cache_of, pass_settings
+from pipeline.stages.inputs import cache_of, pass_settings
 from pipeline.stages.parameters import PriorParameters
+from pipeline.stages.progress import Progress
 
 TENSORS, SETTINGS = "prior.safetensors", "prior.json"
 SAVED_EVERY = 2000

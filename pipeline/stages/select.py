@@ -10,16 +10,9 @@ from pipeline.inference.passes import run_pass
 from pipeline.inference.test_modes import Plain
 from pipeline.numerics.selection import highest, information_maximisation, mean_entropy
 from pipeline.stages.base import Job
-from pipeline.stages.inputs import (
-    Chosen,
-    cache_of,
-    evenly_spaced,
-    load_on_device,
-    pass_settings,
-    snapshot_path,
-    snapshot_steps,
-)
+from pipeline.stages.inputs import Chosen, cache_of, evenly_spaced, load_on_device, pass_settings
 from pipeline.stages.parameters import SelectParameters
+from pipeline.stages.snapshots import snapshot_path, snapshot_steps
 
 
 def compute(job: Job[SelectParameters]) -> dict[str, Any]:

@@ -32,9 +32,9 @@ from pipeline.stages.inputs import (
     network_used,
     pass_settings,
     pseudo_labels_of,
-    snapshot_path,
 )
 from pipeline.stages.parameters import SuggestParameters
+from pipeline.stages.snapshots import snapshot_path
 
 LIST, TABLE, SHEET = "suggested.txt", "suggested.csv", "suggested.png"
 TILE = (180, 240)

@@ -21,17 +21,9 @@ from pipeline.networks.target_statistics import with_statistics_of
 from pipeline.numerics import WidthHeight
 from pipeline.numerics.randomness import derived_seed, seeded
 from pipeline.stages.base import Job, StageFile
-from pipeline.stages.inputs import (
-    SNAPSHOTS,
-    chosen_step,
-    domain_of,
-    evenly_spaced,
-    network_used,
-    snapshot_path,
-    snapshot_steps,
-    source_of_round,
-)
+from pipeline.stages.inputs import chosen_step, domain_of, evenly_spaced, network_used, source_of_round
 from pipeline.stages.job_log import no_log, open_log
+from pipeline.stages.snapshots import SNAPSHOTS, snapshot_path, snapshot_steps
 from pipeline.training.devices import (
     choose_device,
     choose_devices,

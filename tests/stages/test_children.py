@@ -16,7 +16,8 @@ from pipeline.data.parameters import Augmentation
 from pipeline.inference.test_modes import Plain, logits_at
 from pipeline.networks.files import load_network
 from pipeline.stages.base import Job, StageFile
-from pipeline.stages.inputs import cache_of, pseudo_labels_of, snapshot_path
+from pipeline.stages.inputs import cache_of, pseudo_labels_of
+from pipeline.stages.snapshots import snapshot_path
 from pipeline.stages.train import build_start, trained_size
 from pipeline.training.parameters import RunSettings
 

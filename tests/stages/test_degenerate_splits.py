@@ -7,7 +7,8 @@ import torch
 
 from pipeline.artifacts.files import read_json
 from pipeline.networks.files import load_network
-from pipeline.stages.inputs import pseudo_labels_of, snapshot_path, snapshot_steps
+from pipeline.stages.inputs import pseudo_labels_of
+from pipeline.stages.snapshots import snapshot_path, snapshot_steps
 
 
 def cut(chain, share):
