@@ -93,6 +93,18 @@ class DomainSplit(Strict):
     )
 
 
+class FurtherSplit(DomainSplit):
+    """One more split that models are scored on."""
+
+    transductive: Annotated[
+        bool,
+        Field(
+            description="its images may be the target's training images; tables say so, and a model that had labels "
+            "of the split gets no such score"
+        ),
+    ] = False
+
+
 class LabelledSubset(Strict):
     """The few target images whose labels may be opened."""
 
@@ -130,6 +142,10 @@ class Task(Strict):
             " label-free figures only"
         ),
     ] = None
+    also: Annotated[
+        dict[Name, FurtherSplit],
+        Field(description="further labelled splits, by a name for tables; the last snapshot is scored"),
+    ] = {}
     metric: Annotated[
         Literal["miou", "dice", "accuracy"],
         Field(description="headline figure: segmentation, binary, classification"),

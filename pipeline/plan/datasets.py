@@ -42,6 +42,11 @@ def _alike(name: str, available: Collection[str]) -> str:
     return f"did you mean `{close}`?" if close else f"names look like `{min(available, default='')}`"
 
 
+def _plain(split: DomainSplit) -> DomainSplit:
+    """What of a split decides its cache."""
+    return DomainSplit(**{name: getattr(split, name) for name in DomainSplit.model_fields})
+
+
 @dataclass(frozen=True)
 class TaskData:
     """The prepare stages of a task."""
@@ -50,6 +55,7 @@ class TaskData:
     source: list[Stage]
     target: Stage
     evaluate: Stage | None
+    also: Mapping[str, Stage]
 
 
 class DataPlanner:
@@ -151,17 +157,15 @@ class DataPlanner:
 
     def _check_disjoint(self, task: Task, location: str) -> None:
         """Pseudo-labels made on the images that are then scored would flatter every figure."""
-        if task.evaluate is None:
-            return
-        target = self._images_of(task.target, location)
-        scored = self._images_of(task.evaluate, location)
-        common = sorted(scored[one] for one in target.keys() & scored.keys())
-        if common:
-            raise ConfigError(
-                f"{location}: {len(common)} images are in both the target split `{task.target.split}` and the "
-                f"evaluation split `{task.evaluate.split}` of {task.evaluate.dataset} (first: {common[0]}); "
-                "give disjoint splits"
-            )
+        splits = [task.evaluate, *(split for split in task.also.values() if not split.transductive)]
+        for split in filter(None, splits):
+            target, scored = (self._images_of(one, location) for one in (task.target, split))
+            common = sorted(scored[one] for one in target.keys() & scored.keys())
+            if common:
+                raise ConfigError(
+                    f"{location}: {len(common)} images are in both the target split `{task.target.split}` and the "
+                    f"evaluation split `{split.split}` of {split.dataset} (first: {common[0]}); give disjoint splits"
+                )
 
     def _images_of(self, domain: DomainSplit, location: str) -> dict[tuple[Path | str, int | str], str]:
         """Name of every image of a split by what it is: its real file and its number in it, whatever it is called.
@@ -186,6 +190,10 @@ class DataPlanner:
             [self.prepare(domain, taxonomy, "working", location) for domain in task.source],
             self.prepare(task.target, taxonomy, "none", location),
             evaluate,
+            {
+                name: self.prepare(_plain(split), taxonomy, "native", location)
+                for name, split in task.also.items()
+            },
         )
 
     def labelled(

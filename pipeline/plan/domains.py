@@ -14,6 +14,8 @@ from pipeline.stages.kinds import KINDS, DomainKey
 from pipeline.stages.record import Part
 
 PARTS = get_args(Part)
+FURTHER = "task.also."
+"""How the plan itself names a further split; no entry of a recipe can."""
 OWN_LABELS = ("task.source", "task.labelled", "task.target_labels")
 """Words for images whose labels are a dataset's own."""
 
@@ -60,7 +62,7 @@ class TaskDomains:
                 f"{location}: found {word!r}; a {asked.kind.name} counts a dataset's own labels: "
                 f"{', '.join(OWN_LABELS[:-1])} or {OWN_LABELS[-1]}"
             )
-        if word == key.word or word in DOMAIN_WORDS:
+        if word == key.word or word in DOMAIN_WORDS or word.startswith(FURTHER):
             return self._own(word, location)
         head, _, part = word.partition(".")
         return self._of_stage(stage_named(head, asked.stages, location), part, word, location)
@@ -76,6 +78,8 @@ class TaskDomains:
             return PlannedDomain((labelled,))
         if word == "task.labelled":
             return PlannedDomain((self._labelled(location),))
+        if word.startswith(FURTHER):
+            return PlannedDomain((self.data.also[word.removeprefix(FURTHER)],))
         assert word == "task.evaluate" and self.data.evaluate is not None, word
         return PlannedDomain((self.data.evaluate,))
 
@@ -105,21 +109,31 @@ class TaskDomains:
 
     def _seen_by(self, model: Stage) -> PlannedDomain | None:
         """The target's images whose labels the model, or one that it came from, had; None if there are none."""
-        target = self.data.target.record.data
-        assert target is not None
-        found = {}
-        for stage in in_order([model]):
-            data = stage.record.data
-            if data is None or stage.parameters.labels == "none":
-                continue
-            if (data.dataset.name, data.split) == (target.dataset.name, target.split):
-                found[stage.key] = stage
-        return PlannedDomain(tuple(found[key] for key in sorted(found))) if found else None
+        found = labels_seen(model, self.data.target)
+        return PlannedDomain(tuple(found)) if found else None
+
+    def further_splits(self, model: Stage) -> list[str]:
+        """Names of the further splits that a model may be scored on: it had none of their labels."""
+        return [name for name, split in self.data.also.items() if not labels_seen(model, split)]
 
     def names(self, domains: Mapping[str, PlannedDomain], name: str) -> set[str]:
         """Names of the images in the caches of a domain; none where it is not there."""
         caches = domains[name].caches if name in domains else ()
         return {image for cache in caches for image in self.planner.names_of(cache, self.location)}
+
+
+def labels_seen(model: Stage, split: Stage) -> list[Stage]:
+    """The `prepare` stages that gave a model, or one that it came from, labels of a prepared split, by key."""
+    own = split.record.data
+    assert own is not None
+    found = {}
+    for stage in in_order([model]):
+        data = stage.record.data
+        if data is None or stage.parameters.labels == "none":
+            continue
+        if (data.dataset.name, data.split) == (own.dataset.name, own.split):
+            found[stage.key] = stage
+    return [found[key] for key in sorted(found)]
 
 
 def _check_read(asked: Asked) -> None:

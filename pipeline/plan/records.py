@@ -52,7 +52,7 @@ class RunRecord(RunName):
 
     `names`: of its task, recipe and network. `taxonomy`: as the configuration has it now, for pages. `stages` in the
     recipe's order; `final`: the one whose model is taken away. `selects`, `evaluates`: the figures of training stages
-    by their names. `scoring`: how the latter are made.
+    by their names; `also`: those on further splits, by the split's title. `scoring`: how evaluations are made.
     """
 
     kind: Literal["experiment"] = "experiment"
@@ -65,6 +65,7 @@ class RunRecord(RunName):
     stages: tuple[NamedStage, ...]
     selects: dict[str, ArtifactRef]
     evaluates: dict[str, ArtifactRef]
+    also: dict[str, dict[str, ArtifactRef]] = {}
 
     def of_kind(self, kind: str) -> list[NamedStage]:
         """The stages of one kind, in order."""
@@ -72,7 +73,8 @@ class RunRecord(RunName):
 
     def artifacts(self) -> list[ArtifactRef]:
         """Everything that the run's folder links to or shows."""
-        return [*self.stages, *self.selects.values(), *self.evaluates.values()]
+        further = [ref for refs in self.also.values() for ref in refs.values()]
+        return [*self.stages, *self.selects.values(), *self.evaluates.values(), *further]
 
 
 class ReportRecord(Record):
@@ -117,4 +119,5 @@ def run_record(run: PlannedRun) -> RunRecord:
         stages=tuple(named(name, stage) for name, stage in run.stages.items()),
         selects=refs(run.selects),
         evaluates=refs(run.evaluates),
+        also={title: refs(stages) for title, stages in run.also.items()},
     )

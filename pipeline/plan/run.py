@@ -15,7 +15,7 @@ from pipeline.config.validation import validated
 from pipeline.config.yaml_files import merge
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.networks.parameters import NetworkParameters
-from pipeline.plan.domains import TaskDomains
+from pipeline.plan.domains import FURTHER, TaskDomains
 from pipeline.plan.recipes import expand_recipe, place_of
 from pipeline.plan.references import Asked, references_of, selection_of
 from pipeline.plan.stage import Inputs, Stage, StageSettings, make_stage
@@ -41,6 +41,8 @@ class PlannedRun:
     stages: dict[str, Stage] = field(default_factory=dict)
     selects: dict[str, Stage] = field(default_factory=dict)
     evaluates: dict[str, Stage] = field(default_factory=dict)
+    also: dict[str, dict[str, Stage]] = field(default_factory=dict)
+    """Evaluations on further splits, by the title of the split, then as `evaluates`."""
 
     @property
     def trained(self) -> dict[str, Stage]:
@@ -59,7 +61,8 @@ class PlannedRun:
 
     def all_stages(self) -> list[Stage]:
         """Every stage that the run needs directly; ancestors follow from these."""
-        return [*self.stages.values(), *self.selects.values(), *self.evaluates.values()]
+        further = [stage for stages in self.also.values() for stage in stages.values()]
+        return [*self.stages.values(), *self.selects.values(), *self.evaluates.values(), *further]
 
 
 @dataclass
@@ -137,6 +140,18 @@ class RunPlanner:
                 run.evaluates[name] = self._added(
                     "evaluate", parameters, references, self.experiment.location
                 )
+
+            self._add_further(run, name, parameters.model_copy(update={"snapshots": "last"}))
+
+    def _add_further(self, run: PlannedRun, name: str, parameters: EvaluateParameters) -> None:
+        """Add a training's evaluations on further splits, of its last snapshot alone."""
+        model = run.stages[name]
+        for split in self.domains.further_splits(model):
+            words = {"model": "model", "data": f"{FURTHER}{split}"}
+            asked = Asked(KINDS["evaluate"], parameters, words, {"model": model}, self.experiment.location)
+            said = self.domains.task.also[split]
+            title = f"{split} (transductive)" if said.transductive else split
+            run.also.setdefault(title, {})[name] = self._stage(asked)
 
     def _scoring(self) -> dict[str, Any]:
         """How figures are made: of the evaluation split, or as they would be where there is none."""

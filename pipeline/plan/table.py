@@ -44,7 +44,8 @@ def plan_rows(runs: Sequence[PlannedRun], results: Path = RESULTS) -> list[tuple
     """One row per stage, parents first: state, experiments and names that use it, key, reason."""
     users: dict[str, list[str]] = {}
     for run in runs:
-        groups = (("", run.stages), ("select ", run.selects), ("evaluate ", run.evaluates))
+        further = [(f"{title} ", stages) for title, stages in run.also.items()]
+        groups = (("", run.stages), ("select ", run.selects), ("evaluate ", run.evaluates), *further)
         for prefix, group in groups:
             for name, stage in group.items():
                 users.setdefault(stage.key, []).append(f"{run.experiment}/seed{run.seed}:{prefix}{name}")

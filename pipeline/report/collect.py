@@ -107,6 +107,8 @@ def _stage_run(
             for selection in SELECTIONS
             if selection in metrics
         }
+        further = _further(results, record, stage.name, taxonomy, headline)
+        scores["last"] = replace(scores["last"], metrics={**scores["last"].metrics, **further})
         table = pd.read_csv(evaluated.path / "metrics.csv")
         column = {"mIoU": "miou_present", "accuracy": "pixel_accuracy"}.get(headline)
         if column:
@@ -128,6 +130,19 @@ def _stage_run(
         curves=pd.read_csv(results.folder(stage).path / "metrics.csv"),
         snapshots=snapshots,
     )
+
+
+def _further(
+    results: Results, record: RunRecord, name: str, taxonomy: Taxonomy, headline: str
+) -> dict[str, float]:
+    """The headline figure of a training's last snapshot on each further split, by the name that tables show."""
+    found: dict[str, float] = {}
+    for title, further in record.also.items():
+        if name in further:
+            last = read_json(results.folder(further[name]).path / "metrics.json")["last"]
+            value = headline_metrics(last, taxonomy).get(headline)
+            found |= {} if value is None else {f"{headline} {title}": value}
+    return found
 
 
 def _ranking(results: Results, record: RunRecord) -> RankingRecord | None:

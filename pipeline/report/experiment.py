@@ -29,6 +29,10 @@ def collect_metrics(results: Results, record: RunRecord) -> dict[str, Any]:
     stages: dict[str, Any] = {}
     for name, evaluated in record.evaluates.items():
         stages[name] = read_json(results.folder(evaluated).path / "metrics.json")
+    for title, further in record.also.items():
+        for name, evaluated in further.items():
+            last = read_json(results.folder(evaluated).path / "metrics.json")["last"]
+            stages.setdefault(name, {}).setdefault("also", {})[title] = last
     for name, selected in record.selects.items():
         summary = results.folder(selected).load()["summary"]
         stages.setdefault(name, {})["label_free_step"] = summary["label_free"]
