@@ -31,7 +31,7 @@ def rewrite(path, change):
 
 
 def swapped(ids):
-    return np.location(ids == 3, 4, np.location(ids == 4, 3, ids)).astype(np.uint8)
+    return np.where(ids == 3, 4, np.where(ids == 4, 3, ids)).astype(np.uint8)
 
 
 def source(chain):

@@ -21,7 +21,14 @@ LABELLED = {"ass", "ass-paper", "joint-ce", "target-only"}
 """Recipes with a few labelled target images; `oracle` reads all labels."""
 FEW = ["intrada", "joint-ce", "source-only", "target-only"]
 """Those that differ most in what they read."""
-TRAIN = EXPERIMENT["set"]["train"] | {"steps": 1, "horizon": 2, "accumulation": 1, "snapshots": 1}
+VIEW = {"flip": 0.5, "crop": [48, 32]}
+TRAIN = EXPERIMENT["set"]["train"] | {
+    "steps": 1,
+    "horizon": 2,
+    "accumulation": 1,
+    "snapshots": 1,
+    "augmentation": {"source": VIEW, "target": VIEW},
+}
 
 
 def experiment(recipe, task):
