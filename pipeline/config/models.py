@@ -144,7 +144,9 @@ class Task(Strict):
     ] = None
     also: Annotated[
         dict[Name, FurtherSplit],
-        Field(description="further labelled splits, by a name for tables; the last snapshot is scored"),
+        Field(
+            description="further labelled splits, by a name for tables, sized as `evaluate`; the last snapshot is scored"
+        ),
     ] = {}
     metric: Annotated[
         Literal["miou", "dice", "accuracy"],
@@ -154,14 +156,17 @@ class Task(Strict):
     @model_validator(mode="before")
     @classmethod
     def _evaluated_as_the_target(cls, values: Any) -> Any:
-        """Lay the target's size and filter below `evaluate`: figures are made at the scale of the target's training."""
-        if not isinstance(values, dict):
+        """Lay the target's size and filter below all scored splits: figures are made at the scale of its training."""
+        if not isinstance(values, dict) or not isinstance(values.get("target"), dict):
             return values
-        target, evaluate = values.get("target"), values.get("evaluate")
-        if not isinstance(target, dict) or not isinstance(evaluate, dict):
-            return values
-        shared = {key: target[key] for key in ("size", "resample") if key in target}
-        return {**values, "evaluate": {**shared, **evaluate}}
+        shared = {key: values["target"][key] for key in ("size", "resample") if key in values["target"]}
+        scored = dict(values)
+        if isinstance(values.get("evaluate"), dict):
+            scored["evaluate"] = {**shared, **values["evaluate"]}
+        if isinstance(values.get("also"), dict):
+            also = values["also"].items()
+            scored["also"] = {name: {**shared, **one} if isinstance(one, dict) else one for name, one in also}
+        return scored
 
     @field_validator("source", mode="before")
     @classmethod

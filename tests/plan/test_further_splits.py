@@ -1,5 +1,6 @@
 """Further splits of a task: which models are scored on them, and that nothing else gets another key."""
 
+import pytest
 from shop import keys_by_name
 
 DRIVES = {"dataset": "streets-camera", "split": "train"}
@@ -39,3 +40,12 @@ def test_a_model_that_had_labels_of_the_split_gets_no_score(shop):
         scored = run.also.get("drives (transductive)", {})
         assert set(run.evaluates) == set(run.trained)
         assert set(scored) == set(run.trained) - {run.final}
+
+
+@pytest.mark.parametrize("own", [{}, {"size": [48, 32]}])
+def test_a_further_split_is_scored_at_the_targets_size_unless_it_has_its_own(shop, own):
+    shop.edit("tasks", "tiny", target={"size": [24, 16], "resample": "bilinear"})
+    also(shop, drives={**DRIVES, "transductive": True, **own})
+    (stages,) = shop.run().also.values()
+    data = next(iter(stages.values())).parents["data"]
+    assert (data.parameters.size, data.parameters.resample) == (tuple(own.get("size", (24, 16))), "bilinear")
