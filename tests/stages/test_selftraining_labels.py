@@ -242,11 +242,11 @@ def test_what_another_device_counted_is_counted_again(
     assert "begin anew" in caplog.text
 
 
-def test_many_images_make_few_parts(
+def test_many_images_make_few_chunks(
     world: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.inference.thresholded.PER_FILE", 1)
-    monkeypatch.setattr("pipeline.inference.thresholded.MOST_PARTS", 2)
+    monkeypatch.setattr("pipeline.inference.thresholded.MOST_CHUNKS", 2)
     folder = labelled(world, tmp_path / "few", portion=0.23).folder.path
     assert len(list(folder.glob("labels-*.bin"))) == 2, "five images in two files, not in five"
 
