@@ -101,7 +101,8 @@ class MeanTeacher(Method[MeanTeacherParameters]):
         images = torch.stack([partner.images[place] for place, partner in enumerate(chosen)])
         labels = torch.stack([cast(Tensor, partner.labels)[place] for place, partner in enumerate(chosen)])
         orders = [_class_order(own, context.num_classes) for own in draws]
-        mask = class_mask(labels, torch.tensor(orders, device=labels.device), self.parameters.class_share)
+        order = torch.tensor(orders).to(labels.device, non_blocking=True)  # the host goes on at once
+        mask = class_mask(labels, order, self.parameters.class_share)
         return Labelled(
             mixed(mask, images, taught.images),
             mixed(mask, labels, taught.labels),

@@ -9,6 +9,7 @@ from torch import Tensor
 from pipeline.data.parameters import Color
 from pipeline.networks.normalise import colors, from_colors
 from pipeline.networks.parameters import InputProfile
+from pipeline.numerics.precision import no_autocast
 from pipeline.numerics.randomness import Draws
 
 MASKED = 0.7
@@ -20,7 +21,7 @@ def recolored(images: Tensor, profile: InputProfile, color: Color | None, draws:
     """Change colors and sharpness of network input (B, 3, H, W), each image by its own draws; None: nothing."""
     if color is None:
         return images
-    with torch.autocast(images.device.type, enabled=False):
+    with no_autocast(images.device.type):
         pictures = colors(images, profile).clamp(0.0, 1.0)
         changed = [_change(picture, color, own) for picture, own in zip(pictures, draws, strict=True)]
         return from_colors(torch.stack(changed), profile)

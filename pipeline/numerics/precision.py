@@ -38,7 +38,7 @@ def exact_products(device: torch.device) -> Iterator[None]:
 
     An argmax over products must not depend on the tensor cores' rounding. The settings come back on exit.
     """
-    with _setting(_PRODUCTS, _FLOAT32), _no_autocast(device.type):
+    with _setting(_PRODUCTS, _FLOAT32), no_autocast(device.type):
         yield
 
 
@@ -54,7 +54,8 @@ def _setting(backends: tuple[Any, ...], value: object) -> Iterator[None]:
             setattr(backend, _NAME, earlier)
 
 
-def _no_autocast(device_type: str) -> AbstractContextManager[object]:
+def no_autocast(device_type: str) -> AbstractContextManager[object]:
+    """Inside the context, compute as the tensors' dtypes say; of no effect on a kind of device without autocast."""
     if not torch.amp.is_autocast_available(device_type):
         return nullcontext()
     return torch.autocast(device_type=device_type, enabled=False)

@@ -34,10 +34,13 @@ AT_MOST = {
     "adaptseg": 2_000,
     "ass": 3_100,
     "self_training": 1_800,
+    "mean_teacher": 2_300,
 }
 """Operators of one step with ResNet-101 and both heads, one image of each domain; PLCA's has a test of its own."""
 
 
+COPIED = {"mean_teacher": 2}
+"""Small tensors that a step copies to the device besides its batch."""
 NO_KERNELS = ("aten::detach", "aten::empty.memory_format")
 """Left out of the count: handles that autograd makes of saved tensors, which the dispatcher only sees under a mode
 like this one, and the reserve of no bytes of a BatchNorm without cuDNN."""
@@ -101,7 +104,7 @@ def test_a_step_waits_for_nothing_and_dispatches_few_operators(method: str) -> N
     step()  # constants are copied to the device, once
     with Operators() as operators:
         step()
-    assert operators.copies == tensors
+    assert operators.copies == tensors + COPIED.get(method, 0)
     assert operators.counts.total() <= AT_MOST[method], operators.counts.most_common(12)
 
 
