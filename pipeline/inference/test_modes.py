@@ -287,6 +287,7 @@ def _starts(length: int, side: int, stride: int) -> list[int]:
 
 TEST_MODES: dict[str, Callable[[], Mode]] = {
     "plain": Plain,
+    "flip": lambda: MultiscaleFlip((1.0,), "flip"),
     "multiscale_flip": MultiscaleFlip,
     "compounded_flip": CompoundedFlip,
     "reduced_flip": ReducedFlip,

@@ -116,6 +116,15 @@ def test_reduced_flip_averages_softmax_after_up_sampling(network, images):
     torch.testing.assert_close(found.exp(), found.softmax(1))
 
 
+def test_flip_is_the_mean_of_an_image_and_its_mirror_image(make_network, images):
+    network = make_network()
+    plain = logits_at(Plain(), network, images, (24, 32))
+    mirrored = logits_at(Plain(), network, images.flip(-1), (24, 32)).flip(-1)
+    mode = build_test_mode("flip")
+    assert mode.name == "flip" and not torch.allclose(plain, mirrored)
+    torch.testing.assert_close(logits_at(mode, network, images, (24, 32)), (plain + mirrored) / 2)
+
+
 def test_mirrored_image_gives_mirrored_logits(network, images):
     straight = logits_at(MultiscaleFlip(), network, images, (24, 32))
     mirrored = logits_at(MultiscaleFlip(), network, images.flip(-1), (24, 32))
