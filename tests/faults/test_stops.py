@@ -9,7 +9,7 @@ from world import digests
 
 from pipeline.__main__ import main
 from pipeline.data.loading import StepDataset
-from pipeline.inference.passes import _PartRunner
+from pipeline.inference.passes import _ChunkRunner
 from pipeline.training.state import StateStore
 from pipeline.training.step import StepRunner
 
@@ -92,13 +92,13 @@ def test_sigterm_to_the_group_while_the_loader_works(world, finished_world, monk
 
 def test_sigterm_in_a_pass_keeps_the_images_that_are_done(world, finished_world, monkeypatch):
     world.forget("ranking")
-    before(monkeypatch, _PartRunner, "_compute", 9, terminate)
+    before(monkeypatch, _ChunkRunner, "_compute", 9, terminate)
     assert world.run("ranking") == STOPPED
     monkeypatch.undo()
     computed = []
-    original = _PartRunner._compute
+    original = _ChunkRunner._compute
     monkeypatch.setattr(
-        _PartRunner,
+        _ChunkRunner,
         "_compute",
         lambda runner, batch: (computed.extend(batch.positions), original(runner, batch)),
     )
