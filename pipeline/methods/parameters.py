@@ -71,6 +71,10 @@ class ObjectiveParameters(Strict):
         """Whether a network with a single position will not do."""
         return False
 
+    def mixes_domains(self) -> bool:
+        """Whether it pastes between images of its domains, which then must have one size."""
+        return False
+
     def image_groups(self) -> tuple[int, ...]:
         """Sizes of the groups of images that the method's pooled terms are defined on; no micro-batch cuts one."""
         return ()
@@ -274,6 +278,10 @@ class MeanTeacherParameters(LovaszParameters):
     def needs_grid(self) -> bool:
         """Tell that pasting and masking need positions."""
         return self.class_share > 0 or self.mask_weight > 0
+
+    def mixes_domains(self) -> bool:
+        """Tell that classes are pasted onto the target."""
+        return self.class_share > 0
 
     @model_validator(mode="after")
     def _no_dead_options(self) -> Self:

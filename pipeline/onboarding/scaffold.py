@@ -246,10 +246,14 @@ def _task(facts: Facts) -> str:
 
 def _suite(facts: Facts) -> str:
     later = max(1, facts.steps * 2 // 3)
+    # Classes are pasted between images of one size: what source and target both have.
+    source, target = working_sizes(facts.source_sizes, facts.target_sizes, facts.size)
+    crop = f"[{min(source[0], target[0])}, {min(source[1], target[1])}]"
     return f"""\
 # python -m pipeline start --configfile config/{facts.name}.yaml
-# IntraDA from scratch, sized for a machine without a GPU. Better, with time or a GPU: more steps, and a network
-# with ImageNet weights (config/networks/: mobilenet-v3-large, resnet50). All keys: docs/parameters.md
+# A mean teacher (docs/methods/mean-teacher.md) from scratch, sized for a machine without a GPU. Better, with time or a
+# GPU: more steps, and a network with ImageNet weights (config/networks/: mobilenet-v3-large, resnet50). All keys:
+# docs/parameters.md
 task: {facts.name}
 network: {facts.network}
 seeds: [0]
@@ -259,15 +263,17 @@ set:
     optimiser: {{kind: adamw, lr: 0.001, head_lr_mult: 1.0}}
     augmentation:
       # Mirrored pictures must mean the same: remove `flip` for text and the like.
-      source: {{flip: 0.5, color: {{brightness: 0.4, contrast: 0.4, saturation: 0.5, hue: 0.05, blur: 0.5}}}}
-      target: {{flip: 0.5}}
+      source:
+        crop: {crop}
+        flip: 0.5
+        color: {{brightness: 0.4, contrast: 0.4, saturation: 0.5, hue: 0.05, blur: 0.5}}
+      target: {{crop: {crop}, flip: 0.5}}
     snapshots: {min(3, later)}
   source: {{steps: {facts.steps}}}
   inter: {{steps: {later}}}
-  intra: {{steps: {later}}}
   select: {{images: 100}}
 
 # Each has what differs from the lines above.
 experiments:
-  {facts.name}: {{recipe: intrada}}
+  {facts.name}: {{recipe: strong}}
 """

@@ -221,4 +221,8 @@ class RunPlanner:
             if domain.labels is not None
         }
         names = partial(self.domains.names, inputs.domains)
-        return Facts(location, self.domains.data.taxonomy, self.network, names, labels)
+        sizes = {
+            name: tuple(cache.parameters.size for cache in domain.caches)
+            for name, domain in inputs.domains.items()
+        }
+        return Facts(location, self.domains.data.taxonomy, self.network, names, labels, sizes)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pipeline.artifacts.errors import ConfigError
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.networks.parameters import CLASSIFIERS, NetworkParameters
+from pipeline.numerics import WidthHeight
 from pipeline.stages.parameters import PseudolabelParameters, SplitParameters, SuggestParameters
 from pipeline.training.parameters import TrainParameters
 
@@ -18,7 +19,8 @@ class Facts:
     """What is known of a stage's surroundings when it is planned.
 
     `location`: the place in the configuration. `labels`: by domain, the label and the parameters of the
-    `pseudolabel` stage that its labels come from. `names(domain)`: names of the domain's images.
+    `pseudolabel` stage that its labels come from. `names(domain)`: names of the domain's images. `sizes`: by domain,
+    the sizes that its caches were asked to have; None for each image's own.
     """
 
     location: str
@@ -26,6 +28,7 @@ class Facts:
     network: NetworkParameters
     names: Callable[[str], Collection[str]]
     labels: Mapping[str, tuple[str, PseudolabelParameters]] = field(default_factory=dict)
+    sizes: Mapping[str, tuple[WidthHeight | None, ...]] = field(default_factory=dict)
 
 
 def objective_fits(parameters: TrainParameters, facts: Facts) -> None:
@@ -36,6 +39,8 @@ def objective_fits(parameters: TrainParameters, facts: Facts) -> None:
             f"{facts.location}: method {objective.method} needs the positions of a feature grid, and backbone "
             f"{backbone} has a single one; use a segmentation network, or another method"
         )
+    if objective.mixes_domains():
+        _mixed_images_fit(parameters, facts)
     for domain in objective.pseudo_labelled:
         if domain not in facts.labels:
             raise ConfigError(
@@ -47,6 +52,25 @@ def objective_fits(parameters: TrainParameters, facts: Facts) -> None:
             raise ConfigError(
                 f"{facts.location}: `{wanted}` and `soft_alpha` of stage {stage} belong together; set both or none"
             )
+
+
+def _mixed_images_fit(parameters: TrainParameters, facts: Facts) -> None:
+    """Check that images between which classes are pasted have one size; own sizes are known only in training."""
+    crops = {name: augmentation.crop for name, augmentation in parameters.augmentation.items()}
+    sizes = {
+        domain: (crops[domain],) if crops.get(domain) else facts.sizes.get(domain, ())
+        for domain in parameters.objective.domains()
+    }
+    known = {size for found in sizes.values() for size in found if size is not None}
+    if len(known) > 1:
+        found = ", ".join(
+            f"{name} {' and '.join(f'{size[0]}x{size[1]}' for size in all_sizes if size)}"
+            for name, all_sizes in sizes.items()
+        )
+        raise ConfigError(
+            f"{facts.location}: method {parameters.method} pastes classes between images of one size, and found "
+            f"{found}; give these domains the same `augmentation: crop`, or set `objective: {{class_share: 0}}`"
+        )
 
 
 def rare_classes_are_named(parameters: SplitParameters, facts: Facts) -> None:

@@ -20,7 +20,7 @@ def test_two_folders_become_a_plan(clone, tmp_path, capsys):
     assert "python -m pipeline start --configfile config/mine.yaml" in out
     assert "75.00%  class_3" in out
     (planned,) = Planner(load_config(["config/mine.yaml"])).plan()
-    assert list(planned.stages) == ["source", "inter", "ranking", "split", "labels", "intra"]
+    assert list(planned.stages) == ["source", "inter"]
     assert not planned.evaluates
     spec = library().dataset("mine-source", "test")
     assert spec.raw_classes() == {3: "class_3", 9: "class_9"}
@@ -125,7 +125,7 @@ def test_all_targets_labelled_keeps_the_last_fifth_for_figures(clone, tmp_path, 
     assert list_split(spec, "val", True).names == ("8", "9")
     assert list_split(spec, "train", False).names == tuple("01234567")
     (planned,) = Planner(load_config(["config/mine.yaml"])).plan()
-    assert set(planned.evaluates) == {"source", "inter", "intra"}
+    assert set(planned.evaluates) == {"source", "inter"}
 
 
 def test_some_targets_labelled_are_the_ones_for_figures(clone, tmp_path):

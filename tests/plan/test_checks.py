@@ -39,6 +39,21 @@ def test_a_rare_class_ranking_needs_rare_classes(shop):
     assert "stages.split.ranking" in message and "taxonomy camvid11 names none" in message
 
 
+@pytest.mark.parametrize("fits", [{"crop": [32, 24]}, None])
+def test_classes_are_pasted_between_images_of_one_size(shop, fits):
+    crops = {"source": {"crop": [32, 24]}, "target": fits or {"crop": [24, 24]}}
+    shop.experiment("main", "dacs", set={"train": {"augmentation": crops}})
+    if fits:
+        assert "inter" in shop.run().stages
+        return
+    message = shop.fails()
+    assert "stages.inter" in message and "found source 32x24, target 24x24" in message
+    shop.experiment(
+        "main", "dacs", set={"train": {"augmentation": crops}, "inter": {"objective": {"class_share": 0}}}
+    )
+    assert "inter" in shop.run().stages
+
+
 def test_plca_needs_a_grid_of_features(shop):
     shop.experiment("main", "plca", network="lenet")
     assert "backbone lenet has a single one" in shop.fails()
