@@ -242,7 +242,7 @@ def test_a_domain_that_the_method_does_not_read_is_refused(root):
 
 
 def test_a_reference_to_no_stage_names_the_nearest(root):
-    recipe = root / "recipes" / "intrada.yaml"
+    recipe = root / "recipes" / "intrada-plus.yaml"
     values = yaml.safe_load(recipe.read_text())
     values["stages"]["inter"]["init"] = "sourc"
     recipe.write_text(yaml.safe_dump(values, sort_keys=False))

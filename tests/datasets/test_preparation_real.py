@@ -19,6 +19,7 @@ LIBRARY = Library(Path("config"))
 SETS = {
     "idda": ("idda", ("train", "val", "other")),
     "camvid": ("camvid", ("train", "val")),
+    "idd-lite": ("idd_lite", ("train", "dev")),
     "polyps-cvc": ("polyps/cvc_clinicdb", ("train",)),
     "polyps-kvasir": ("polyps/kvasir_seg", ("train", "val")),
     "mnist": ("digits/MNIST/raw", ("train", "test")),

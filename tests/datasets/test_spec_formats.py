@@ -27,6 +27,8 @@ SIZE = (6, 4)
 TAXONOMIES = {
     "camvid": ("camvid11",),
     "idda": ("camvid11",),
+    "idda-idd7": ("idd7",),
+    "idd-lite": ("idd7",),
     "streets-rendered": ("camvid11",),
     "streets-camera": ("camvid11",),
     "polyps-cvc": ("binary-polyp",),

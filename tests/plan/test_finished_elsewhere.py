@@ -20,6 +20,7 @@ from pipeline.plan.table import plan_rows
 from pipeline.stages.kinds import KINDS
 
 FORMER = json.loads(Path(__file__).with_name("former_results.json").read_text("utf-8"))
+SUITE = Path(__file__).with_name("former_demo.yaml")
 
 
 def finish(shop, stage, key=None):
@@ -80,7 +81,7 @@ def demo(tmp_path, monkeypatch):
         write_json(manifest(tmp_path / "results", rule, key), {"hashed": hashed})
 
     def planned(root=CONFIG):
-        config = load_config([root / "demo.yaml"], root=root)
+        config = load_config([SUITE], root=root)
         (run,) = Planner(config, tmp_path / "results").plan()
         return list(in_order(run.all_stages()))
 
@@ -105,7 +106,7 @@ def test_they_are_taken_though_a_color_and_a_name_changed_since(demo, tmp_path):
 
 def test_another_version_is_computed_again_and_the_plan_says_why(demo, monkeypatch, tmp_path):
     monkeypatch.setitem(KINDS, "train", replace(KINDS["train"], version=99))
-    config = load_config([CONFIG / "demo.yaml"], root=CONFIG)
+    config = load_config([SUITE], root=CONFIG)
     runs = Planner(config, tmp_path / "results").plan()
     rows = {by: (state, why) for state, by, _, why in plan_rows(runs, tmp_path / "results")}
     assert rows["demo/seed0:source"] == ("to run", "version changed: 3 to 99")
