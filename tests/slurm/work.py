@@ -30,12 +30,15 @@ class Work:
         shutil.copytree(Path(__file__).parent / "config", folder / "config", dirs_exist_ok=True)
 
     def write_settings(self, steps: Mapping[str, int]) -> None:
-        """Write the settings with the number of steps by stage name."""
-        settings = {
-            "run": {"threads": 1, "workers": 0, "log_every": 10, "state_steps": 20},
-            "set": {name: {"steps": count} for name, count in steps.items()},
-        }
-        (self.folder / "settings.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+        """Write the settings with the number of steps by stage name into the suite itself.
+
+        A `set` laid over it would make an experiment of another name.
+        """
+        path = self.folder / "config" / f"{EXPERIMENT}.yaml"
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values["run"] = {"threads": 1, "workers": 0, "log_every": 10, "state_steps": 20}
+        values["set"] |= {name: {"steps": count} for name, count in steps.items()}
+        path.write_text(yaml.safe_dump(values), encoding="utf-8")
 
     def write_profile(self, partition: str, limited: str, warning: int) -> None:
         """Write profiles/slurm as a user of this cluster would edit it, and a minute for the rule `limited`.
@@ -58,7 +61,7 @@ class Work:
         # It ends with the suite even when that is killed; the stages it runs notice and stop.
         command = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "snakemake"]
         command += ["-s", str(REPOSITORY / "Snakefile")]
-        command += ["--configfile", f"config/{EXPERIMENT}.yaml", "settings.yaml", *options]
+        command += ["--configfile", f"config/{EXPERIMENT}.yaml", *options]
         with (self.folder / log).open("ab") as output:
             return subprocess.Popen(
                 command,
