@@ -80,4 +80,7 @@ def test_no_data_is_replayed(world, monkeypatch, work):
     assert early["StepRunner.run"] == 1 and early["StepDataset.__getitem__"] == 1
     assert early["StepDataset._sample"] == 2, "a batch of two source images"
     assert early["pipeline.data.sampler.permutation"] >= 1, "an order is drawn, and counted"
+    # Which changes an image gets is drawn too, and how many further numbers they take: some, at any step.
+    drawn = [work.pop("Draws.uniform") for work in (early, late)]
+    assert max(drawn) < 40
     assert late == early
