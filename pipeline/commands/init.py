@@ -84,7 +84,7 @@ def execute(arguments: argparse.Namespace) -> int:
     paths = write_files(configuration_files(facts), root, arguments.force)
     suite = root / f"{arguments.name}.yaml"
     _check_plans(suite, f"{arguments.name}-source")
-    _tell(facts)
+    _print_facts(facts)
     print("written:", *(f"  {path}" for path in paths), sep="\n")
     print(f"\nNow run:\n\n  python -m pipeline start --configfile {suite}\n")
     return 0
@@ -117,7 +117,7 @@ def _look(arguments: argparse.Namespace) -> Facts:
     for side, pictures in found.items():
         for line in pictures.omissions:
             print(f"{side}: {line}")
-    _tell_turned({"source": source_facts, "target": target_facts})
+    _print_turned({"source": source_facts, "target": target_facts})
     return Facts(
         arguments.name,
         source,
@@ -132,7 +132,7 @@ def _look(arguments: argparse.Namespace) -> Facts:
     )
 
 
-def _tell_turned(sides: Mapping[str, ImageFacts]) -> None:
+def _print_turned(sides: Mapping[str, ImageFacts]) -> None:
     for side, facts in sides.items():
         if facts.turned:
             print(f"{side}: {facts.turned} images are turned upright as their EXIF orientation says")
@@ -187,7 +187,7 @@ def _check_plans(suite: Path, source: str) -> None:
         )
 
 
-def _tell(facts: Facts) -> None:
+def _print_facts(facts: Facts) -> None:
     source, target = working_sizes(facts.source_sizes, facts.target_sizes, facts.size)
     print(f"source: {len(facts.source.files)} labelled images of {describe_sizes(facts.source_sizes)}")
     print(f"target: {len(facts.target.files)} images of {describe_sizes(facts.target_sizes)}")

@@ -41,16 +41,16 @@ def sole_run(path: Path) -> Iterator[int]:
     except OSError as error:
         raise storage_error(path, error) from error
     with opened as file:
-        described = False
+        said = False
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if not described:
+                if not said:
                     file.seek(0)
-                    _tell_waiting(f"process {file.read().strip() or 'unknown'}")
-                    described = True
+                    _print_waiting(f"process {file.read().strip() or 'unknown'}")
+                    said = True
                 time.sleep(1)
         file.seek(0)
         file.truncate()
@@ -59,17 +59,17 @@ def sole_run(path: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def _tell_waiting(owner: str) -> None:
+def _print_waiting(owner: str) -> None:
     print(f"another run works here ({owner}); waiting for it", flush=True)
 
 
 def wait_for_others() -> None:
     """Wait while somebody's Snakemake works here, saying so: its lock is not ours to clear."""
-    described = False
+    said = False
     while others := living():
-        if not described:
-            _tell_waiting(str(others[0]))
-            described = True
+        if not said:
+            _print_waiting(str(others[0]))
+            said = True
         time.sleep(1)
 
 

@@ -192,8 +192,8 @@ def _with_determinism(suite: Suite, determinism: Determinism) -> Suite:
 
 def _determinism(base: Path, contents: Mapping[Path, Mapping[str, Any]]) -> Determinism:
     """What `config.yaml` and the suites say, the last of them that does."""
-    described = [values for path, values in contents.items() if path == base or is_suite(values)]
-    said = [values["determinism"] for values in described if values.get("determinism")]
+    speaking = [values for path, values in contents.items() if path == base or is_suite(values)]
+    said = [values["determinism"] for values in speaking if values.get("determinism")]
     return said[-1] if said else Settings().determinism
 
 

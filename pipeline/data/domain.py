@@ -66,10 +66,10 @@ class Domain:
 
         DataError for a name that it does not hold, or that two of its caches do.
         """
-        part = copy(self)
-        part._take(self._chosen_places(names, self._places))
-        part._whole = False
-        return part
+        subset = copy(self)
+        subset._take(self._chosen_places(names, self._places))
+        subset._whole = False
+        return subset
 
     @property
     def has_labels(self) -> bool:

@@ -39,10 +39,10 @@ class Placement:
     def image(self, image: Pixels) -> Pixels:
         """Place an image, uint8 (H, W, 3): bilinear, padded with the mean color right and below."""
         source = _transformed(image, self.affine, Image.Resampling.BILINEAR, OUTSIDE)
-        part = source if self.resized == self.original else self._resampled(source)
+        region = source if self.resized == self.original else self._resampled(source)
         if self.resized == self.original:
-            part = self._cut(part)
-        return self._finish(part, IMAGE_PADDING)
+            region = self._cut(region)
+        return self._finish(region, IMAGE_PADDING)
 
     def label(self, label: Pixels) -> Pixels:
         """Place a label, uint8 (H, W): nearest by Pillow's rule, padded with 255 right and below."""
@@ -84,16 +84,16 @@ class Placement:
         covered = self._covered()
         columns, x0, x1 = _needed(self.left, covered[0], self.original[0], self.resized[0])
         rows, y0, y1 = _needed(self.top, covered[1], self.original[1], self.resized[1])
-        part = Image.fromarray(np.ascontiguousarray(image[rows, columns]))
-        return np.asarray(part.resize(covered, Image.Resampling.BILINEAR, box=(x0, y0, x1, y1)))
+        region = Image.fromarray(np.ascontiguousarray(image[rows, columns]))
+        return np.asarray(region.resize(covered, Image.Resampling.BILINEAR, box=(x0, y0, x1, y1)))
 
-    def _finish(self, part: Pixels, padding: int | tuple[int, int, int]) -> Pixels:
+    def _finish(self, region: Pixels, padding: int | tuple[int, int, int]) -> Pixels:
         width, height = self.size
-        if part.shape[:2] != (height, width):
-            padded = np.full((height, width, *part.shape[2:]), padding, np.uint8)
-            padded[: part.shape[0], : part.shape[1]] = part
-            part = padded
-        return part[:, ::-1] if self.flip else part
+        if region.shape[:2] != (height, width):
+            padded = np.full((height, width, *region.shape[2:]), padding, np.uint8)
+            padded[: region.shape[0], : region.shape[1]] = region
+            region = padded
+        return region[:, ::-1] if self.flip else region
 
 
 @lru_cache(maxsize=256)

@@ -38,7 +38,7 @@ def set_environment(root: Path) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def described(function: Callable[Given, Result]) -> Callable[Given, Result]:
+def exits_with_message(function: Callable[Given, Result]) -> Callable[Given, Result]:
     """End Snakemake with the message of a mistake; what a rule's function raises it would show as a traceback."""
 
     @functools.wraps(function)
@@ -66,13 +66,13 @@ class Plan:
         self._stages = {stage.key: stage for run in self._selected for stage in in_order(run.all_stages())}
 
     @classmethod
-    @described
+    @exits_with_message
     def of_main_process(cls, configfiles: Sequence[str], overrides: Mapping[str, Any]) -> "Plan":
         """Note who works here, validate the configuration, and plan what it selects."""
         sign()
         return cls(load_config(configfiles, overrides))
 
-    @described
+    @exits_with_message
     def write(self) -> None:
         """Write the files of all planned runs, and of the selected suites' pages; StorageError before any job."""
         planner = self._main()
@@ -91,29 +91,29 @@ class Plan:
             _publish(ReportRecord(suite=suite.name, runs=()).key, f"report/{suite.name}")
         _publish(REPORTS, REPORTS)
 
-    @described
+    @exits_with_message
     def parents_of(self, wildcards: Any) -> list[str]:
         """Artifacts that the stage `{key}` reads."""
         return _manifests(self._record(wildcards.key).parents.values())
 
-    @described
+    @exits_with_message
     def threads_of(self, wildcards: Any) -> int:
         """Cores of the stage `{key}`, so that as many run side by side as have room."""
         record = self._record(wildcards.key)
         return thread_count(record.run.threads, record.determinism == "exact")
 
-    @described
+    @exits_with_message
     def processes_of(self, wildcards: Any) -> int:
         """Cores of the stage `{key}` where it works in processes, whose number changes no bit."""
         return self._record(wildcards.key).run.threads or shared_cores()
 
-    @described
+    @exits_with_message
     def figures_of(self, wildcards: Any) -> list[str]:
         """Artifacts that an experiment's folder links to; one that is not selected is planned now."""
         run = self._run(wildcards.experiment, int(wildcards.seed))
         return _manifests(stage.record for stage in run.all_stages())
 
-    @described
+    @exits_with_message
     def metrics_of(self, wildcards: Any) -> list[str]:
         """`metrics.json` of every selected experiment and seed of a suite."""
         suites = self._main().config.suites
@@ -130,7 +130,7 @@ class Plan:
             )
         return [str(RESULTS.metrics(run.experiment, run.seed)) for run in own]
 
-    @described
+    @exits_with_message
     def selected_reports(self, _: Any) -> list[str]:
         """The report of every suite with a selected experiment."""
         return [str(_report(suite.name)) for suite in self._main().config.selected_suites()]

@@ -163,8 +163,8 @@ def run_processes(
             for process in context.processes:
                 process.kill()
         reports = {rank: launch.report(rank) for rank in range(len(devices))}
-        described = {rank: _Outcome(**read_json(path)) for rank, path in reports.items() if path.is_file()}
-    _raise_worst(list((first | described).values()))
+        reported = {rank: _Outcome(**read_json(path)) for rank, path in reports.items() if path.is_file()}
+    _raise_worst(list((first | reported).values()))
 
 
 def _child(rank: int, launch: _Launch) -> None:

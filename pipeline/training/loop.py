@@ -83,8 +83,8 @@ class Training:
 
     def _networks(self) -> list[SegmentationNetwork]:
         """List the network and what auxiliary modules hold of its kind, such as a teacher."""
-        inside = [part for module in self.learner.modules.values() for part in module.modules()]
-        return [part for part in inside if isinstance(part, SegmentationNetwork)]
+        inside = [one for module in self.learner.modules.values() for one in module.modules()]
+        return [one for one in inside if isinstance(one, SegmentationNetwork)]
 
     def run(self) -> None:
         """Make all steps that are left.
@@ -224,4 +224,4 @@ class Training:
 
 
 def _samples(batch: Mapping[str, Batch]) -> dict[str, tuple[str, ...]]:
-    return {name: part.names for name, part in batch.items()}
+    return {name: one.names for name, one in batch.items()}

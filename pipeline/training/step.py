@@ -23,7 +23,7 @@ from pipeline.training.optimisers import trained_tensors
 
 @dataclass
 class StepOutcome:
-    """What a step leaves on the device: `values` by term and part, and predicted classes where asked for.
+    """What a step leaves on the device: `values` by term and summand, and predicted classes where asked for.
 
     `class_counts`: int64 (K,), pixels of the target per predicted class in this process's images, or None.
     """
@@ -32,7 +32,7 @@ class StepOutcome:
     class_counts: Tensor | None = None
 
     def add(self, term: Term) -> None:
-        """Add a micro-batch's term and its parts."""
+        """Add a micro-batch's term and its summands."""
         for name, value in ({term.name: term.value} | dict(term.summands)).items():
             value = value.detach().float()
             self.values[name] = self.values[name] + value if name in self.values else value
@@ -62,12 +62,12 @@ class StepRunner:
         for tensors in self.trained.values():
             for tensor in tensors:
                 tensor.grad = None
-        parts = {name: part.to(self.device) for name, part in batch.items()}
-        valid = self._valid_pixels(parts)
+        moved = {name: one.to(self.device) for name, one in batch.items()}
+        valid = self._valid_pixels(moved)
         outcome = StepOutcome()
         with products(self.parameters.precision):
             for number in range(self.parameters.accumulation):
-                for term in self._terms(step, number, parts, valid):
+                for term in self._terms(step, number, moved, valid):
                     tensors = [tensor for name in term.updates for tensor in self.trained[name]]
                     # Only `tensors` collect gradient; what leads to other modules' weights is not even computed.
                     gradients = torch.autograd.grad(term.value * term.weight, tensors, allow_unused=True)
@@ -92,9 +92,9 @@ class StepRunner:
                 f"micro-batches of whole groups of {group}; change `run: gpus`, `batch` or `accumulation`"
             )
 
-    def _valid_pixels(self, parts: Mapping[str, Batch]) -> dict[str, Tensor]:
+    def _valid_pixels(self, moved: Mapping[str, Batch]) -> dict[str, Tensor]:
         """Count each domain's labelled pixels over the whole step, over all processes."""
-        labels = {name: part.labels for name, part in parts.items() if part.labels is not None}
+        labels = {name: one.labels for name, one in moved.items() if one.labels is not None}
         if not labels:
             return {}
         counts = torch.stack([(value != IGNORE).sum() for value in labels.values()])
@@ -102,11 +102,11 @@ class StepRunner:
         return dict(zip(labels, counts.float().unbind(), strict=True))
 
     def _terms(
-        self, step: int, number: int, parts: Mapping[str, Batch], valid: Mapping[str, Tensor]
+        self, step: int, number: int, moved: Mapping[str, Batch], valid: Mapping[str, Tensor]
     ) -> Iterator[Term]:
         """Yield the terms of micro-batch `number`; the method runs under autocast, backward passes outside."""
-        micro = {name: self._micro_batch(part, number) for name, part in parts.items()}
-        context = self._context(step, valid, micro, parts)
+        micro = {name: self._micro_batch(one, number) for name, one in moved.items()}
+        context = self._context(step, valid, micro, moved)
         context = replace(context, slots=self._slots(number), seed=self.learner.seed)
         self._seed(step, number)
         terms = self.learner.method.terms(self.modules, micro, context)
@@ -144,7 +144,7 @@ class StepRunner:
         return Context(
             step=step,
             valid_pixels=valid,
-            image_share={name: len(part) / (len(batch[name]) * world) for name, part in micro.items()},
+            image_share={name: len(one) / (len(batch[name]) * world) for name, one in micro.items()},
             num_classes=self.learner.network.num_classes,
         )
 
