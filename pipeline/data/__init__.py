@@ -1,1 +1,1 @@
-"""Taxonomies, datasets, decoding and checking, the cache, augmentation, samplers, built-in streets."""
+"""Caches as domains of images and labels: shards, augmentation, style, the order of samples, batches."""
