@@ -27,11 +27,12 @@ def project():
 
 
 def declared(*extras: str) -> dict[str, Requirement]:
-    """What pyproject.toml asks for, with these extras."""
-    lines = list(project()["dependencies"])
+    """What pyproject.toml asks for, with these extras and those that they name."""
+    found = requirements(project()["dependencies"])
     for extra in extras:
-        lines += project()["optional-dependencies"][extra]
-    return requirements(lines)
+        found |= requirements(project()["optional-dependencies"][extra])
+    own = found.pop(project()["name"], None)
+    return {**found, **declared(*own.extras)} if own else found
 
 
 def locked() -> dict[str, str]:
