@@ -2,7 +2,7 @@
 
     from pipeline import load_model
     model = load_model("results/experiments/demo/seed0/model")
-    ids = model.predict(PIL.Image.open("photo.jpg"))  # uint8 (H, W)
+    ids = model.predict("photo.jpg")  # uint8 (H, W)
 
 Nothing heavy is imported here, so that planning and the command line's help stay fast.
 """

@@ -2,13 +2,17 @@
 
     from pipeline import load_model
     model = load_model("results/experiments/demo/seed0/model")
-    ids = model.predict(PIL.Image.open("street.jpg"))        # uint8 (H, W), ids of model.taxonomy
+    ids = model.predict("street.jpg")                        # uint8 (H, W), ids of model.taxonomy
+    for said in model.predictions(paths, batch=4):           # ids, confidence, entropy of each, in order
+        ...
 
-The folder holds `model.safetensors` and `model.json`: architecture, classes with their colors,
-normalisation, working size, provenance, metrics. A picture is brought to the scale that the network was
-trained at, and the logits to the picture's own size before the argmax.
+A picture is a path, an array or one of Pillow's images (`pictures.py`). The folder holds `model.safetensors` and
+`model.json`: architecture, classes with their colors, normalisation, working size, provenance, metrics. A
+picture is brought to the scale that the network was trained at, and the logits to the picture's own size
+before the argmax.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,16 +21,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor
 
 from pipeline.artifacts.errors import ArtifactError, SegadaptError
 from pipeline.datasets.taxonomy import Taxonomy
+from pipeline.inference.pictures import Picture, as_rgb
 from pipeline.inference.test_modes import Logits, Mode, Plain, Sliding
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.files import load_network
-from pipeline.numerics import WidthHeight
+from pipeline.numerics import Size, WidthHeight
 from pipeline.numerics.entropy import entropy_map
 from pipeline.numerics.winner import winner
 
@@ -68,9 +73,23 @@ class Model:
         """Color of every id: uint8 (256, 3)."""
         return self.taxonomy.palette()
 
-    def predict(self, image: Image.Image) -> UInt8:
+    def predict(self, picture: Picture) -> UInt8:
         """Return the class id of every pixel: uint8 (H, W), see `predict_image`."""
-        return predict_image(self, image).ids
+        return predict_image(self, picture).ids
+
+    def predictions(self, pictures: Iterable[Picture], batch: int = 1) -> Iterator[Prediction]:
+        """Yield what the model says of each picture, in order; pictures are read as they are needed.
+
+        Up to `batch` neighbours that the network sees at one size share a forward pass, which is quicker on a
+        GPU and changes confidences by rounding only.
+        """
+        for group in _groups(self, pictures, batch):
+            yield from _of_group(self, group)
+
+    @torch.inference_mode()
+    def probabilities(self, picture: Picture) -> NDArray[np.float32]:
+        """Return the probability of every class at every pixel: float32 (K, H, W)."""
+        return torch.softmax(_logits(self, [_seen(self, picture)]).whole(), dim=1)[0].cpu().numpy()
 
 
 def load_model(folder: Path | str, device: str | torch.device | None = None) -> Model:
@@ -98,23 +117,64 @@ def load_model(folder: Path | str, device: str | torch.device | None = None) -> 
     return Model(network.to(chosen).eval(), taxonomy, (int(width), int(height)), meta)
 
 
-def predict_image(model: Model, image: Image.Image) -> Prediction:
+def predict_image(model: Model, picture: Picture) -> Prediction:
     """Predict one picture of any mode and size at its own size.
 
     It is turned upright as its EXIF orientation says, so ids belong to the upright picture. Scaling uses
-    Pillow's bicubic filter, as `prepare` does. SegadaptError: the prediction is not finite.
+    Pillow's bicubic filter, as `prepare` does. DataError: the picture cannot be read. SegadaptError: the
+    prediction is not finite.
     """
-    upright = ImageOps.exif_transpose(image).convert("RGB")
+    return next(model.predictions([picture]))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A picture as the network sees it, and height and width of the upright original."""
+
+    scaled: Image.Image
+    original: Size
+
+
+def _seen(model: Model, picture: Picture) -> _Seen:
+    upright = as_rgb(picture)
     scaled = upright.resize(_input_size(model, upright.size), Image.Resampling.BICUBIC)
-    pixels = torch.from_numpy(np.array(scaled)).permute(2, 0, 1)[None]
+    return _Seen(scaled, (upright.height, upright.width))
+
+
+def _groups(model: Model, pictures: Iterable[Picture], batch: int) -> Iterator[list[_Seen]]:
+    """Cut pictures into groups of at most `batch` neighbours of equal sizes."""
+    if batch < 1:
+        raise ValueError(f"batch: must be at least 1, found {batch}")
+    group: list[_Seen] = []
+    for seen in (_seen(model, picture) for picture in pictures):
+        differs = group and (seen.scaled.size, seen.original) != (group[0].scaled.size, group[0].original)
+        if differs or len(group) == batch:
+            yield group
+            group = []
+        group.append(seen)
+    if group:
+        yield group
+
+
+def _logits(model: Model, group: list[_Seen]) -> Logits:
+    """Run the network on pictures of equal sizes; SegadaptError: a prediction is not finite."""
+    first = group[0]
+    pixels = torch.from_numpy(np.stack([np.array(seen.scaled) for seen in group])).permute(0, 3, 1, 2)
     pixels = pixels.to(next(model.network.parameters()).device)
-    mode = _mode(model, scaled.size)
-    with torch.inference_mode():
-        maps = mode.maps(model.network, pixels)
-        if not all(bool(one.isfinite().all()) for one in maps):
-            raise SegadaptError("the network's prediction is not finite; its weights are damaged")
-        size = model.network.label_size((upright.height, upright.width))
-        return _prediction(Logits(mode, model.network, maps, (scaled.height, scaled.width), size))
+    mode = _mode(model, first.scaled.size)
+    maps = mode.maps(model.network, pixels)
+    if not all(bool(one.isfinite().all()) for one in maps):
+        raise SegadaptError("the network's prediction is not finite; its weights are damaged")
+    scaled = (first.scaled.height, first.scaled.width)
+    return Logits(mode, model.network, maps, scaled, model.network.label_size(first.original))
+
+
+@torch.inference_mode()
+def _of_group(model: Model, group: list[_Seen]) -> list[Prediction]:
+    """Reduce logits strip by strip: those of a large picture would fill the memory."""
+    strips = [_scores(strip) for _, strip in _logits(model, group).strips()]
+    columns = [torch.cat(column, dim=1).cpu().numpy() for column in zip(*strips, strict=True)]
+    return [Prediction(*said) for said in zip(*columns, strict=True)]
 
 
 def _input_size(model: Model, picture: WidthHeight) -> WidthHeight:
@@ -139,15 +199,6 @@ def _mode(model: Model, scaled: WidthHeight) -> Mode:
     return Sliding(window=window, stride=max(1, window // 2))
 
 
-def _prediction(logits: Logits) -> Prediction:
-    """Reduce logits strip by strip: those of a large picture would fill the memory."""
-    chunks = [_scores(strip) for _, strip in logits.strips()]
-    ids, confidence, entropy = (
-        torch.cat(column, dim=1)[0].cpu().numpy() for column in zip(*chunks, strict=True)
-    )
-    return Prediction(ids, confidence, entropy)
-
-
 def _scores(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Class, its probability and the entropy of every pixel, (1, h, w) each."""
+    """Class, its probability and the entropy of every pixel, (B, h, w) each."""
     return winner(logits)[1], torch.softmax(logits, dim=1).amax(dim=1), entropy_map(logits)
