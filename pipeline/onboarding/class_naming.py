@@ -3,7 +3,6 @@
 Names speak of the values in the files: a mask of 0 and 255 has the ids 0 and 255.
 """
 
-import colorsys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -206,17 +205,3 @@ def _nearest(facts: LabelFacts, classes: Classes) -> dict[Value, tuple[Value, bo
         value: (colors[place], bool(apart))
         for value, place, apart in zip(present, places.tolist(), distant.tolist(), strict=True)
     }
-
-
-def distinct_colors(count: int) -> list[Color]:
-    """`count` colors that are easy to tell apart: hues by the golden ratio, three brightnesses."""
-    colors: list[Color] = []
-    number = 0
-    while len(colors) < count:
-        value = (0.95, 0.7, 0.5)[number % 3]
-        red, green, blue = colorsys.hsv_to_rgb(number * 0.618034 % 1.0, 0.75, value)
-        color = (round(red * 255), round(green * 255), round(blue * 255))
-        if color not in colors:
-            colors.append(color)
-        number += 1
-    return colors

@@ -15,6 +15,7 @@ import yaml
 
 from pipeline.artifacts.errors import ConfigError
 from pipeline.artifacts.files import write_text
+from pipeline.datasets.class_colors import class_colors
 from pipeline.datasets.name_lists import list_text
 from pipeline.datasets.taxonomy import IGNORE_NAME
 from pipeline.numerics import WidthHeight
@@ -23,7 +24,6 @@ from pipeline.onboarding.class_naming import (
     class_shares,
     describe_ids,
     describe_value,
-    distinct_colors,
 )
 from pipeline.onboarding.inspection import LabelFacts, Value
 from pipeline.onboarding.picture_folders import Pairs, Pictures
@@ -129,10 +129,9 @@ def _quoted(text: str) -> str:
 
 def _taxonomy(facts: Facts) -> str:
     labels, values = facts.labels.facts, facts.labels.classes.values
-    colors = distinct_colors(len(values))
-    if labels.form == "colors":
-        # A class of several colors is shown in its first.
-        colors = [group[0] for group in values.values() if not isinstance(group[0], int)]
+    # A class of several colors is shown in its first.
+    own = [group[0] for group in values.values() if not isinstance(group[0], int)]
+    colors = class_colors(list(values), own)
     what = "colors" if labels.form == "colors" else "values"
     lines = [
         f"# The classes by id, from the {what} in {labels.read} source labels, with their share of the pixels.",

@@ -43,7 +43,7 @@ def test_a_part_of_the_taxonomy_changes_what_reads_it_alone(shop, change, expect
 
 
 @pytest.mark.parametrize(
-    ("text", "other"), [("[128, 0, 0]", "[0, 128, 0]"), ("name: camvid11", "name: mine")]
+    ("text", "other"), [("[90, 75, 65]", "[0, 128, 0]"), ("name: camvid11", "name: mine")]
 )
 def test_a_color_and_the_taxonomys_name_change_nothing(shop, text, other):
     before = shop.run()
