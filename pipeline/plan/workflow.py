@@ -20,6 +20,7 @@ from pipeline.plan.planner import Planner
 from pipeline.plan.records import REPORTS, ReportRecord
 from pipeline.plan.run import PlannedRun
 from pipeline.plan.stage import in_order
+from pipeline.plan.stale_views import date_back_stale_views
 from pipeline.schema.names import nearest
 from pipeline.stages.record import ArtifactRef, StageRecord
 from pipeline.stages.results import MADE, Results
@@ -68,9 +69,12 @@ class Plan:
     @classmethod
     @exits_with_message
     def of_main_process(cls, configfiles: Sequence[str], overrides: Mapping[str, Any]) -> "Plan":
-        """Note who works here, validate the configuration, and plan what it selects."""
+        """Note who works here, validate the configuration, plan what it selects, and see which views are of another."""
         sign()
-        return cls(load_config(configfiles, overrides))
+        config = load_config(configfiles, overrides)
+        plan = cls(config)
+        date_back_stale_views(plan._selected, config.selected_suites(), RESULTS)
+        return plan
 
     @exits_with_message
     def write(self) -> None:

@@ -44,6 +44,7 @@ def collect_metrics(results: Results, record: RunRecord) -> dict[str, Any]:
         "final": record.final,
         "stages": stages,
         "keys": {stage.name: stage.key for stage in record.stages},
+        "artifacts": sorted({artifact.key for artifact in record.artifacts()}),
     }
 
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import shutil
 
 import pytest
 from tiny import EXPERIMENT, RUN, digests, snakemake, starts, write, write_config, write_suite
@@ -61,6 +62,22 @@ def test_a_second_run_has_nothing_to_do(finished):
     result = snakemake(finished)
     assert result.returncode == 0
     assert "Nothing to be done" in result.stdout + result.stderr
+
+
+def test_results_that_were_copied_are_what_they_are_and_no_more(finished, tmp_path):
+    """Without `.snakemake/`, which knows what views were made from: nothing to do for the same plan, but for another."""
+    for name in ("config", "results"):
+        shutil.copytree(finished / name, tmp_path / name, symlinks=True)
+    assert "Nothing to be done" in snakemake(tmp_path, "--dry-run").stdout
+    more = copy.deepcopy(EXPERIMENT)
+    more["set"]["split"] = {"lambda": 0.75}
+    write_suite(tmp_path / "config", more)
+    output = snakemake(tmp_path, "--dry-run").stdout
+    assert all(f"rule {name}:" in output for name in ("split", "adapt", "evaluate"))
+    assert "rule experiment:" in output and "rule report:" in output
+    write_suite(tmp_path / "config", EXPERIMENT)
+    shutil.rmtree(next((tmp_path / "results/evaluate").iterdir()))
+    assert "rule evaluate:" in snakemake(tmp_path, "--dry-run").stdout
 
 
 def test_a_lost_manifest_is_written_again_without_computing(finished):
