@@ -17,7 +17,6 @@ from pipeline.plan.records import RunName
 from pipeline.plan.run import PlannedRun
 from pipeline.stages.results import MADE, Results
 
-
 LONG_AGO = 86_400
 """Seconds since 1970, older than any artifact; a time of 0 Snakemake takes for none."""
 
