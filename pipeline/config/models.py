@@ -192,6 +192,13 @@ class Recipe(Strict):
     description: Annotated[str, Field(description="what it does and where it comes from")] = ""
     defaults: Annotated[dict[str, dict[str, Any]], Field(description="parameters by stage kind")] = {}
     stages: Annotated[dict[StageName, dict[str, Any]], Field(min_length=1, description="stages in order")]
+    guard: Annotated[
+        bool,
+        Field(
+            description="the folder `model/` gets source-only, the chain's first stage, where adaptation looks worse "
+            "without labels; figures are the adapted stages' as ever"
+        ),
+    ] = False
     rounds: Annotated[Rounds | None, Field(description="self-training rounds after the stages")] = None
 
 

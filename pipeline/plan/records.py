@@ -53,6 +53,7 @@ class RunRecord(RunName):
     `names`: of its task, recipe and network. `taxonomy`: as the configuration has it now, for pages. `stages` in the
     recipe's order; `final`: the one whose model is taken away. `selects`, `evaluates`: the figures of training stages
     by their names; `also`: those on further splits, by the split's title. `scoring`: how evaluations are made.
+    `source_only`: the stage that the guard compares `final` with; None without a guard.
     """
 
     kind: Literal["experiment"] = "experiment"
@@ -66,6 +67,7 @@ class RunRecord(RunName):
     selects: dict[str, ArtifactRef]
     evaluates: dict[str, ArtifactRef]
     also: dict[str, dict[str, ArtifactRef]] = {}
+    source_only: str | None = None
 
     def of_kind(self, kind: str) -> list[NamedStage]:
         """The stages of one kind, in order."""
@@ -120,4 +122,5 @@ def run_record(run: PlannedRun) -> RunRecord:
         selects=refs(run.selects),
         evaluates=refs(run.evaluates),
         also={title: refs(stages) for title, stages in run.also.items()},
+        source_only=run.source_only,
     )

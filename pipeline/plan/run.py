@@ -15,7 +15,7 @@ from pipeline.config.validation import validated
 from pipeline.config.yaml_files import merge
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.networks.parameters import NetworkParameters
-from pipeline.plan.domains import FURTHER, TaskDomains
+from pipeline.plan.domains import FURTHER, TaskDomains, labels_seen
 from pipeline.plan.recipes import expand_recipe, place_of
 from pipeline.plan.references import Asked, references_of, selection_of
 from pipeline.plan.stage import Inputs, Stage, StageSettings, make_stage
@@ -43,6 +43,8 @@ class PlannedRun:
     evaluates: dict[str, Stage] = field(default_factory=dict)
     also: dict[str, dict[str, Stage]] = field(default_factory=dict)
     """Evaluations on further splits, by the title of the split, then as `evaluates`."""
+    source_only: str | None = None
+    """The stage whose model is taken away where the adapted one looks worse; None: the last one's always is."""
 
     @property
     def trained(self) -> dict[str, Stage]:
@@ -115,6 +117,7 @@ class RunPlanner:
             )
         if not run.trained:
             raise ConfigError(f"{self.recipe_location}: no stage of kind train; nothing would be learnt")
+        run.source_only = self._source_only(run) if self.recipe.guard else None
         self._add_figures(run)
         return run
 
@@ -128,14 +131,24 @@ class RunPlanner:
         parameters = self._parameters_of("rank")
         return self._added("rank", parameters, {"model": model}, f"{self.experiment.location}.set.rank")
 
+    def _source_only(self, run: PlannedRun) -> str | None:
+        """The chain's first training where its objective is of the source alone; None without one."""
+        name, first = next(iter(run.trained.items()))
+        if name == run.final or first.parameters.objective.domains() != ("source",):
+            return None
+        return None if labels_seen(first, self.domains.data.target) else name
+
     def _add_figures(self, run: PlannedRun) -> None:
         """Add selection and evaluation of every training stage."""
         parameters: EvaluateParameters = self._parameters_of("evaluate")
+        guarded = {run.source_only, run.final} if run.source_only else set()
         for name in run.trained:
             model = run.stages[name]
             references = {"model": model}
+            if parameters.snapshots == "all" or name in guarded:
+                run.selects[name] = self._select(model)
             if parameters.snapshots == "all":
-                references["select"] = run.selects[name] = self._select(model)
+                references["select"] = run.selects[name]
             if self.domains.data.evaluate is not None:
                 run.evaluates[name] = self._added(
                     "evaluate", parameters, references, self.experiment.location

@@ -26,6 +26,7 @@ from pipeline.report.model import (
     Score,
     StageName,
     StageResult,
+    Taken,
     TaskKind,
     Unfinished,
 )
@@ -145,6 +146,15 @@ def _further(
     return found
 
 
+def _taken(results: Results, record: RunRecord) -> Taken | None:
+    """What the guard of a run took, as its folder says; None without a guard, or from before it had one."""
+    path = results.metrics(record.experiment, record.seed)
+    choice = read_json(path).get("taken") if path.is_file() else None
+    if choice is None or record.source_only is None:
+        return None
+    return Taken(seed=record.seed, source_only=record.source_only, adapted=record.final, **choice)
+
+
 def _ranking(results: Results, record: RunRecord) -> RankingRecord | None:
     splits = record.of_kind("split")
     if not splits:
@@ -243,5 +253,6 @@ def experiment_record(results: Results, records: list[RunRecord]) -> ExperimentR
         priors=_priors(results, first, taxonomy.names),
         gallery=tuple(gallery_rows(data, results.folder(trained[0]), results.folder(trained[-1]))),
         lists=used_lists(results, [(record, _data_stages(results, record)) for record in records]),
+        taken=tuple(taken for record in records if (taken := _taken(results, record)) is not None),
         software=_software(results.folder(trained[-1])),
     )

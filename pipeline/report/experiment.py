@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.artifacts.files import read_json, write_json
 from pipeline.networks.records import copy_network, read_record
 from pipeline.plan.records import RunRecord
+from pipeline.report.guard import taken, warn_of_swap
 from pipeline.stages.results import Results
 from pipeline.stages.snapshots import snapshot_path, snapshot_steps
 
@@ -21,6 +22,7 @@ def publish(results: Results, record: RunRecord, log: logging.Logger) -> None:
     _link(folder, results, record)
     _copy_model(folder / "model", results, record, metrics)
     write_json(results.metrics(record.experiment, record.seed), metrics)
+    warn_of_swap(metrics["taken"], record, log)
     log.info("finished: %s", folder)
 
 
@@ -42,6 +44,7 @@ def collect_metrics(results: Results, record: RunRecord) -> dict[str, Any]:
         "title": record.title,
         "metric": record.metric,
         "final": record.final,
+        "taken": taken(results, record),
         "stages": stages,
         "keys": {stage.name: stage.key for stage in record.stages},
         "artifacts": sorted({artifact.key for artifact in record.artifacts()}),
@@ -60,7 +63,9 @@ def _link(folder: Path, results: Results, record: RunRecord) -> None:
 
 def _copy_model(folder: Path, results: Results, record: RunRecord, metrics: dict[str, Any]) -> None:
     """Make the self-contained model folder, `model.safetensors` and `model.json`; replaced as a whole."""
-    artifact = results.folder(next(stage for stage in record.stages if stage.name == record.final))
+    choice = metrics["taken"]
+    name = choice["stage"] if choice else record.final
+    artifact = results.folder(next(stage for stage in record.stages if stage.name == name))
     manifest = artifact.load()
     step = snapshot_steps(artifact)[-1]
     path = snapshot_path(artifact, step)
@@ -75,7 +80,9 @@ def _copy_model(folder: Path, results: Results, record: RunRecord, metrics: dict
     }
     meta["taxonomy"] = record.taxonomy.model_dump(mode="json")
     meta["scoring"] = record.scoring.model_dump(mode="json")
-    meta["metrics"] = metrics["stages"].get(record.final, {})
+    meta["metrics"] = metrics["stages"].get(name, {})
+    if choice:
+        meta["taken"] = choice
     temporary = folder.with_name(".model-new")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()

@@ -67,6 +67,21 @@ class RankingRecord:
 
 
 @dataclass(frozen=True)
+class Taken:
+    """Which stage's model one seed's folder `model/` holds: source-only's or the adapted one's.
+
+    `values`: of the label-free `criterion`, by stage; the higher one was taken, at a tie source-only.
+    """
+
+    seed: int
+    stage: str
+    source_only: str
+    adapted: str
+    criterion: str
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class ListRecord:
     """A list of images that an experiment used: what for, its name, how long, SHA-256 of its names.
 
@@ -142,6 +157,7 @@ class ExperimentRecord:
     priors: tuple[Picture, ...] = ()
     gallery: tuple[GalleryRow, ...] = ()
     lists: tuple[ListRecord, ...] = ()
+    taken: tuple[Taken, ...] = ()
     software: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -159,6 +175,12 @@ class ExperimentRecord:
         run = self.result_of(stage, seed, test_mode)
         score = run.scores.get(selection) if run else None
         return None if score is None else score.metrics.get(self.headline)
+
+    def taken_value(self, stage: str, seed: int, test_mode: str) -> float | None:
+        """Return the headline figure of what `model/` holds; None but for the adapted stage of a guarded run."""
+        guarded = (one for one in self.taken if (one.adapted, one.seed) == (stage, seed))
+        taken = next(guarded, None)
+        return self.value(taken.stage, seed, test_mode) if taken else None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipeline.artifacts.files import write_text
 from pipeline.numerics import Size
 from pipeline.report import images, plots, tables
+from pipeline.report.guard_tables import count_right, swap_lines, taken_table
 from pipeline.report.model import SELECTIONS, ExperimentRecord, GalleryRow, ReportData
 from pipeline.report.tables import NOT_RUN
 
@@ -50,6 +51,8 @@ def render(data: ReportData) -> str:
         .get_template("report.html")
         .render(
             data=data,
+            swaps=swap_lines(data),
+            judged=count_right(data),
             css=stylesheet(),
             tasks=_tasks(data),
             class_tables=_class_tables(data),
@@ -87,6 +90,7 @@ def _tasks(data: ReportData) -> list[dict[str, Any]]:
                 "metric": rows["metric"].iloc[0],
                 "several_modes": rows["test_mode"].nunique() > 1,
                 "test_mode": rows["test_mode"].iloc[0],
+                "guarded": bool(rows["taken_mean"].notna().any()),
                 "baselines": list(dict.fromkeys(rows["baseline"].dropna())),
                 "rows": [_result(row) for _, row in rows.iterrows()],
             }
@@ -112,6 +116,7 @@ def _result(row: pd.Series) -> dict[str, Any]:
         "baseline": row["baseline"],
         "label_free": tables.cell(row, "label_free", ""),
         "oracle_best": tables.cell(row, "oracle_best", ""),
+        "taken": tables.cell(row, "taken", ""),
     }
 
 
@@ -146,6 +151,7 @@ def _details(data: ReportData, number: int, item: ExperimentRecord) -> dict[str,
         "metrics": _metric_names(item),
         "runs": _runs(item),
         "figures": _label_free(item),
+        "taken": _taken(item),
         "curves": _curves(item, prefix),
         "ranking": _inline(plots.ranking_histogram(item.rankings, f"{prefix}-r")) if item.rankings else None,
         "thresholds": _thresholds(item, prefix),
@@ -216,6 +222,26 @@ def _label_free(item: ExperimentRecord) -> dict[str, Any] | None:
         if run.label_free_figures
     ]
     return {"names": names, "rows": rows}
+
+
+def _taken(item: ExperimentRecord) -> list[dict[str, Any]]:
+    """What the guard took for each seed and test mode, beside the truth."""
+    rows = taken_table(ReportData((item,))).to_dict("records")
+    judged = {True: "right", False: "wrong"}
+    return [
+        {
+            **{name: str(row[name]) for name in ("seed", "test_mode", "source_only", "adapted", "taken")},
+            "criterion": str(row["criterion"]).replace("_", " "),
+            "values": [_number(row[f"{name}_value"]) for name in ("source_only", "adapted")],
+            "truth": [_percent(row[f"{name}_last"]) for name in ("source_only", "adapted")],
+            "right": judged.get(row["right"], "no labels"),
+        }
+        for row in rows
+    ]
+
+
+def _percent(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:.2f}"
 
 
 def _number(value: float | None) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.artifacts.files import write_json, write_text
+from pipeline.report.guard_tables import count_right, swap_lines, taken_table
 from pipeline.report.model import SELECTIONS, ExperimentRecord, ReportData
 
 NOT_RUN = "not run"
@@ -131,7 +132,8 @@ def results_table(data: ReportData) -> pd.DataFrame:
     """Return one row per experiment, stage and test mode: headline metric over seeds and its gain.
 
     Columns: experiment, task, network, stage, method, test_mode, metric, seeds (run), planned (seeds), for
-    each selection `<selection>_mean` and `<selection>_sd`, trained (seeds run, scored or not), mean and sd of
+    each selection `<selection>_mean` and `<selection>_sd`, `taken_mean` and `taken_sd` (the last step of what
+    `model/` holds, where a guard chose it), trained (seeds run, scored or not), mean and sd of
     `entropy` and `information_maximisation`, gain_mean, gain_sd, gain_pairs, baseline.
     Figures that do not exist are NaN.
     """
@@ -162,6 +164,8 @@ def _result_row(
         row["seeds"] = figure.count if selection == "last" and figure else row.get("seeds", 0)
         row[f"{selection}_mean"] = figure.mean if figure else None
         row[f"{selection}_sd"] = figure.sd if figure else None
+    kept = spread(experiment.taken_value(stage, seed, mode) for seed in experiment.seeds)
+    row["taken_mean"], row["taken_sd"] = (kept.mean, kept.sd) if kept else (None, None)
     runs = [run for seed in experiment.seeds if (run := experiment.result_of(stage, seed, mode)) is not None]
     row["trained"] = len(runs)
     for name in LABEL_FREE:
@@ -226,10 +230,17 @@ def text_table(data: ReportData) -> str:
             "oracle",
         ]
         body = [_text_row(row) for _, row in rows.iterrows()]
+        if rows["taken_mean"].notna().any():
+            header.append("taken")
+            body = [
+                [*line, cell(row, "taken", "")] for line, (_, row) in zip(body, rows.iterrows(), strict=True)
+            ]
         if not rows["seeds"].any() and rows["trained"].any():
             header, body = _without_labels(rows)
         scored = next(experiment.input for experiment in data.experiments if experiment.task == task)
         blocks.append(f"{task}, {scored}\n{_aligned([header, *body])}")
+    if judged := [*swap_lines(data), *filter(None, [count_right(data)])]:
+        blocks.append("\n".join(judged))
     if data.unfinished:
         stopped = [f"{one.experiment}/seed{one.seed}: {one.stage}: {one.reason}" for one in data.unfinished]
         blocks.append(
@@ -298,9 +309,9 @@ def _aligned(rows: list[list[str]]) -> str:
 
 
 def write_tables(data: ReportData, folder: Path) -> list[Path]:
-    """Write `runs`, `results` and each task's `per_class-<n>` into `folder` as CSV and JSON, atomically."""
+    """Write `runs`, `results`, `taken` and each task's `per_class-<n>` into `folder` as CSV and JSON, atomically."""
     written = []
-    tables = {"runs": runs_table(data), "results": results_table(data)}
+    tables = {"runs": runs_table(data), "results": results_table(data), "taken": taken_table(data)}
     for number, (_, members) in enumerate(by_taxonomy(data), start=1):
         tables[f"per_class-{number}"] = per_class_table(members)
     for name, table in tables.items():

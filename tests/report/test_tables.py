@@ -147,7 +147,7 @@ def test_a_target_without_labels_shows_figures_that_need_none(make_chain):
 def test_tables_are_written_as_csv_and_json_that_read_back(data, tmp_path):
     written = write_tables(data, tmp_path / "tables")
     assert {path.name for path in written} == {
-        f"{name}.{kind}" for name in ("runs", "results", "per_class-1") for kind in ("csv", "json")
+        f"{name}.{kind}" for name in ("runs", "results", "taken", "per_class-1") for kind in ("csv", "json")
     }
     back = pd.read_csv(tmp_path / "tables" / "results.csv")
     assert row(back, "streets-intrada", "inter")["last_mean"] == 46.0
