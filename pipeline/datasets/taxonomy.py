@@ -20,7 +20,7 @@ from pipeline.schema.strict import Strict
 IGNORE_NAME = "ignore"
 """The word for pixels of id `IGNORE` where a dataset file names its raw ids."""
 
-TaxonomyPart = Literal["classes", "colors", "ignored", "rare", "subsets"]
+TaxonomyPart = Literal["classes", "colors", "ignored", "rare", "subsets", "things"]
 """What a stage may read of a taxonomy, and what its key then holds; `classes` are the names in their order."""
 
 Channel = Annotated[int, Field(ge=0, le=255)]
@@ -78,6 +78,11 @@ class Taxonomy(Strict):
         """Class names by id."""
         return tuple(entry.name for entry in self.classes)
 
+    @property
+    def thing_ids(self) -> tuple[int, ...]:
+        """Ids of the classes of countable objects."""
+        return tuple(self.index(name) for name in self.things)
+
     def index(self, name: str) -> int:
         """Id of a class; ConfigError with the nearest name when there is none."""
         if name not in self.names:
@@ -98,6 +103,7 @@ class Taxonomy(Strict):
             "ignored": list(self.ignored),
             "rare": list(self.rare),
             "subsets": {name: list(members) for name, members in self.subsets.items()},
+            "things": list(self.things),
         }
         return {part: value for part, value in known.items() if part in wanted}
 

@@ -45,6 +45,7 @@ class Context:
     processes, float32 scalar on the device, at least 0. `image_share[domain]`: images of this micro-batch
     divided by the images of the domain's whole step, so `mean over the micro-batch * image_share` sums to the
     global mean. `slots`: which of the step's images this micro-batch has, in order; `seed`: of all draws.
+    `things`: ids of the classes of countable objects, for an objective that asks for them.
     """
 
     step: int
@@ -53,6 +54,7 @@ class Context:
     num_classes: int
     slots: Sequence[int] = ()
     seed: int = 0
+    things: Sequence[int] = ()
 
     def draws(self, purpose: str) -> list[Draws]:
         """Make the random draws of each image: functions of seed, step and slot alone."""

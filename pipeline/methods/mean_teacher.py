@@ -15,6 +15,12 @@ from torch import Tensor, nn
 from pipeline.artifacts.errors import DataError
 from pipeline.data.batch import Batch
 from pipeline.methods.base import Context, Method, Term
+from pipeline.methods.frozen_features import (
+    build_frozen,
+    feature_distance,
+    updated,
+    with_feature_distance,
+)
 from pipeline.methods.losses import (
     SEGMENTATION_WEIGHTS,
     image_size,
@@ -28,7 +34,7 @@ from pipeline.methods.losses import (
 from pipeline.methods.parameters import MeanTeacherParameters
 from pipeline.methods.teacher import Teacher
 from pipeline.methods.views import masked, recolored
-from pipeline.networks.base import SegmentationNetwork
+from pipeline.networks.base import Output, SegmentationNetwork
 from pipeline.numerics.class_mix import class_mask, mixed
 from pipeline.numerics.pseudo_label_weights import quality_weight, weighted_cross_entropy
 from pipeline.numerics.randomness import Draws
@@ -47,8 +53,8 @@ class MeanTeacher(Method[MeanTeacherParameters]):
     """Cross-entropy on labelled images, on mixed ones and on masked ones, under the teacher's labels."""
 
     def build_modules(self, network: SegmentationNetwork, num_classes: int) -> dict[str, nn.Module]:
-        """Make the teacher, equal to the network at the start."""
-        return {"teacher": Teacher(network)}
+        """Make the teacher, equal to the network at the start, and what a distance of features needs."""
+        return {"teacher": Teacher(network), **build_frozen(network, self.parameters.feature_distance)}
 
     def terms(
         self, modules: Mapping[str, nn.Module], batch: Mapping[str, Batch], context: Context
@@ -57,9 +63,10 @@ class MeanTeacher(Method[MeanTeacherParameters]):
         network = cast(SegmentationNetwork, modules["network"])
         for domain in ("source", "labelled"):
             if domain in batch:
-                yield self._supervised(network, batch[domain], domain, context)
+                yield self._supervised(modules, batch[domain], domain, context)
         if "target" not in batch:
             return
+        yield from self._target_distance(modules, batch["target"], context)
         taught, logits = self._taught(cast(Teacher, modules["teacher"]), batch["target"])
         strong = self._recolored(network, self._mixed(taught, batch, context), context.draws("mix color"))
         yield self._consistency("mixed", network, strong, 1.0, context, logits)
@@ -74,13 +81,29 @@ class MeanTeacher(Method[MeanTeacherParameters]):
         network, teacher = cast(SegmentationNetwork, modules["network"]), cast(Teacher, modules["teacher"])
         teacher.follow(network, self.parameters.teacher_decay)
 
-    def _supervised(self, network: SegmentationNetwork, batch: Batch, domain: str, context: Context) -> Term:
+    def _supervised(
+        self, modules: Mapping[str, nn.Module], batch: Batch, domain: str, context: Context
+    ) -> Term:
+        network = cast(SegmentationNetwork, modules["network"])
         labels, output = labels_of(batch, domain), network(batch.images)
         weight = 1.0 if domain == "source" else self.parameters.labelled_weight
         term = segmentation_term(network, output, labels, context, domain, weight)
         if domain == "source":
             term = with_lovasz(term, output.main, labels, self.parameters, context)
+            wanted = self.parameters.feature_distance
+            term = with_feature_distance(term, modules, output.feature, batch, wanted, context)
         return term
+
+    def _target_distance(
+        self, modules: Mapping[str, nn.Module], batch: Batch, context: Context
+    ) -> Iterator[Term]:
+        """Yield the target's distance of features, which needs a pass of its own: the other views are changed ones."""
+        wanted = self.parameters.feature_distance
+        if wanted is None or wanted.where == "things":
+            return
+        feature = cast(Output, modules["network"](batch.images)).feature
+        value = feature_distance(modules, feature, batch, "target", context)
+        yield Term("feature_distance_target", value, wanted.weight, updated(modules))
 
     @torch.no_grad()
     def _taught(self, teacher: Teacher, batch: Batch) -> tuple[Labelled, Tensor]:

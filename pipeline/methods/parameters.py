@@ -75,6 +75,14 @@ class ObjectiveParameters(Strict):
         """Whether it pastes between images of its domains, which then must have one size."""
         return False
 
+    def compares_features(self) -> bool:
+        """Whether it compares features with those of the network that it starts from."""
+        return False
+
+    def reads_things(self) -> bool:
+        """Whether it asks which classes are things."""
+        return False
+
     def image_groups(self) -> tuple[int, ...]:
         """Sizes of the groups of images that the method's pooled terms are defined on; no micro-batch cuts one."""
         return ()
@@ -115,7 +123,38 @@ class LovaszParameters(ObjectiveParameters):
         return self
 
 
-class SupervisedParameters(LovaszParameters):
+class FeatureDistance(Strict):
+    """Distance of the backbone's last map from that of a copy which stays as the training starts."""
+
+    where: Annotated[
+        Literal["things", "everywhere"],
+        Field(
+            description="things: Euclidean, on the source's cells of things (DAFormer); everywhere: 0.9 (1 - cosine) "
+            "+ 0.1 smooth L1 behind a 1x1 convolution, on source and target (VFM-UDA++)"
+        ),
+    ]
+    weight: Annotated[
+        float, Field(gt=0.0, allow_inf_nan=False, description="weight of each domain's distance")
+    ]
+
+
+class AnchoredParameters(LovaszParameters):
+    """Base of objectives that may keep features near those of the start."""
+
+    feature_distance: Annotated[
+        FeatureDistance | None, Field(description="keeps features near those of the start")
+    ] = None
+
+    def compares_features(self) -> bool:
+        """Tell whether there is a distance."""
+        return self.feature_distance is not None
+
+    def reads_things(self) -> bool:
+        """Tell whether the distance is on things."""
+        return self.feature_distance is not None and self.feature_distance.where == "things"
+
+
+class SupervisedParameters(AnchoredParameters):
     """Cross-entropy on labelled images; target images without labels are never loaded."""
 
     rule: ClassVar[Literal["pretrain", "adapt", "selftrain"]] = "pretrain"
@@ -228,7 +267,7 @@ PUBLISHED_ALPHA = {"mrkld": 0.1, "mrent": 0.1, "mrl2": 0.025}
 """Weights of CRST's regularisers of the network's output in the paper; the released MRKLD code has 0.01."""
 
 
-class MeanTeacherParameters(LovaszParameters):
+class MeanTeacherParameters(AnchoredParameters):
     """Self-training with a mean teacher (DACS, DAFormer, MIC; `docs/methods/mean-teacher.md`)."""
 
     method: Literal["mean_teacher"]

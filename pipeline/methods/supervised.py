@@ -10,6 +10,7 @@ from torch import nn
 
 from pipeline.data.batch import Batch
 from pipeline.methods.base import Context, Method, Term
+from pipeline.methods.frozen_features import build_frozen, with_feature_distance
 from pipeline.methods.losses import labels_of, segmentation_term, with_lovasz
 from pipeline.methods.parameters import SupervisedParameters
 from pipeline.networks.base import SegmentationNetwork
@@ -17,6 +18,10 @@ from pipeline.networks.base import SegmentationNetwork
 
 class Supervised(Method[SupervisedParameters]):
     """Cross-entropy on the source, and optionally on labelled target images (`docs/methods/intrada.md`)."""
+
+    def build_modules(self, network: SegmentationNetwork, num_classes: int) -> dict[str, nn.Module]:
+        """Make what a distance of features needs."""
+        return build_frozen(network, self.parameters.feature_distance)
 
     def terms(
         self, modules: Mapping[str, nn.Module], batch: Mapping[str, Batch], context: Context
@@ -31,4 +36,8 @@ class Supervised(Method[SupervisedParameters]):
                 term = segmentation_term(network, output, labels, context, domain, weights[domain])
                 if domain == "source":
                     term = with_lovasz(term, output.main, labels, self.parameters, context)
+                    wanted = self.parameters.feature_distance
+                    term = with_feature_distance(
+                        term, modules, output.feature, batch[domain], wanted, context
+                    )
                 yield term

@@ -204,7 +204,7 @@ class RunPlanner:
         domains = self.domains.read_by(asked, references)
         inputs = Inputs(references, domains, selection_of(asked, references, self._select))
         if kind.check is not None:
-            kind.check(parameters, self._facts(inputs, asked.location))
+            kind.check(parameters, self._facts(kind, inputs, asked.location))
         label = self._label(kind, parameters, inputs)
         stage = make_stage(kind, label, parameters, inputs, self.settings, self._network(kind, inputs))
         return self.made.setdefault(stage.digest, stage)
@@ -227,7 +227,7 @@ class RunPlanner:
         label = f"{kind.word_of(parameters).replace('_', '-')}-{self.experiment.task}"
         return f"{label}-s{self.domains.seed}" if kind.seeded or inputs.are_drawn() else label
 
-    def _facts(self, inputs: Inputs, location: str) -> Facts:
+    def _facts(self, kind: Kind, inputs: Inputs, location: str) -> Facts:
         labels = {
             name: (domain.labels.label, domain.labels.parameters)
             for name, domain in inputs.domains.items()
@@ -238,4 +238,5 @@ class RunPlanner:
             name: tuple(cache.parameters.size for cache in domain.caches)
             for name, domain in inputs.domains.items()
         }
-        return Facts(location, self.domains.data.taxonomy, self.network, names, labels, sizes)
+        untrained = self.network.weights is None and kind.network not in inputs.references
+        return Facts(location, self.domains.data.taxonomy, self.network, names, labels, sizes, untrained)

@@ -71,6 +71,11 @@ def _unread_by_prepare(parameters: PrepareParameters) -> set[str]:
     return labels | ({"resample"} if parameters.size is None else set())
 
 
+def _unread_by_train(parameters: TrainParameters) -> set[str]:
+    """Most objectives do not ask which classes are things."""
+    return set() if parameters.objective.reads_things() else {"things"}
+
+
 def _set_round(values: Mapping[str, Any], number: int) -> dict[str, Any]:
     return {**values, "round": number}
 
@@ -152,7 +157,8 @@ KINDS: dict[str, Kind] = {
             reads=lambda parameters: parameters.domains_read(),
             gives="model",
             seeded=True,
-            taxonomy=("classes",),
+            taxonomy=("classes", "things"),
+            unread=_unread_by_train,
             network="init",
             word=lambda parameters: parameters.method,
             rule=lambda parameters: parameters.objective.rule,

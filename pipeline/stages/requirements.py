@@ -20,7 +20,7 @@ class Facts:
 
     `location`: the place in the configuration. `labels`: by domain, the label and the parameters of the
     `pseudolabel` stage that its labels come from. `names(domain)`: names of the domain's images. `sizes`: by domain,
-    the sizes that its caches were asked to have; None for each image's own.
+    the sizes that its caches were asked to have; None for each image's own. `untrained`: the network starts at random.
     """
 
     location: str
@@ -29,6 +29,7 @@ class Facts:
     names: Callable[[str], Collection[str]]
     labels: Mapping[str, tuple[str, PseudolabelParameters]] = field(default_factory=dict)
     sizes: Mapping[str, tuple[WidthHeight | None, ...]] = field(default_factory=dict)
+    untrained: bool = False
 
 
 def objective_fits(parameters: TrainParameters, facts: Facts) -> None:
@@ -39,6 +40,7 @@ def objective_fits(parameters: TrainParameters, facts: Facts) -> None:
             f"{facts.location}: method {objective.method} needs the positions of a feature grid, and backbone "
             f"{backbone} has a single one; use a segmentation network, or another method"
         )
+    _features_fit(parameters, facts)
     if objective.mixes_domains():
         _mixed_images_fit(parameters, facts)
     for domain in objective.pseudo_labelled:
@@ -52,6 +54,20 @@ def objective_fits(parameters: TrainParameters, facts: Facts) -> None:
             raise ConfigError(
                 f"{facts.location}: `{wanted}` and `soft_alpha` of stage {stage} belong together; set both or none"
             )
+
+
+def _features_fit(parameters: TrainParameters, facts: Facts) -> None:
+    """Check that features are compared with trained ones, and that things are named where they are asked for."""
+    if parameters.objective.compares_features() and facts.untrained:
+        raise ConfigError(
+            f"{facts.location}: `feature_distance` would keep features near random ones; give the network `weights`, "
+            "or the stage an `init`"
+        )
+    if parameters.objective.reads_things() and not facts.taxonomy.things:
+        raise ConfigError(
+            f"{facts.location}: `feature_distance` on things needs a taxonomy that names some, and "
+            f"{facts.taxonomy.name} names none; add `things: [...]` to it"
+        )
 
 
 def _mixed_images_fit(parameters: TrainParameters, facts: Facts) -> None:

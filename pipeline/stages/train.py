@@ -197,7 +197,8 @@ def _learner(job: Job) -> Learner:
     # Auxiliary modules have a seed of their own, so that the network's start does not depend on the method.
     with seeded(_network_seed(job), "modules", device=torch.device("cpu")):
         auxiliary = method.build_modules(network, job.taxonomy.num_classes)
-    return Learner(network, auxiliary, method, parameters, _draws_seed(job), job.taxonomy.names)
+    names, things = job.taxonomy.names, job.taxonomy.thing_ids
+    return Learner(network, auxiliary, method, parameters, _draws_seed(job), names, things)
 
 
 def with_learning_rate_of_round(parameters: TrainParameters) -> TrainParameters:

@@ -15,7 +15,8 @@ class Learner:
     """A network, its method, and all that decides the bits of their training besides images and devices.
 
     `auxiliary`: the method's modules by name (discriminators, teachers). `seed`: of dropout, order and
-    augmentation. `class_names`: of the network's outputs, for the log; numbers where it is empty.
+    augmentation. `class_names`: of the network's outputs, for the log; numbers where it is empty. `things`: ids of
+    the classes of countable objects, for an objective that asks for them.
     """
 
     network: SegmentationNetwork
@@ -24,6 +25,7 @@ class Learner:
     parameters: TrainParameters
     seed: int
     class_names: tuple[str, ...] = ()
+    things: tuple[int, ...] = ()
 
     @property
     def modules(self) -> dict[str, nn.Module]:

@@ -146,6 +146,7 @@ class StepRunner:
             valid_pixels=valid,
             image_share={name: len(one) / (len(batch[name]) * world) for name, one in micro.items()},
             num_classes=self.learner.network.num_classes,
+            things=self.learner.things,
         )
 
     def _seed(self, step: int, number: int) -> None:

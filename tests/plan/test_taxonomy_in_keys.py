@@ -9,7 +9,7 @@ from pipeline.stages.kinds import KINDS
 
 READ = {
     "prepare": ("classes", "ignored"),
-    "train": ("classes",),
+    "train": ("classes", "things"),
     "rank": ("classes",),
     "split": ("classes", "rare"),
     "pseudolabel": ("classes",),
@@ -85,3 +85,12 @@ def test_a_stage_is_given_no_more_than_its_key_holds():
     assert given.palette()[:2].tolist() != whole.palette()[:2].tolist()
     colored = Taxonomy.of_parts(whole.parts(READ["suggest"]))
     assert colored.palette().tolist() == whole.palette().tolist()
+
+
+def test_things_are_in_the_key_of_a_training_that_asks_for_them(shop):
+    distance = {"feature_distance": {"where": "things", "weight": 0.1}}
+    shop.experiment("main", set={"inter": {"objective": distance}}, recipe="daformer")
+    before = shop.run()
+    assert "things" not in before.stages["source"].record.hashed["taxonomy"]
+    shop.edit("taxonomies", "camvid11", things=["car"])
+    assert changed(before, shop.run()) == {"inter", "select:inter", "evaluate:inter"}

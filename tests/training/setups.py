@@ -49,6 +49,12 @@ SETUPS: dict[str, dict[str, Any]] = {
             objective={"quality": "soft", "teacher_decay": 0.9, "mask_weight": 1.0, "mask_block": 8},
         ),
     },
+    "frozen_features": {
+        "parameters": toy_parameters(
+            "mean_teacher",
+            objective={"quality": "soft", "feature_distance": {"where": "everywhere", "weight": 0.5}},
+        ),
+    },
     "teacher": {
         "parameters": toy_parameters("supervised"),
         "method": Teacher(SupervisedParameters(method="supervised")),

@@ -19,6 +19,8 @@ from pipeline.stages.results import Results
 RECIPES = sorted(path.stem for path in (REPOSITORY / "config/recipes").glob("*.yaml"))
 LABELLED = {"ass", "ass-paper", "joint-ce", "target-only"}
 """Recipes with a few labelled target images; `oracle` reads all labels."""
+FROZEN = {"daformer-paper", "vfm-uda-plus-paper"}
+"""Recipes that keep features near those of trained weights, which the small network does not have."""
 FEW = ["intrada", "joint-ce", "source-only", "target-only"]
 """Those that differ most in what they read."""
 VIEW = {"flip": 0.5, "crop": [48, 32]}
@@ -39,6 +41,8 @@ def experiment(recipe, task):
     body = {"task": task, "recipe": recipe, "set": {name: dict(TRAIN) for name in trained}}
     if recipe == "plca-paper":
         body["set"]["inter"]["objective"] = {"lovasz_images": 2}
+    if recipe in FROZEN:
+        body["set"]["inter"]["objective"] = {"feature_distance": None}
     if values.get("rounds"):
         body["rounds"] = 1
     return body | ({"labelled": {"count": 2}} if recipe in LABELLED else {})
