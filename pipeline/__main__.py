@@ -24,6 +24,7 @@ VERBS = {
     "doctor": "say which datasets, software and devices are found, and what is wrong",
     "suggest": "say which target images are most worth labelling",
     "predict": "apply a finished model to a folder of pictures",
+    "export": "write a finished model as one ONNX or torch.export file",
     "evaluate": "score a finished model on a labelled dataset",
     "verify": "re-hash artifacts, follow links, report what is damaged, missing or orphaned",
     "clean": "list, and with --yes remove, stages",

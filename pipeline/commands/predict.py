@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from pipeline.artifacts.control import Control
-from pipeline.artifacts.errors import Interrupted
+from pipeline.artifacts.errors import ConfigError, Interrupted
 from pipeline.artifacts.files import check_writable
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="FOLDER",
-        help="the folder `model` of an experiment's seed",
+        help="the folder `model` of an experiment's seed, or a file of `export` that ends in .onnx",
     )
     parser.add_argument(
         "--images", type=Path, required=True, metavar="FOLDER", help="pictures, subfolders included"
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prune", action="store_true", help="remove maps of pictures that are not there any more"
     )
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N; .onnx: cpu")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -53,6 +53,8 @@ def execute(arguments: argparse.Namespace) -> int:
     from pipeline.training.interruption import Interruption
 
     check_writable([arguments.out])
+    if arguments.model.suffix == ".onnx" and arguments.device not in ("auto", "cpu"):
+        raise ConfigError(f"--device {arguments.device}: ONNX files are run on the CPU; use the model folder")
     model = load_model(arguments.model, choose_device(arguments.device))
     wanted = Wanted(confidence=arguments.confidence, entropy=arguments.entropy)
     # Who starts this in the background may log out: a parent that has gone is no reason to stop here.

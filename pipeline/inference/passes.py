@@ -142,7 +142,7 @@ def run_pass(
     """
     if settings.chunks < 1 or (settings.batch is not None and settings.batch < 1):
         raise ValueError(f"batch and chunks must be at least 1, found {settings.batch} and {settings.chunks}")
-    batches = batching(settings.batch, next(network.parameters()).device)
+    batches = batching(settings.batch, network.device)
     settings = replace(settings, stop=_heeded_after_the_first(settings.stop))
     total = len(images)
     fingerprint = {
@@ -203,7 +203,7 @@ class _ChunkRunner:
     ) -> None:
         self.measure, self.network, self.mode = measure, network, mode
         self.images, self.settings, self.batches, self.pool = images, settings, batches, pool
-        self.device = next(network.parameters()).device
+        self.device = network.device
         self.finite: list[tuple[list[int], Tensor]] = []
 
     def run(self, chunk: Chunk, store: ChunkStore, done: int) -> dict[str, Tensor]:

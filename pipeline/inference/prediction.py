@@ -25,8 +25,9 @@ from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor
 
-from pipeline.artifacts.errors import ArtifactError, SegadaptError
+from pipeline.artifacts.errors import ArtifactError, DataError, SegadaptError
 from pipeline.datasets.taxonomy import Taxonomy
+from pipeline.inference.exported import ENDING, open_exported
 from pipeline.inference.pictures import Picture, as_rgb
 from pipeline.inference.test_modes import Logits, Mode, Plain, Sliding
 from pipeline.networks.base import SegmentationNetwork
@@ -92,29 +93,37 @@ class Model:
         return torch.softmax(_logits(self, [_seen(self, picture)]).whole(), dim=1)[0].cpu().numpy()
 
 
-def load_model(folder: Path | str, device: str | torch.device | None = None) -> Model:
-    """Read a model folder; `device` is `cuda` where there is one, else `cpu`, unless given.
+def load_model(path: Path | str, device: str | torch.device | None = None) -> Model:
+    """Read a model folder, or the ONNX file of a model; `device` is `cuda` where there is one, else `cpu`, unless given.
 
-    ArtifactError names what is missing or damaged.
+    An ONNX file is run on the CPU, whatever the device. ArtifactError names what is missing or damaged.
     """
-    path = Path(folder) / WEIGHTS
-    if not path.is_file():
+    place = Path(path)
+    if place.suffix == ENDING:
+        exported, meta = open_exported(place)
+        return _described(exported.eval(), meta, place)
+    weights = place / WEIGHTS
+    if not weights.is_file():
         raise ArtifactError(
-            f"{path} is missing: a model folder holds {WEIGHTS} and model.json; "
-            "name the folder `model` of an experiment's seed, or copy it anew"
+            f"{weights} is missing: a model folder holds {WEIGHTS} and model.json; name the folder `model` of an "
+            f"experiment's seed, a file of `python -m pipeline export` that ends in {ENDING}, or copy it anew"
         )
-    network, meta = load_network(path)
+    network, meta = load_network(weights)
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return _described(network.to(chosen).eval(), meta, weights.with_suffix(".json"))
+
+
+def _described(network: SegmentationNetwork, meta: dict[str, Any], source: Path) -> Model:
+    """Put the classes and the working size, as `source` says them, beside a network."""
     try:
         taxonomy = Taxonomy.model_validate(meta["taxonomy"])
         sizes = meta["sizes"]
         width, height = sizes["target"] if "target" in sizes else next(iter(sizes.values()))
     except (KeyError, TypeError, ValueError, StopIteration, ValidationError) as error:
-        beside = path.with_suffix(".json")
         raise ArtifactError(
-            f"{beside}: classes or sizes are missing or damaged ({error}); copy it anew"
+            f"{source}: classes or sizes are missing or damaged ({error}); copy it anew"
         ) from error
-    return Model(network.to(chosen).eval(), taxonomy, (int(width), int(height)), meta)
+    return Model(network, taxonomy, (int(width), int(height)), meta)
 
 
 def predict_image(model: Model, picture: Picture) -> Prediction:
@@ -137,8 +146,7 @@ class _Seen:
 
 def _seen(model: Model, picture: Picture) -> _Seen:
     upright = as_rgb(picture)
-    scaled = upright.resize(_input_size(model, upright.size), Image.Resampling.BICUBIC)
-    return _Seen(scaled, (upright.height, upright.width))
+    return _Seen(input_image(model, upright), (upright.height, upright.width))
 
 
 def _groups(model: Model, pictures: Iterable[Picture], batch: int) -> Iterator[list[_Seen]]:
@@ -160,7 +168,7 @@ def _logits(model: Model, group: list[_Seen]) -> Logits:
     """Run the network on pictures of equal sizes; SegadaptError: a prediction is not finite."""
     first = group[0]
     pixels = torch.from_numpy(np.stack([np.array(seen.scaled) for seen in group])).permute(0, 3, 1, 2)
-    pixels = pixels.to(next(model.network.parameters()).device)
+    pixels = pixels.to(model.network.device)
     mode = _mode(model, first.scaled.size)
     maps = mode.maps(model.network, pixels)
     if not all(bool(one.isfinite().all()) for one in maps):
@@ -177,6 +185,11 @@ def _of_group(model: Model, group: list[_Seen]) -> list[Prediction]:
     return [Prediction(*said) for said in zip(*columns, strict=True)]
 
 
+def input_image(model: Model, upright: Image.Image) -> Image.Image:
+    """Scale an upright RGB picture as the network sees it."""
+    return upright.resize(_input_size(model, upright.size), Image.Resampling.BICUBIC)
+
+
 def _input_size(model: Model, picture: WidthHeight) -> WidthHeight:
     """Return width and height at which the network sees a picture of that width and height.
 
@@ -188,6 +201,11 @@ def _input_size(model: Model, picture: WidthHeight) -> WidthHeight:
     ratio = (picture[0] * working[1]) / (picture[1] * working[0])
     if abs(ratio - 1) < SAME_SHAPE:
         return working
+    if not model.network.any_size:
+        raise DataError(
+            f"the picture has {picture[0]}x{picture[1]} pixels, and the exported network takes only pictures of the "
+            f"proportions {working[0]}x{working[1]}; cut it, or use the model folder"
+        )
     scale = min(working) / min(picture)
     return max(1, round(picture[0] * scale)), max(1, round(picture[1] * scale))
 

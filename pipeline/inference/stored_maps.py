@@ -111,7 +111,7 @@ class Scores:
     ) -> None:
         """`prior_at(size)` gives the prior at a size, float32 (K, H, W) on any device."""
         self.stored, self.network, self.mode, self.prior_at = stored, network, mode, prior_at
-        self.device = next(network.parameters()).device
+        self.device = network.device
         self._prior: tuple[Size, Tensor] | None = None
 
     def __len__(self) -> int:

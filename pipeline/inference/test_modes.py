@@ -86,7 +86,7 @@ class Plain:
 
     def maps(self, network: SegmentationNetwork, images: Tensor) -> list[Tensor]:
         """Return the main logits on the network's grid."""
-        return [network(normalise(images, network.profile)).main.float()]
+        return [network.logits(images)]
 
     def merge(
         self, network: SegmentationNetwork, maps: Sequence[Tensor], image_size: Size, size: Size
@@ -261,10 +261,7 @@ class Sliding:
     def maps(self, network: SegmentationNetwork, images: Tensor) -> list[Tensor]:
         """Return the main logits of every window on the network's grid."""
         height, width = images.shape[-2:]
-        return [
-            network(normalise(images[..., rows, columns], network.profile)).main.float()
-            for rows, columns in self.windows((height, width))
-        ]
+        return [network.logits(images[..., rows, columns]) for rows, columns in self.windows((height, width))]
 
     def merge(
         self, network: SegmentationNetwork, maps: Sequence[Tensor], image_size: Size, size: Size

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple, Self
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.networks.batch_norm import apply_mode, batch_norm_layers
+from pipeline.networks.normalise import normalise
 from pipeline.networks.parameters import PROFILES, BatchNormMode, InputProfile, NetworkParameters
 from pipeline.numerics import Precision
 from pipeline.numerics.upsampling import Enlarged, upsample
@@ -51,6 +53,8 @@ class SegmentationNetwork(nn.Module):
     """Arithmetic that the network was trained in, and is used in unless told."""
     single_pixel: bool = False
     """Logits are always (B, K, 1, 1): a classifier."""
+    any_size: bool = True
+    """Takes images of any height and width when it predicts."""
 
     def describe(self, parameters: NetworkParameters, num_classes: int) -> None:
         """Set the attributes that follow from the parameters."""
@@ -64,9 +68,18 @@ class SegmentationNetwork(nn.Module):
         """Compute the logits of a batch."""
         raise NotImplementedError
 
+    def logits(self, images: Tensor) -> Tensor:
+        """Compute the main logits of uint8 RGB images (B, 3, H, W) on the network's grid: float32 (B, K, h, w)."""
+        return self(normalise(images, self.profile)).main.float()
+
     def classify(self, feature: Tensor, skip: Tensor | None = None) -> Tensor:
         """Run the main head alone on a feature map, and its skip map where the network has one."""
         raise NotImplementedError
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return next(self.parameters()).device
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
         """Every trainable backbone tensor exactly once."""

@@ -33,7 +33,7 @@ def with_statistics_of(
     ]
     before = [value.clone() for value in statistics]
     momenta = [layer.momentum for layer in layers]
-    device = next(network.parameters()).device
+    device = network.device
     chunks = _chunks(images)
     for number, chunk in enumerate(chunks):
         for layer in layers:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -40,6 +41,9 @@ def upsample(maps: Tensor, size: Size, align_corners: bool) -> Tensor:
     wide = widen(maps)
     if tuple(maps.shape[-2:]) == tuple(size):
         return wide
+    if torch.compiler.is_exporting():
+        # A product's matrix holds one size; the operator, whose values these are, takes any.
+        return F.interpolate(wide, size, mode="bilinear", align_corners=align_corners)
     return _Upsample.apply(wide, size, align_corners)
 
 

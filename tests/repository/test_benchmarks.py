@@ -82,3 +82,9 @@ def test_a_cpu_steps_layers_are_all_there(run):
 def test_the_cache_is_read(run):
     figures = run("cache", "--images", 2, "--rounds", 1)
     assert figures["size"] == [1280, 720] and figures["cache_ms"] > 0
+
+
+@pytest.mark.slow
+def test_an_exported_network_gives_the_same_ids(run):
+    figures = run("export", "--size", 64, 48, "--rounds", 1, "--backbones", "small")["figures"]
+    assert figures["small"]["equal_ids"] >= 0.999

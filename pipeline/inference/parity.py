@@ -1,0 +1,81 @@
+"""Whether an exported model says what the trained one does, pixel by pixel, on pictures of the user.
+
+Compared are `ids` of a batch of two (the picture and its mirror image) at the size that `predict` gives to the
+network, `ids` at other sizes where the graph takes them, and the whole of `predict`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pipeline.datasets.decoding import read_image
+from pipeline.inference.exported import IDS, Run
+from pipeline.inference.prediction import Model, input_image, predict_image
+from pipeline.inference.test_modes import Plain, logits_at
+from pipeline.numerics.winner import winner
+
+LEAST = 0.999
+"""Share of equal ids below which an export is refused."""
+PICTURES = 20
+OTHER_SIZES = ((0.75, 0.75), (1.25, 1.0), (1.0, 0.8), (1.1, 1.3))
+"""Factors of width and height, taken in turn."""
+
+
+@dataclass
+class Agreement:
+    """Pixels compared, and those of the same id, by what was compared."""
+
+    pixels: dict[str, int] = field(default_factory=dict)
+    equal: dict[str, int] = field(default_factory=dict)
+
+    def add(self, what: str, ours: np.ndarray, theirs: np.ndarray) -> None:
+        """Count two maps of ids of the same shape."""
+        self.pixels[what] = self.pixels.get(what, 0) + ours.size
+        self.equal[what] = self.equal.get(what, 0) + int((ours == theirs).sum())
+
+    def shares(self) -> dict[str, float]:
+        """Share of equal ids, 0 to 1, by what was compared."""
+        return {what: self.equal[what] / pixels for what, pixels in self.pixels.items()}
+
+    def holds(self) -> bool:
+        """Whether every share is large enough."""
+        return min(self.shares().values()) >= LEAST
+
+
+def spread(pictures: Sequence[Path], most: int = PICTURES) -> list[Path]:
+    """At most so many of the pictures, evenly over their order."""
+    places = np.linspace(0, len(pictures) - 1, min(most, len(pictures))).round().astype(int)
+    return [pictures[place] for place in places]
+
+
+def agreement(model: Model, exported: Model, run: Run, pictures: Sequence[Path]) -> Agreement:
+    """Compare a model and its export on pictures; DataError names one that cannot be read."""
+    found = Agreement()
+    for number, path in enumerate(pictures):
+        picture = Image.fromarray(read_image(path))
+        small = input_image(model, picture)
+        pixels = _tensor(small)
+        _compare(found, "its own size", model, run, torch.cat([pixels, pixels.flip(2)]))
+        if exported.network.any_size:
+            factors = OTHER_SIZES[number % len(OTHER_SIZES)]
+            size = [max(32, round(side * factor)) for side, factor in zip(small.size, factors, strict=True)]
+            _compare(found, "other sizes", model, run, _tensor(small.resize(size)))
+        found.add("predict", predict_image(model, picture).ids, predict_image(exported, picture).ids)
+    return found
+
+
+def _tensor(picture: Image.Image) -> Tensor:
+    """uint8 (1, H, W, 3)."""
+    return torch.from_numpy(np.array(picture))[None]
+
+
+def _compare(found: Agreement, what: str, model: Model, run: Run, images: Tensor) -> None:
+    size = model.network.label_size((images.shape[1], images.shape[2]))
+    with torch.inference_mode():
+        ours = winner(logits_at(Plain(), model.network, images.permute(0, 3, 1, 2), size))[1]
+    found.add(what, ours.numpy(), run(IDS, images).numpy())
