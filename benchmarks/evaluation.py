@@ -25,6 +25,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pipeline.artifacts.files import write_json
+from pipeline.inference.example_measure import WithExamples
 from pipeline.inference.measures import ConfusionMeasure, EntropyMeasure
 from pipeline.inference.test_modes import Logits, Plain
 from pipeline.networks.build import build_network
@@ -87,7 +88,8 @@ class Ours:
 
     def confusion(self) -> np.ndarray:
         """Matrix over the labelled pixels."""
-        return self.measured(ConfusionMeasure([self.label], self.classes))["confusion"].numpy()
+        measure = WithExamples(ConfusionMeasure([self.label], self.classes), 1)
+        return self.measured(measure)["confusion"].numpy()
 
     def ranking(self) -> tuple[float, np.ndarray]:
         """Mean entropy and argmax map."""

@@ -12,6 +12,7 @@ import torch
 
 from gpu_sections.harness import Record, Scale, median_ms, peak_mib, synchronise
 from gpu_sections.trainings import CLASSES, Determinism, network_of, set_up
+from pipeline.inference.example_measure import WithExamples
 from pipeline.inference.measures import ConfusionMeasure, EntropyMeasure
 from pipeline.inference.passes import PassSettings, run_pass
 from pipeline.inference.stored_maps import KeepMaps, Scores
@@ -121,7 +122,8 @@ def evaluation(network: SegmentationNetwork, scale: Scale) -> dict[str, Any]:
 
     def run(images: Pictures) -> None:
         with settings() as own:
-            run_pass(ConfusionMeasure(labels, CLASSES), network, Plain(), images, own)
+            measure = WithExamples(ConfusionMeasure(labels, CLASSES), len(labels))
+            run_pass(measure, network, Plain(), images, own)
 
     return per_image(run, scale)
 

@@ -187,7 +187,7 @@ def score(
 
         chunks, mode = config.settings.run.chunks, build_test_mode(scoring.test_mode)
         settings = PassSettings(Path(state), batch=scoring.batch, chunks=chunks, progress=show)
-        matrix = run_pass(measure, model.network, mode, cache.images, settings)
+        matrix = run_pass(measure, model.network, mode, cache.images, settings).matrix
     return {"images": len(cache), **figures(matrix, plan.taxonomy), "confusion": matrix.tolist()}
 
 

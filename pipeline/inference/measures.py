@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.inference.passes import Images, Measure, sent_to
+from pipeline.inference.passes import Images, Measure, in_order, sent_to
 from pipeline.inference.test_modes import Logits
 from pipeline.numerics import Size
-from pipeline.numerics.confusion import confusion_counts, confusion_matrix
+from pipeline.numerics.confusion import confusion_counts, confusion_matrix, pixels_by_class
 from pipeline.numerics.counting import class_pixels
 from pipeline.numerics.entropy import entropy_map
 from pipeline.numerics.selection import PredictionSums, as_sums, prediction_totals
@@ -35,8 +35,20 @@ def predicted(logits: Logits, scores: Callable[[Tensor], Tensor]) -> Tensor:
     return torch.cat([winner(scores(strip))[1] for _, strip in logits.strips()], dim=1)
 
 
-class ConfusionMeasure(Measure[Tensor]):
-    """Confusion matrix over all images, int64 (K, K), rows = label, columns = prediction.
+@dataclass(frozen=True)
+class Confusions:
+    """Counted pixels of N images.
+
+    `matrix`: over all images, int64 (K, K), rows = label, columns = prediction. `images`: int64 (N, 3, K), each
+    image's pixels by class: those that are right, labelled, and predicted where there is a label.
+    """
+
+    matrix: Tensor
+    images: Tensor
+
+
+class ConfusionMeasure(Measure[Confusions]):
+    """Confusion matrix over all images, and what each image's figures are made of.
 
     Logits are up-sampled to each label's own size before the argmax (ties go to the lowest class).
     """
@@ -44,7 +56,8 @@ class ConfusionMeasure(Measure[Tensor]):
     def __init__(self, labels: Images, num_classes: int) -> None:
         """`labels[position]` is the uint8 label map (h, w) of the pass's image at that position."""
         self.labels, self.num_classes = labels, num_classes
-        self.total: Tensor | None = None
+        self.positions: list[int] = []
+        self.counts: list[Tensor] = []
 
     def load(self, position: int) -> np.ndarray:
         """Read the image's label map."""
@@ -56,36 +69,39 @@ class ConfusionMeasure(Measure[Tensor]):
         return (loaded.shape[0], loaded.shape[1])
 
     def begin(self, chunk_start: int) -> None:
-        """Start with an empty matrix."""
-        self.total = None
+        """Start a chunk."""
+        self.positions, self.counts = [], []
 
     def add(self, positions: Sequence[int], loaded: Sequence[np.ndarray | None], logits: Logits) -> None:
         """Count the pixels of B images."""
         labels = torch.from_numpy(np.stack([label for label in loaded if label is not None]))
         found = predicted(logits, self.scores)
-        counted = confusion_counts(found, sent_to(labels, found.device), self.num_classes)
-        self.total = counted if self.total is None else self.total + counted
+        pairs = zip(found, sent_to(labels, found.device), strict=True)
+        self.counts.append(torch.stack([confusion_counts(*pair, self.num_classes) for pair in pairs]))
+        self.positions.extend(positions)
 
     def scores(self, logits: Tensor) -> Tensor:
         """What the best class is chosen by: the logits (B, K, h, w) themselves."""
         return logits
 
     def end(self) -> dict[str, Tensor]:
-        """Return the chunk's matrix."""
-        if self.total is None:
-            return {"confusion": torch.zeros((self.num_classes, self.num_classes), dtype=torch.int64)}
-        return {"confusion": confusion_matrix(self.total)}
+        """Return the chunk's matrix and its images' pixels."""
+        counts = torch.cat(self.counts)
+        images = in_order([pixels_by_class(counts)], self.positions)
+        return {"confusion": confusion_matrix(counts.sum(dim=0)), "images": images}
 
-    def merge(self, chunks: Iterable[Mapping[str, Tensor]]) -> Tensor:
-        """Add the chunks' matrices."""
+    def merge(self, chunks: Iterable[Mapping[str, Tensor]]) -> Confusions:
+        """Add the chunks' matrices, concatenate their images."""
         total = torch.zeros((self.num_classes, self.num_classes), dtype=torch.int64)
+        images = [torch.zeros((0, 3, self.num_classes), dtype=torch.int64)]
         for chunk in chunks:
             total += chunk["confusion"]
-        return total
+            images.append(chunk["images"])
+        return Confusions(total, torch.cat(images))
 
 
 class MappedConfusionMeasure(ConfusionMeasure):
-    """Confusion matrix over groups of a model's classes, int64 (G, G), rows = label, columns = prediction.
+    """Confusion matrix over G groups of a model's classes, in the order of the groups.
 
     The logit of a group is the largest of its classes' logits, so the answer is the group of the most
     probable class among those that are in any group. With one class per group, in the model's order, this is

@@ -81,6 +81,15 @@ def sent_to(tensor: Tensor, device: torch.device) -> Tensor:
     return pinned(tensor, device).to(device, non_blocking=True)
 
 
+def in_order(pieces: Sequence[Tensor], positions: Sequence[int]) -> Tensor:
+    """Rows that a measure took in piece by piece, on the CPU in the order of their images' positions.
+
+    Images of one batch whose labels differ in size come in the order of the sizes. Raises RuntimeError for no piece.
+    """
+    order = sorted(range(len(positions)), key=positions.__getitem__)
+    return torch.cat(list(pieces)).cpu()[order]
+
+
 def _heeded_after_the_first(stop: Callable[[], str | None]) -> Callable[[], str | None]:
     """Ask `stop` each time but ignore the first answer: a pass whose time is up when it begins gets on too."""
     asked = count()

@@ -50,6 +50,28 @@ def confusion_matrix(counts: Tensor) -> Tensor:
     return table[:-1, :-1].contiguous()
 
 
+def pixels_by_class(counts: Tensor) -> Tensor:
+    """Pixels with a label that are right, labelled and predicted as each class, of `confusion_counts` stacked.
+
+    (N, C + 1, C + 1) -> int64 (N, 3, C). Nothing waits for the device.
+    """
+    labelled = counts[:, :-1]
+    right = labelled.diagonal(dim1=1, dim2=2)
+    return torch.stack([right, labelled.sum(dim=2), labelled.sum(dim=1)[:, :-1]], dim=1)
+
+
+def image_figures(pixels: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean IoU over the classes that occur, and pixel accuracy, of each image, as fractions: float64 (N,) twice.
+
+    `pixels`: `pixels_by_class`. NaN for an image without a label.
+    """
+    right, labelled, predicted = np.moveaxis(pixels.astype(np.float64), 1, 0)
+    union = labelled + predicted - right
+    occurs = (union > 0).sum(axis=1)
+    iou = np.divide(right, union, out=np.zeros_like(right), where=union > 0)
+    return _share(iou.sum(axis=1), occurs), _share(right.sum(axis=1), labelled.sum(axis=1))
+
+
 @dataclass(frozen=True)
 class SubsetIou:
     """Mean IoU over some classes, as fractions.

@@ -20,6 +20,7 @@ from pipeline.report.model import (
     HEADLINE,
     SELECTIONS,
     ExperimentRecord,
+    GalleryRow,
     Picture,
     RankingRecord,
     ReportData,
@@ -34,7 +35,7 @@ from pipeline.report.page import build_report
 from pipeline.report.tables import text_table, write_tables
 from pipeline.report.unfinished import unfinished_stages
 from pipeline.stages.parameters import SplitParameters
-from pipeline.stages.prior import stored_prior
+from pipeline.stages.prior_file import stored_prior
 from pipeline.stages.record import read_record
 from pipeline.stages.results import MADE, PAGE, SUMMARY, Results
 
@@ -188,6 +189,18 @@ def _data_stages(results: Results, record: RunRecord) -> dict[str, ArtifactFolde
     return found
 
 
+def _gallery(results: Results, record: RunRecord) -> list[GalleryRow]:
+    """Images of the evaluation split, or of the target where no labels exist; none where neither is looked at."""
+    shown = record.evaluates or record.selects
+    if not shown:
+        return []
+    looked = [shown[stage.name] for stage in record.of_kind("train")]
+    planned = results.record(looked[0].key)
+    ((role,),) = (domain.caches for domain in planned.domains.values())
+    cache = results.folder(planned.parents[role])
+    return gallery_rows(cache, results.folder(looked[0]), results.folder(looked[-1]))
+
+
 def _thresholds(results: Results, records: list[RunRecord]) -> pd.DataFrame | None:
     tables = []
     for record in records:
@@ -206,7 +219,7 @@ def _priors(results: Results, record: RunRecord, names: tuple[str, ...]) -> tupl
 
 def prior_pictures(folder: ArtifactFolder, names: tuple[str, ...]) -> tuple[Picture, ...]:
     """One picture per class, each scaled to its own largest value."""
-    maps = stored_prior(folder).float().numpy()
+    maps = stored_prior(folder).astype(np.float32)
     return tuple(
         Picture(name, as_bytes(one / max(float(one.max()), 1e-12)))
         for name, one in zip(names, maps, strict=True)
@@ -226,7 +239,6 @@ def experiment_record(results: Results, records: list[RunRecord]) -> ExperimentR
     """Everything the page shows of one experiment, over its seeds."""
     first = records[0]
     kind = TASK_KINDS[first.metric]
-    data = _data_stages(results, first)
     taxonomy = first.taxonomy
     trained = first.of_kind("train")
     runs = [
@@ -251,7 +263,7 @@ def experiment_record(results: Results, records: list[RunRecord]) -> ExperimentR
         rankings=tuple(rankings),
         thresholds=_thresholds(results, records),
         priors=_priors(results, first, taxonomy.names),
-        gallery=tuple(gallery_rows(data, results.folder(trained[0]), results.folder(trained[-1]))),
+        gallery=tuple(_gallery(results, first)),
         lists=used_lists(results, [(record, _data_stages(results, record)) for record in records]),
         taken=tuple(taken for record in records if (taken := _taken(results, record)) is not None),
         software=_software(results.folder(trained[-1])),

@@ -10,13 +10,16 @@ import pandas as pd
 from torch import Tensor
 
 from pipeline.artifacts.files import write_json, write_text
+from pipeline.data.cache import Cache
 from pipeline.datasets.taxonomy import Taxonomy
-from pipeline.inference.measures import ConfusionMeasure
-from pipeline.inference.passes import run_pass
+from pipeline.inference.example_measure import WithExamples
+from pipeline.inference.measures import ConfusionMeasure, Confusions
+from pipeline.inference.passes import Measure, Result, run_pass
 from pipeline.inference.test_modes import build_test_mode
-from pipeline.numerics.confusion import iou_table, percent
+from pipeline.numerics.confusion import image_figures, iou_table, percent
 from pipeline.numerics.selection import oracle_best
 from pipeline.stages.base import Job
+from pipeline.stages.examples import SCORES, write_examples
 from pipeline.stages.inputs import cache_of, load_on_device, pass_settings
 from pipeline.stages.parameters import EvaluateParameters
 from pipeline.stages.snapshots import snapshot_path, snapshot_steps
@@ -53,31 +56,47 @@ def matrix_csv(matrix: Tensor, taxonomy: Taxonomy) -> str:
 
 
 def compute(job: Job[EvaluateParameters]) -> dict[str, Any]:
-    """Write `metrics.json`, `metrics.csv` and a confusion matrix per evaluated snapshot."""
+    """Write `metrics.json`, `metrics.csv` and a confusion matrix per evaluated snapshot; of the last, single images."""
     data, taxonomy = cache_of(job.caches("data")[0]), job.taxonomy
-    assert data.labels is not None
-    model = job.parent("model")
-    steps = snapshot_steps(model) if job.parameters.snapshots == "all" else snapshot_steps(model)[-1:]
-    mode = build_test_mode(job.parameters.test_mode)
+    *earlier, last = snapshot_steps(job.parent("model"))
+    whole = WithExamples(_measure(data, taxonomy), len(data))
+    matrices = {
+        step: _passed(job, _measure(data, taxonomy), data, step).matrix
+        for step in (earlier if job.parameters.snapshots == "all" else [])
+    }
+    counted, answers = _passed(job, whole, data, last)
+    write_examples(job.folder, data.names, answers, _scores(counted))
     found: dict[int, dict[str, Any]] = {}
-    for step in steps:
-        network = load_on_device(job, snapshot_path(model, step))
-        measure = ConfusionMeasure(data.labels, taxonomy.num_classes)
-        settings = pass_settings(job, f"step-{step}", step=step)
-        matrix = run_pass(measure, network, mode, data.images, settings)
+    for step, matrix in {**matrices, last: counted.matrix}.items():
         write_text(job.out / f"confusion-{step:08d}.csv", matrix_csv(matrix, taxonomy))
         found[step] = figures(matrix, taxonomy)
-    metrics = _metrics(job, found, len(data.names))
+    metrics = _metrics(job, found, len(data))
     write_json(job.out / "metrics.json", metrics)
     rows = [{"step": step, **_flat(values)} for step, values in found.items()]
     write_text(job.out / "metrics.csv", pd.DataFrame(rows).to_csv(index=False))
-    last = metrics["last"]
-    job.log.info(
-        "step %d: mIoU %s, pixel accuracy %s", last["step"], last["miou_present"], last["pixel_accuracy"]
-    )
+    headline = {key: metrics["last"][key] for key in ("step", "miou_present", "pixel_accuracy")}
+    job.log.info("step %d: mIoU %s, pixel accuracy %s", *headline.values())
+    return {"test_mode": job.parameters.test_mode, "last": headline}
+
+
+def _measure(data: Cache, taxonomy: Taxonomy) -> ConfusionMeasure:
+    assert data.labels is not None
+    return ConfusionMeasure(data.labels, taxonomy.num_classes)
+
+
+def _passed(job: Job[EvaluateParameters], measure: Measure[Result], data: Cache, step: int) -> Result:
+    """The result of a pass of a snapshot over the split."""
+    network = load_on_device(job, snapshot_path(job.parent("model"), step))
+    mode = build_test_mode(job.parameters.test_mode)
+    return run_pass(measure, network, mode, data.images, pass_settings(job, f"step-{step}", step=step))
+
+
+def _scores(counted: Confusions) -> dict[str, list[float | None]]:
+    """The figures of each image, in percent; None for one without a label."""
+    columns = image_figures(counted.images.numpy())
     return {
-        "test_mode": mode.name,
-        "last": {key: last[key] for key in ("step", "miou_present", "pixel_accuracy")},
+        name: [percent(float(value)) for value in column]
+        for name, column in zip(SCORES, columns, strict=True)
     }
 
 

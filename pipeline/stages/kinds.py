@@ -217,7 +217,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "select",
-            3,
+            4,
             SelectParameters,
             references=(Reference("model", "train", required=True),),
             domains=(DomainKey("target", settable=False),),
@@ -226,7 +226,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "evaluate",
-            3,
+            4,
             EvaluateParameters,
             references=(Reference("model", "train", required=True), Reference("select", "select")),
             domains=(DomainKey("data", "task.evaluate", settable=False),),

@@ -6,15 +6,12 @@ Source: Zou et al., CBST, ECCV 2018, section 4 (CBST-SP); `docs/methods/cbst.md`
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pipeline.artifacts.control import Control
 from pipeline.artifacts.errors import DataError
-from pipeline.artifacts.files import write_bytes, write_json
-from pipeline.artifacts.folder import ArtifactFolder
+from pipeline.artifacts.files import write_json
 from pipeline.data.cache import Cache
 from pipeline.data.placement import resized_label
 from pipeline.inference.accumulation import accumulate
@@ -24,9 +21,10 @@ from pipeline.numerics.priors import NORM, SIGMA, count_label, shrink_prior, spa
 from pipeline.stages.base import Job
 from pipeline.stages.inputs import cache_of, pass_settings
 from pipeline.stages.parameters import PriorParameters
+from pipeline.stages.prior_file import store_prior
 from pipeline.stages.progress import Progress
 
-TENSORS, SETTINGS = "prior.safetensors", "prior.json"
+SETTINGS = "prior.json"
 SAVED_EVERY = 2000
 """Labels between saves: a label takes a millisecond, the table up to 160 MB."""
 
@@ -50,7 +48,7 @@ def compute(job: Job[PriorParameters]) -> dict[str, Any]:
     images = sum(len(cache) for cache in caches)
     counts = _counts(job, caches, job.taxonomy.num_classes, size)
     prior = spatial_prior(counts, images)
-    write_bytes(job.out / TENSORS, safetensors.torch.save({"prior": shrink_prior(prior)}))
+    store_prior(job.folder, shrink_prior(prior).numpy())
     facts = {"images": images, "size": list(size), "norm": NORM, "sigma": SIGMA}
     write_json(job.out / SETTINGS, facts)
     job.log.info("prior of %d source labels at %dx%d", images, *size)
@@ -75,8 +73,3 @@ def _counts(
     control = Control(job.stop, Progress(job, "prior"))
     accumulate({"counts": counts}, update, len(places), store, control, SAVED_EVERY)
     return table
-
-
-def stored_prior(folder: ArtifactFolder) -> Tensor:
-    """The prior of a `prior` artifact as stored, float16 (K, h, w)."""
-    return safetensors.torch.load_file(folder.path / TENSORS)["prior"]

@@ -45,7 +45,7 @@ from pipeline.stages.inputs import (
     pseudo_labels_of,
 )
 from pipeline.stages.parameters import PseudolabelParameters
-from pipeline.stages.prior import stored_prior
+from pipeline.stages.prior_file import stored_prior
 
 STATISTICS = "statistics.json"
 TABLE = "thresholds.csv"
@@ -120,7 +120,7 @@ def _forward(job: Job[PseudolabelParameters], network: SegmentationNetwork, name
     stored = run_pass(measure, network, mode, images, settings)
     if not job.has_parent("prior"):
         return Scores(stored, network, mode)
-    prior = stored_prior(job.parent("prior"))
+    prior = torch.from_numpy(stored_prior(job.parent("prior")))
     return Scores(stored, network, mode, lambda size: enlarge_prior(prior, size))
 
 
@@ -139,7 +139,7 @@ def _save_soft_settings(
     job: Job[PseudolabelParameters], network: SegmentationNetwork, found: Thresholds, soft_alpha: float
 ) -> None:
     """Write what training needs to make soft labels of the published maps."""
-    prior = stored_prior(job.parent("prior")).numpy() if job.has_parent("prior") else None
+    prior = stored_prior(job.parent("prior")) if job.has_parent("prior") else None
     values = found.values.numpy().astype(np.float32)
     save_soft_settings(job.out, values, soft_alpha, network.align_corners, network.single_pixel, prior)
 

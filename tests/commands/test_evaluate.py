@@ -217,5 +217,5 @@ def test_groups_of_one_are_the_plain_matrix():
     for measure in (ConfusionMeasure(labels, 4), MappedConfusionMeasure(labels, [[0], [1], [2], [3]])):
         measure.begin(0)
         measure.add([0], labels, logits)
-        matrices.append(measure.merge([measure.end()]))
+        matrices.append(measure.merge([measure.end()]).matrix)
     assert torch.equal(*matrices)

@@ -11,6 +11,7 @@ from pipeline.artifacts.errors import Interrupted, SegadaptError, StateError
 from pipeline.inference import passes
 from pipeline.inference.batches import BYTES_PER_PIXEL, MOST, Batching, batching
 from pipeline.inference.chunks import Chunk, ChunkStore, cut, gaps
+from pipeline.inference.example_measure import WithExamples
 from pipeline.inference.features import EntropyMaps
 from pipeline.inference.measures import (
     ConfusionMeasure,
@@ -210,7 +211,7 @@ def test_confusion_pass_scores_labels_at_their_own_size(network, mixed, settings
         for truth, prediction in zip(label.ravel(), guess.ravel(), strict=True):
             if truth < 4:
                 expected[truth, prediction] += 1
-    assert np.array_equal(found.numpy(), expected)
+    assert np.array_equal(found.matrix.numpy(), expected)
 
 
 def test_only_the_matrix_of_a_part_leaves_the_device(network, mixed, settings, monkeypatch):
@@ -218,7 +219,9 @@ def test_only_the_matrix_of_a_part_leaves_the_device(network, mixed, settings, m
     fetched, plain = [], torch.Tensor.cpu
     monkeypatch.setattr(torch.Tensor, "cpu", lambda self: fetched.append(self.numel()) or plain(self))
     run_pass(ConfusionMeasure(labels, 4), network, Plain(), mixed, replace(settings, chunks=2))
-    assert fetched == [5 * 5, 5 * 5], "labels and predictions of no class have a line of their own"
+    assert fetched == [4 * 3 * 4, 5 * 5, 3 * 3 * 4, 5 * 5], (
+        "labels and predictions of no class have a line of their own"
+    )
 
 
 def test_tied_logits_go_to_the_lowest_class(network, mixed, settings):
@@ -285,7 +288,7 @@ def test_a_selection_names_the_image_too(network, mixed, settings):
 
 def test_no_images_give_empty_scores(network, settings):
     assert entropies(network, [], settings).entropy.shape == (0,)
-    assert run_pass(ConfusionMeasure([], 4), network, Plain(), [], settings).sum() == 0
+    assert run_pass(ConfusionMeasure([], 4), network, Plain(), [], settings).matrix.sum() == 0
 
 
 def test_error_while_reading_reaches_the_caller(network, mixed, settings):
@@ -374,10 +377,11 @@ def measures(tmp_path):
         SelectionMeasure(4),
         EntropyMaps(),
         KeepMaps(tmp_path),
+        WithExamples(ConfusionMeasure(labels, 4), 2),
     ]
 
 
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", range(7))
 def test_taking_images_in_waits_for_no_device(network, tmp_path, number):
     """On the meta device, which has no values, reading one on the host is an error."""
     measure = measures(tmp_path)[number]

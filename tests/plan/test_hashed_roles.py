@@ -76,7 +76,7 @@ CASES = {
         "evaluate",
         Inputs({"model": MODEL, "select": SELECT}, {"data": PlannedDomain((ONE,))}),
         ["data", "model", "select"],
-        "85290e742cfc",
+        "fecddd2960aa",
     ),
     "labels of several stages": (
         "suggest",

@@ -25,6 +25,7 @@ def test_importing_reads_no_arguments_says_nothing_and_writes_nothing(tmp_path):
     ("modules", "absent"),
     [
         (("commands.run", "stages.prepare", "stages.split", "report.experiment"), {"torch", "torchvision"}),
+        (("commands.run", "report.collect", "report.reports"), {"torch", "torchvision", "scipy"}),
         (("commands.run", "stages.train", "stages.rank", "stages.evaluate"), {"torchvision"}),
     ],
 )

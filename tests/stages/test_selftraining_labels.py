@@ -22,7 +22,7 @@ from pipeline.numerics.priors import enlarge_prior
 from pipeline.numerics.winner import winner
 from pipeline.stages.base import Job
 from pipeline.stages.inputs import cache_of, network_of, pseudo_labels_of
-from pipeline.stages.prior import stored_prior
+from pipeline.stages.prior_file import stored_prior
 
 CLASSES = 11
 
@@ -64,7 +64,9 @@ def obvious_scores(run: Job, mode_name: str = "plain", prior: bool = False) -> l
             strips = [strip for _, strip in logits.strips()]
             scores = torch.softmax(torch.cat(strips, dim=2)[0], 0)
         if prior:
-            scores = scores * enlarge_prior(stored_prior(run.parent("prior")), (SIZE[1], SIZE[0]))
+            scores = scores * enlarge_prior(
+                torch.from_numpy(stored_prior(run.parent("prior"))), (SIZE[1], SIZE[0])
+            )
         found.append(scores)
     return found
 
