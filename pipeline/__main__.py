@@ -20,6 +20,7 @@ VERBS = {
     "run": "run one stage file (what jobs do)",
     "start": "run the selected experiments on this machine, going on where an earlier run was stopped",
     "plan": "print the stages: done, to run, and why",
+    "preview": "look at a suite's data before training: labels over images, class frequencies, warnings",
     "init": "write a ready configuration for two folders of your own",
     "doctor": "say which datasets, software and devices are found, and what is wrong",
     "suggest": "say which target images are most worth labelling",

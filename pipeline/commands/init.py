@@ -17,13 +17,13 @@ from pipeline.artifacts.errors import ConfigError, DataError
 from pipeline.config.load import DEFAULT_FILE, Library, load_config
 from pipeline.datasets.listing import list_split
 from pipeline.datasets.patterns import captured_name
+from pipeline.datasets.sizes import describe_orientations, describe_sizes, working_sizes
 from pipeline.datasets.walking import find_files
 from pipeline.onboarding.inspection import ImageFacts, image_facts
 from pipeline.onboarding.label_reading import describe_labels, naming_of, read_labels, read_target_labels
 from pipeline.onboarding.pairing import match, pair_up
 from pipeline.onboarding.picture_folders import Pairs, Pictures, find_pictures
 from pipeline.onboarding.scaffold import Evaluation, Facts, Labels, configuration_files, write_files
-from pipeline.onboarding.sizes import describe_orientations, describe_sizes, working_sizes
 
 STEPS = 1000
 HELD_OUT = 5

@@ -130,7 +130,7 @@ class Converter:
     ) -> None:
         for item in items:
             try:
-                image, label = self._pair(item, result)
+                image, label = self.pair(item, result)
             except DataError as error:
                 result.bad.append(_bad_file(item, error))
                 continue
@@ -143,7 +143,7 @@ class Converter:
         if result.bad:
             raise _BadShardError
 
-    def _pair(self, item: Item, result: ShardResult) -> tuple[Pixels, Pixels | None]:
+    def pair(self, item: Item, result: ShardResult) -> tuple[Pixels, Pixels | None]:
         """The resized image and, unless labels are off, its class ids; every check that concerns one item."""
         image = self.reader.image(item)
         label = None if self.lookup is None else self._class_ids(item, image.shape[:2], result)

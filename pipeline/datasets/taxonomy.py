@@ -4,7 +4,7 @@ A taxonomy is one file `config/taxonomies/<name>.yaml`; `docs/datasets.md` shows
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -117,10 +117,16 @@ class Taxonomy(Strict):
         return cls.model_validate({"name": "of a stage", "classes": classes, **given})
 
     def palette(self) -> NDArray[np.uint8]:
-        """Color of every id, uint8 (256, 3); ids without a class, 255 among them, are black."""
-        table = np.zeros((256, 3), dtype=np.uint8)
-        table[: self.num_classes] = [entry.color for entry in self.classes]
-        return table
+        """Color of every id, uint8 (256, 3)."""
+        return palette_of([entry.color for entry in self.classes])
+
+
+def palette_of(colors: Sequence[Color]) -> NDArray[np.uint8]:
+    """Color of every id, uint8 (256, 3), from those of the classes; black for the others, 255 among them."""
+    table = np.zeros((256, 3), dtype=np.uint8)
+    if colors:
+        table[: len(colors)] = colors
+    return table
 
 
 def _refuse_twice(what: str, values: Iterable[object]) -> None:

@@ -1,6 +1,7 @@
 """Label maps, entropy maps and contact sheets as pictures: NumPy and Pillow only."""
 
 from collections.abc import Sequence
+from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +80,13 @@ def fit(picture: UInt8, size: Size, background: int = 255) -> UInt8:
     resized = image.resize(inner, Image.Resampling.LANCZOS)
     canvas.paste(resized, ((size[1] - inner[0]) // 2, (size[0] - inner[1]) // 2))
     return np.asarray(canvas)
+
+
+def jpeg(picture: UInt8) -> bytes:
+    """A picture (H, W, 3) as a JPEG file."""
+    stream = BytesIO()
+    Image.fromarray(picture).save(stream, "jpeg", quality=85)
+    return stream.getvalue()
 
 
 def contact_sheet(rows: Sequence[Sequence[UInt8]], tile: Size = (120, 160), gap: int = 4) -> UInt8:

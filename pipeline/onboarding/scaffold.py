@@ -17,6 +17,7 @@ from pipeline.artifacts.errors import ConfigError
 from pipeline.artifacts.files import write_text
 from pipeline.datasets.class_colors import class_colors
 from pipeline.datasets.name_lists import list_text
+from pipeline.datasets.sizes import describe_sizes, working_sizes
 from pipeline.datasets.taxonomy import IGNORE_NAME
 from pipeline.numerics import WidthHeight
 from pipeline.onboarding.class_naming import (
@@ -27,7 +28,6 @@ from pipeline.onboarding.class_naming import (
 )
 from pipeline.onboarding.inspection import LabelFacts, Value
 from pipeline.onboarding.picture_folders import Pairs, Pictures
-from pipeline.onboarding.sizes import describe_sizes, working_sizes
 
 WIDTH = 110
 YAML_WORDS = r"y|n|yes|no|on|off|true|false|null"

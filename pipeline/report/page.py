@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
@@ -20,6 +19,7 @@ from pipeline.report import images, plots, tables
 from pipeline.report.guard_tables import count_right, swap_lines, taken_table
 from pipeline.report.model import SELECTIONS, ExperimentRecord, GalleryRow, ReportData
 from pipeline.report.tables import NOT_RUN
+from pipeline.report.templating import render_template
 
 SELECTION_TITLES = {"last": "last step", "label_free": "label-free choice", "oracle_best": "oracle best"}
 GALLERY_COLUMNS = ("image", "label", "source-only", "adapted", "entropy")
@@ -33,40 +33,20 @@ def build_report(data: ReportData, out: Path) -> Path:
     return out
 
 
-def environment() -> jinja2.Environment:
-    """Return what renders the templates of this folder, with all texts escaped."""
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("pipeline.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
 def render(data: ReportData) -> str:
     """Return the page as HTML text."""
-    return (
-        environment()
-        .get_template("report.html")
-        .render(
-            data=data,
-            swaps=swap_lines(data),
-            judged=count_right(data),
-            css=stylesheet(),
-            tasks=_tasks(data),
-            class_tables=_class_tables(data),
-            experiments=[_details(data, number, item) for number, item in enumerate(data.experiments)],
-            open_details=len(data.experiments) <= OPEN_EXPERIMENTS,
-            gallery_columns=GALLERY_COLUMNS,
-            not_run=NOT_RUN,
-        )
+    return render_template(
+        "report.html",
+        data=data,
+        swaps=swap_lines(data),
+        judged=count_right(data),
+        tasks=_tasks(data),
+        class_tables=_class_tables(data),
+        experiments=[_details(data, number, item) for number, item in enumerate(data.experiments)],
+        open_details=len(data.experiments) <= OPEN_EXPERIMENTS,
+        gallery_columns=GALLERY_COLUMNS,
+        not_run=NOT_RUN,
     )
-
-
-def stylesheet() -> Markup:
-    """Return the style of all pages."""
-    return Markup((Path(__file__).parent / "templates" / "report.css").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -158,7 +138,9 @@ def _details(data: ReportData, number: int, item: ExperimentRecord) -> dict[str,
         "confusions": _confusions(item),
         "priors": [(one.title, images.value_map(one.values, _size(one.values))) for one in item.priors],
         "gallery": [_tiles(item, row) for row in item.gallery],
-        "legend": [(name, _css_color(item.palette[index])) for index, name in enumerate(item.class_names)],
+        "legend": [
+            (name, images.css_color(item.palette[index])) for index, name in enumerate(item.class_names)
+        ],
     }
 
 
@@ -326,7 +308,3 @@ def _tiles(item: ExperimentRecord, row: GalleryRow) -> dict[str, Any]:
 
 def _size(array: NDArray[np.uint8]) -> Size:
     return array.shape[0], array.shape[1]
-
-
-def _css_color(rgb: NDArray[np.uint8]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*rgb.tolist())

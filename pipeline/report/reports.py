@@ -7,7 +7,7 @@ import pandas as pd
 
 from pipeline.artifacts.files import write_text
 from pipeline.plan.records import ReportsRecord
-from pipeline.report.page import environment, stylesheet
+from pipeline.report.templating import render_template
 from pipeline.stages.results import PAGE, Results
 
 
@@ -15,7 +15,7 @@ def publish(results: Results, record: ReportsRecord, log: logging.Logger) -> Non
     """Write `report/index.html`: the suites that have a page, with their experiments."""
     folder = results.report()
     suites = {page.parent.name: _experiments(page.parent) for page in sorted(folder.glob(f"*/{PAGE}"))}
-    page = environment().get_template("reports.html").render(suites=suites, css=stylesheet())
+    page = render_template("reports.html", suites=suites)
     write_text(folder / PAGE, page)
     log.info("finished: %s", folder / PAGE)
 

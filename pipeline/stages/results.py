@@ -8,7 +8,7 @@ from pipeline.stages.record import ArtifactRef, StageRecord
 
 RESULTS = Path("results")
 
-STAGES, EXPERIMENTS, REPORT = "stages", "experiments", "report"
+STAGES, EXPERIMENTS, REPORT, PREVIEW = "stages", "experiments", "report", "preview"
 """What is no rule's folder."""
 
 PAGE, SUMMARY, MADE = "index.html", "summary.txt", "report.json"
@@ -58,6 +58,10 @@ class Results:
         """`report/<suite>`, the folder of a suite's page; without a name, of the page that links to all."""
         return self.root / REPORT / suite
 
+    def preview(self, task: str) -> Path:
+        """`preview/<task>`, the folder of the page of a task's data."""
+        return self.root / PREVIEW / task
+
     def run_lock(self) -> Path:
         """What `start` locks, so that one run works here."""
         return self.root / ".run-lock"
@@ -72,6 +76,6 @@ class Results:
 
     def artifacts(self) -> dict[str, ArtifactFolder]:
         """Every stage's folder by key, finished or not."""
-        others = (STAGES, EXPERIMENTS, REPORT)
+        others = (STAGES, EXPERIMENTS, REPORT, PREVIEW)
         folders = [path for path in sorted(self.root.glob("*/*")) if path.is_dir()]
         return {path.name: ArtifactFolder(path) for path in folders if path.parent.name not in others}

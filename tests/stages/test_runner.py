@@ -68,6 +68,16 @@ def test_a_missing_parent_is_refused(chain):
     assert "artifact.json is missing: the stage has not finished" in chain.log(run.stages["split"])
 
 
+def test_what_is_prepared_is_shown_beside_the_artifact(chain):
+    source = chain.artifact(chain.plan().stages["source"].parents["source"])
+    shown = read_json(source.run / "preview.json")
+    assert shown["pixels"] == read_json(source.path / "statistics.json")["class_pixels"]
+    assert shown["looked_at"] == shown["images"] and shown["sizes"]
+    with Image.open(source.run / "preview.jpg") as sheet:
+        assert sheet.width > 900
+    assert not any("preview" in name for name in read_json(source.path / "files.json"))
+
+
 def test_a_bad_file_fails_once_until_it_is_repaired(shared, tmp_path):
     chain = type(shared).make(tmp_path)
     source = chain.plan("source-only").stages["source"].parents["source"]
