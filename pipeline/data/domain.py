@@ -71,6 +71,12 @@ class Domain:
         subset._whole = False
         return subset
 
+    def with_extra(self, name: str, extra: ExtraMap) -> Self:
+        """This domain with one more further map."""
+        domain = copy(self)
+        domain.extras = {**self.extras, name: extra}
+        return domain
+
     @property
     def has_labels(self) -> bool:
         """Whether `label` gives arrays."""

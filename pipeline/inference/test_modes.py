@@ -235,7 +235,8 @@ class Sliding:
     """Square windows over the image, logits averaged where windows overlap.
 
     `window` and `stride` are in pixels. The last window of a row or column is moved inwards so that it ends at
-    the border; an image smaller than the window is one window.
+    the border; an image smaller than the window is one window. The test mode of that name has windows of 1024 and
+    stride 512, as HRDA, MIC and VFM-UDA.
     """
 
     window: int
@@ -289,6 +290,7 @@ TEST_MODES: dict[str, Callable[[], Mode]] = {
     "compounded_flip": CompoundedFlip,
     "reduced_flip": ReducedFlip,
     "aggregation": Aggregation,
+    "sliding": lambda: Sliding(1024, 512),
 }
 
 

@@ -79,6 +79,20 @@ def weighted(values: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tens
     return torch.stack([value * weights[name] for name, value in values.items()]).sum()
 
 
+def valid_mean(total: Tensor, labels: Tensor, context: Context, domain: str) -> Tensor:
+    """Mean of a sum over the labelled pixels of the domain's whole step."""
+    return context.pixel_mean(total, domain)
+
+
+def all_mean(total: Tensor, labels: Tensor, context: Context, domain: str) -> Tensor:
+    """Mean of a sum over all pixels of the domain's whole step, ignored ones too."""
+    return total / labels.numel() * context.image_share[domain]
+
+
+MEANS = {"valid": valid_mean, "all": all_mean}
+"""By `ce_denominator`."""
+
+
 def segmentation_term(
     network: SegmentationNetwork,
     output: Output,
@@ -86,15 +100,16 @@ def segmentation_term(
     context: Context,
     domain: str = "source",
     weight: float = 1.0,
+    mean: Callable[[Tensor, Tensor, Context, str], Tensor] = valid_mean,
 ) -> Term:
     """Make the supervised term: mean cross-entropy of the main head plus a tenth of the aux head's.
 
     Of the output's logits, up-sampled to the labels' size. `labels`: int64 (B, H, W), 255 ignored. The mean
-    is over the labelled pixels of the domain's whole step; a differentiable 0 without any.
+    is over the labelled pixels of the domain's whole step, or what `mean` says; a differentiable 0 without any.
     Source: AdaptSegNet (Tsai 2018), equations 3 and 5.
     """
     means = {
-        name: context.pixel_mean(total, domain)
+        name: mean(total, labels, context, domain)
         for name, total in cross_entropy_sums(network, output, labels).items()
     }
     name = "segmentation" if domain == "source" else f"segmentation_{domain}"

@@ -7,6 +7,7 @@ publishes is the student.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import log
 from typing import cast
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from pipeline.artifacts.errors import DataError
 from pipeline.data.batch import Batch
+from pipeline.data.margins import MARGINS
 from pipeline.methods.base import Context, Method, Term
 from pipeline.methods.frozen_features import (
     build_frozen,
@@ -22,6 +24,7 @@ from pipeline.methods.frozen_features import (
     with_feature_distance,
 )
 from pipeline.methods.losses import (
+    MEANS,
     SEGMENTATION_WEIGHTS,
     image_size,
     labels_of,
@@ -86,8 +89,9 @@ class MeanTeacher(Method[MeanTeacherParameters]):
     ) -> Term:
         network = cast(SegmentationNetwork, modules["network"])
         labels, output = labels_of(batch, domain), network(batch.images)
+        mean = MEANS[self.parameters.ce_denominator]
         weight = 1.0 if domain == "source" else self.parameters.labelled_weight
-        term = segmentation_term(network, output, labels, context, domain, weight)
+        term = segmentation_term(network, output, labels, context, domain, weight, mean)
         if domain == "source":
             term = with_lovasz(term, output.main, labels, self.parameters, context)
             wanted = self.parameters.feature_distance
@@ -108,9 +112,25 @@ class MeanTeacher(Method[MeanTeacherParameters]):
     @torch.no_grad()
     def _taught(self, teacher: Teacher, batch: Batch) -> tuple[Labelled, Tensor]:
         """Label target images by the teacher; the logits (B, K, h, w) too."""
-        logits = upsampled(teacher.network, teacher.network(batch.images), image_size(batch))["main"]
+        logits = self._answer(teacher, batch.images)
         confidence, labels = torch.softmax(logits, dim=1).max(dim=1)
-        return Labelled(batch.images, labels, quality_weight(confidence, self.parameters.quality)), logits
+        weight = quality_weight(confidence, self.parameters.quality)
+        if MARGINS in batch.extras:
+            weight = weight.masked_fill(batch.extras[MARGINS], 0.0)
+        return Labelled(batch.images, labels, weight), logits
+
+    def _answer(self, teacher: Teacher, images: Tensor) -> Tensor:
+        """The teacher's logits at the images' size; with their mirror images, the logarithm of the mean probability."""
+
+        def of(view: Tensor) -> Tensor:
+            return upsampled(teacher.network, teacher.network(view), map_size(view))["main"]
+
+        if not self.parameters.mirrored:
+            return of(images)
+        both = torch.stack(
+            [torch.log_softmax(one, dim=1) for one in (of(images), of(images.flip(-1)).flip(-1))]
+        )
+        return torch.logsumexp(both, dim=0) - log(2.0)
 
     def _mixed(self, taught: Labelled, batch: Mapping[str, Batch], context: Context) -> Labelled:
         """Paste classes of the source image, or of the labelled target image, of the same slot."""

@@ -18,6 +18,7 @@ Domain = Literal["source", "target", "labelled"]
 """source: labelled images; target: unlabelled ones; labelled: the few target images whose labels are read."""
 
 Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Edge = Annotated[float, Field(ge=0.0, lt=0.5)]
 GanKind = Literal["vanilla", "ls"]
 
 ASSOCIATION_IMAGES = 2
@@ -52,6 +53,15 @@ class Turn:
     drawing: Literal["nested", "random"] = "nested"
 
 
+class Margins(Strict):
+    """Edges of an image, as shares of its height and width: a camera's own bonnet, what rectification distorts."""
+
+    top: Annotated[Edge, Field(description="share of the height")] = 0.0
+    bottom: Annotated[Edge, Field(description="share of the height")] = 0.0
+    left: Annotated[Edge, Field(description="share of the width")] = 0.0
+    right: Annotated[Edge, Field(description="share of the width")] = 0.0
+
+
 class ObjectiveParameters(Strict):
     """Base of all objectives.
 
@@ -82,6 +92,10 @@ class ObjectiveParameters(Strict):
     def reads_things(self) -> bool:
         """Whether it asks which classes are things."""
         return False
+
+    def target_margins(self) -> Margins | None:
+        """Edges of the target's images that it wants to know of."""
+        return None
 
     def image_groups(self) -> tuple[int, ...]:
         """Sizes of the groups of images that the method's pooled terms are defined on; no micro-batch cuts one."""
@@ -139,7 +153,15 @@ class FeatureDistance(Strict):
 
 
 class AnchoredParameters(LovaszParameters):
-    """Base of objectives that may keep features near those of the start."""
+    """Base of objectives that may keep features near those of the start, and choose the mean of labelled images."""
+
+    ce_denominator: Annotated[
+        Literal["valid", "all"],
+        Field(
+            description="pixels that the cross-entropy of labelled images is meaned over; all: ignored ones count as "
+            "0 in it (DAFormer and its followers)"
+        ),
+    ] = "valid"
 
     feature_distance: Annotated[
         FeatureDistance | None, Field(description="keeps features near those of the start")
@@ -281,6 +303,15 @@ class MeanTeacherParameters(AnchoredParameters):
             "image; 1 for those pixels alone; soft: probability squared"
         ),
     ] = "batch"
+    mirrored: Annotated[
+        bool,
+        Field(
+            description="the teacher's probability is the mean over an image and its mirror image (VFM-UDA)"
+        ),
+    ] = False
+    margins: Annotated[
+        Margins | None, Field(description="edges of the target's images where pseudo-labels do not count")
+    ] = None
     class_share: Annotated[
         float,
         Field(
@@ -317,6 +348,10 @@ class MeanTeacherParameters(AnchoredParameters):
     def needs_grid(self) -> bool:
         """Tell that pasting and masking need positions."""
         return self.class_share > 0 or self.mask_weight > 0
+
+    def target_margins(self) -> Margins | None:
+        """Return the edges where pseudo-labels do not count."""
+        return self.margins
 
     def mixes_domains(self) -> bool:
         """Tell that classes are pasted onto the target."""

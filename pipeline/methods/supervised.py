@@ -11,7 +11,7 @@ from torch import nn
 from pipeline.data.batch import Batch
 from pipeline.methods.base import Context, Method, Term
 from pipeline.methods.frozen_features import build_frozen, with_feature_distance
-from pipeline.methods.losses import labels_of, segmentation_term, with_lovasz
+from pipeline.methods.losses import MEANS, labels_of, segmentation_term, with_lovasz
 from pipeline.methods.parameters import SupervisedParameters
 from pipeline.networks.base import SegmentationNetwork
 
@@ -29,11 +29,12 @@ class Supervised(Method[SupervisedParameters]):
         """Yield one term per labelled domain."""
         network = cast(SegmentationNetwork, modules["network"])
         weights = {"source": 1.0, "labelled": self.parameters.labelled_weight}
+        mean = MEANS[self.parameters.ce_denominator]
         for domain in self.domains:
             if domain in batch:
                 labels = labels_of(batch[domain], domain)
                 output = network(batch[domain].images)
-                term = segmentation_term(network, output, labels, context, domain, weights[domain])
+                term = segmentation_term(network, output, labels, context, domain, weights[domain], mean)
                 if domain == "source":
                     term = with_lovasz(term, output.main, labels, self.parameters, context)
                     wanted = self.parameters.feature_distance

@@ -11,7 +11,7 @@ from pipeline.networks.base import SegmentationNetwork
 
 
 class Teacher(nn.Module):
-    """A network whose weights are the exponential moving average of another's, without dropout or gradient.
+    """A network whose weights are the exponential moving average of another's, without gradient, dropout or droppath.
 
     `t` counts the updates; it is a buffer, so that a resumed training goes on where it was. BatchNorm as DAFormer has
     it: where the network trains with the batch's statistics so does the teacher, and its running statistics follow its
@@ -26,10 +26,11 @@ class Teacher(nn.Module):
         self.register_buffer("t", torch.zeros((), dtype=torch.int64))
 
     def train(self, mode: bool = True) -> Self:
-        """Switch as the network does, but for dropout, which stays off."""
+        """Switch as the network does, but for dropout and stochastic depth, which stay off."""
         super().train(mode)
         for module in self.modules():
-            if isinstance(module, _DropoutNd):
+            # timm is imported for its own networks alone.
+            if isinstance(module, _DropoutNd) or type(module).__name__ == "DropPath":
                 module.eval()
         return self
 

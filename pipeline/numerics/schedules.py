@@ -16,6 +16,11 @@ def poly(base: float, step: int, horizon: int, power: float = 0.9) -> float:
     return float(base * (1.0 - step / horizon) ** power)
 
 
+def line(start: float, step: int, length: int) -> float:
+    """Return the value at `step` of the line from `start` at step 0 to 1 at step `length`, where it stays."""
+    return start + (1.0 - start) * min(1.0, step / length) if length else 1.0
+
+
 def portion(round_index: int, start: float, step: float, maximum: float) -> float:
     """Return the portion of round 0, 1, ...: `min(start + round * step, maximum)`.
 

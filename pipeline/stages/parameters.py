@@ -14,7 +14,7 @@ ParentSnapshot = Annotated[
         description="which snapshot of the parent model: last, label_free (chosen by `select`), or its step"
     ),
 ]
-TestMode = Literal["plain", "flip", "multiscale_flip", "compounded_flip", "aggregation"]
+TestMode = Literal["plain", "flip", "multiscale_flip", "compounded_flip", "aggregation", "sliding"]
 
 
 class PrepareParameters(Strict):

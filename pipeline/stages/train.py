@@ -10,6 +10,7 @@ from pipeline.artifacts.errors import DataError
 from pipeline.artifacts.files import digest_of
 from pipeline.data.domain import Domain, list_facts
 from pipeline.data.loading import StepDataset, lost_workers_named, step_loader
+from pipeline.data.margins import MARGINS, MarginMap
 from pipeline.data.parameters import Augmentation
 from pipeline.data.sampler import SampleOrder
 from pipeline.methods.registry import build_method
@@ -219,6 +220,8 @@ def _loader(
     order = SampleOrder(_draws_seed(job), parameters.batch, parameters.sampling, draws)
     augmentation = {str(role): value for role, value in parameters.augmentation.items()}
     learnt = {str(role): domains[role] for role in parameters.objective.domains()}
+    if margins := parameters.objective.target_margins():
+        learnt["target"] = learnt["target"].with_extra(MARGINS, MarginMap(**margins.model_dump()))
     slots = processes.slots(parameters.batch)
     dataset = StepDataset(learnt, order, augmentation, slots, styles=domains.get("target"))
     pin = device.type == "cuda"

@@ -1,6 +1,7 @@
 """Optimisers: one per trained module, every tensor exactly once, and their state by tensor name."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,10 +60,29 @@ def build_network_optimiser(
         for tensors, rate in zip((backbone, heads), rates, strict=True)
         if tensors
     ]
+    if isinstance(parameters, AdamwParameters) and parameters.decays == "no_norms":
+        groups = _norms_apart(groups, _norms_and_positions(network))
     form = _form(backbone + heads)
     if isinstance(parameters, SgdParameters):
         return SGD(groups, momentum=SGD_MOMENTUM, weight_decay=SGD_DECAY, **form)
     return AdamW(groups, betas=ADAMW_BETAS, weight_decay=ADAMW_DECAY, **form)
+
+
+def _norms_apart(groups: list[dict[str, Any]], apart: set[int]) -> list[dict[str, Any]]:
+    """Cut each group in two: tensors that decay, and those of the ids `apart`, which do not."""
+    cut = []
+    for group in groups:
+        for chosen, more in ((False, {}), (True, {"weight_decay": 0.0})):
+            tensors = [tensor for tensor in group["params"] if (id(tensor) in apart) is chosen]
+            cut += [{**group, **more, "params": tensors}] if tensors else []
+    return cut
+
+
+def _norms_and_positions(network: nn.Module) -> set[int]:
+    """Ids of the tensors of normalisation layers and of position embeddings. Source: DAFormer, released settings."""
+    norms = [module for module in network.modules() if "Norm" in type(module).__name__]
+    found = {id(tensor) for norm in norms for tensor in norm.parameters(recurse=False)}
+    return found | {id(tensor) for name, tensor in network.named_parameters() if "pos_embed" in name}
 
 
 def _form(tensors: Iterable[Tensor]) -> dict[str, bool]:

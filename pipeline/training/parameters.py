@@ -36,6 +36,23 @@ class AdamwParameters(_OptimiserParameters):
 
     kind: Literal["adamw"]
     lr: Annotated[float, Field(gt=0.0, allow_inf_nan=False, description="learning rate at step 0")] = 2e-4
+    decays: Annotated[
+        Literal["all", "no_norms"],
+        Field(description="weights that decay; no_norms: not those of normalisation and position embeddings"),
+    ] = "all"
+
+
+class Warmup(Strict):
+    """Learning rates that rise on a line over the first steps."""
+
+    steps: Annotated[int, Field(ge=1, le=10_000_000, description="steps of the rise")]
+    decay: Annotated[
+        Literal["during", "after"],
+        Field(
+            description="during: times the poly schedule, from 1e-6 (DAFormer); after: it takes over where it then "
+            "stands, from 1e-3 (VFM-UDA)"
+        ),
+    ] = "during"
 
 
 SnapshotChoice = Annotated[
@@ -68,6 +85,7 @@ class TrainParameters(Strict):
         float,
         Field(ge=0.0, le=10.0, description="exponent of the poly schedule, lr * (1 - step / horizon)^power"),
     ] = 0.9
+    warmup: Annotated[Warmup | None, Field(description="rise of all learning rates; none: no rise")] = None
     optimiser: Annotated[Optimiser, Field(description="optimiser of the network")] = SgdParameters(kind="sgd")
     batch: Annotated[
         int,

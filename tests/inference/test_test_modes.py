@@ -200,3 +200,10 @@ def test_sliding_never_leaves_gaps_when_the_stride_is_wider_than_the_window(netw
 def test_sliding_refuses_empty_windows(bad):
     with pytest.raises(ValueError, match="at least 1 pixel"):
         Sliding(**bad)
+
+
+def test_sliding_has_the_published_windows():
+    windows = build_test_mode("sliding").windows((1024, 2048))
+    assert [(rows.start, rows.stop, columns.start, columns.stop) for rows, columns in windows] == [
+        (0, 1024, left, left + 1024) for left in (0, 512, 1024)
+    ]

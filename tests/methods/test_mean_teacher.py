@@ -127,6 +127,45 @@ def test_the_quality_weighs_pseudo_labels(quality: str) -> None:
     assert sure.run()["mixed"] > 0.1
 
 
+def test_the_mirrored_teacher_answers_with_the_mean_of_both() -> None:
+    setting = Setting(class_share=0.0, mirrored=True)
+    images = setting.images("target")
+    both = [images, images.flip(-1)]
+    with torch.no_grad():
+        maps = [setting.network.upsample(setting.teacher.network(one).main, (SIDE, SIDE)) for one in both]
+    probability = (torch.softmax(maps[0], dim=1) + torch.softmax(maps[1].flip(-1), dim=1)) / 2
+    expected = setting.loss(images, probability.argmax(dim=1), probability.amax(dim=1) ** 2)
+    assert setting.run()["mixed"] == pytest.approx(expected, rel=1e-5)
+    assert Setting(class_share=0.0).run()["mixed"] != pytest.approx(expected, rel=1e-3)
+
+
+def test_pseudo_labels_in_the_margins_do_not_count() -> None:
+    setting = Setting(class_share=0.0)
+    labels, weight = setting.taught()
+    margins = torch.zeros(2, SIDE, SIDE, dtype=torch.bool)
+    margins[:, 20:] = True
+    target = setting.batch["target"]
+    setting.batch["target"] = replace(target, extras={"margins": margins})
+    expected = setting.loss(setting.images("target"), labels, weight * ~margins)
+    assert setting.run()["mixed"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["mean_teacher", "supervised"])
+def test_the_mean_over_all_pixels_is_smaller_by_the_share_of_labelled_ones(method: str) -> None:
+    def source(denominator: str, **changes: Any) -> float:
+        parameters = toy_parameters(method, objective={"ce_denominator": denominator}, batch=4, **changes)
+        learner = toy_learner(parameters, ToyNetwork().train(), seed=SEED)
+        batch = {"source": toy_batch("source", 0, range(4), labelled=True)}
+        return StepRunner(learner, CPU).run(STEP, batch).values["segmentation"].item()
+
+    labels = toy_batch("source", 0, range(4), labelled=True).labels
+    assert labels is not None
+    share = (labels != 255).float().mean().item()
+    assert share < 0.99
+    assert source("all") == pytest.approx(source("valid") * share, rel=1e-5)
+    assert source("all", accumulation=2) == pytest.approx(source("all"), rel=1e-5)
+
+
 def test_the_teacher_gets_no_gradient_and_no_optimiser() -> None:
     setting = Setting(mask_weight=1.0)
     setting.run()
@@ -168,6 +207,16 @@ def test_dropout_is_off_in_the_teacher() -> None:
     images = torch.rand(2, 3, SIDE, SIDE)
     assert teacher.network.norm.training and not teacher.network.dropout.training
     assert torch.equal(teacher.network(images).main, teacher.network(images).main)
+
+
+class DropPath(torch.nn.Module):
+    """Stands for timm's layer of that name."""
+
+
+def test_stochastic_depth_is_off_in_the_teacher() -> None:
+    network = ToyNetwork()
+    network.path = DropPath()
+    assert not Teacher(network).train().network.path.training and network.train().path.training
 
 
 def test_cutting_a_step_changes_nothing() -> None:

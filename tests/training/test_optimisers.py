@@ -39,6 +39,33 @@ def test_groups_have_their_rates_and_follow_the_schedule() -> None:
     assert heads == {id(tensor) for head in (network.main, network.aux) for tensor in head.parameters()}
 
 
+class Positioned(ToyNetwork):
+    """Has a position embedding, as vision transformers do."""
+
+    def __init__(self) -> None:
+        super().__init__(batch_norm="train")
+        self.pos_embed = nn.Parameter(torch.zeros(1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("decays", "kept"), [("all", set()), ("no_norms", {"norm.weight", "norm.bias", "pos_embed"})]
+)
+def test_norms_and_positions_may_keep_their_size(decays: str, kept: set[str]) -> None:
+    network = Positioned()
+    rates = {"backbone_lr_mult": 1.0, "head_lr_mult": 10.0}
+    wanted = toy_parameters(optimiser={"kind": "adamw", "lr": 6e-5, "decays": decays, **rates}).optimiser
+    names = {id(tensor): name for name, tensor in network.named_parameters()}
+    found = {
+        names[id(tensor)]: (group["weight_decay"], group["base_lr"])
+        for group in build_network_optimiser(network, wanted).param_groups
+        for tensor in group["params"]
+    }
+    assert found == {
+        name: (0.0 if name in kept else 0.01, pytest.approx(6e-4 if name.startswith("main") else 6e-5))
+        for name in names.values()
+    }
+
+
 class Repeating(ToyNetwork):
     """Yields a backbone tensor twice, as the reference code's generators do."""
 

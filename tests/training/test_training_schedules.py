@@ -36,6 +36,25 @@ def test_last_rates_of_plca(steps: int, horizon: int, rate: float) -> None:
     assert 2.5e-4 * factor == pytest.approx(rate, rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("decay", "step", "rate"),
+    [
+        ("during", 0, 6e-5 * 1e-6),
+        ("during", 750, 6e-5 * (1 - 750 / 40_000) * (1 - 0.5 * (1 - 1e-6))),
+        ("during", 1_499, 6e-5 * (1 - 1_499 / 40_000) * (1 - (1 - 1_499 / 1_500) * (1 - 1e-6))),
+        ("during", 1_500, 6e-5 * 0.9625),
+        ("after", 0, 6e-5 * 1e-3),
+        ("after", 1_499, 6e-5),
+        ("after", 1_500, 6e-5 * 0.9625),
+        ("after", 20_000, 3e-5),
+    ],
+)
+def test_rates_of_daformer_and_of_vfm_uda(decay: str, step: int, rate: float) -> None:
+    warmup = {"steps": 1_500, "decay": decay}
+    published = parameters(steps=40_000, horizon=None, power=1.0, warmup=warmup)
+    assert 6e-5 * learning_rate_factor(published, step) == pytest.approx(rate, rel=1e-9)
+
+
 def test_the_horizon_is_the_end_unless_told() -> None:
     short = parameters(steps=10, horizon=None)
     assert learning_rate_factor(short, 9) == pytest.approx(0.1**0.9)
