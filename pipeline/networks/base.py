@@ -59,7 +59,8 @@ class SegmentationNetwork(nn.Module):
     def describe(self, parameters: NetworkParameters, num_classes: int) -> None:
         """Set the attributes that follow from the parameters."""
         self.parameters_spec = parameters
-        self.profile = PROFILES[parameters.profile]
+        if parameters.profile in PROFILES:  # else the subclass knows
+            self.profile = PROFILES[parameters.profile]
         self.output_stride = parameters.output_stride
         self.num_classes = num_classes
         self.align_corners = parameters.align_corners

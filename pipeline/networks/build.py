@@ -6,8 +6,9 @@ from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.batch_norm import install_mode
 from pipeline.networks.deeplab_v2 import DeepLabV2
 from pipeline.networks.digits import DTN, LeNet
-from pipeline.networks.parameters import NetworkParameters
+from pipeline.networks.parameters import TIMM, NetworkParameters
 from pipeline.networks.small import build_small_network
+from pipeline.networks.timm_backbones import build_timm_network
 from pipeline.networks.torchvision_backbones import build_torchvision_network
 from pipeline.networks.weights import load_backbone
 from pipeline.numerics.randomness import seeded_weights
@@ -35,7 +36,8 @@ def build_network(parameters: NetworkParameters, num_classes: int, seed: int) ->
 
 def construct(parameters: NetworkParameters, num_classes: int) -> SegmentationNetwork:
     """Make a network with random weights from torch's current generator, on torch's current device."""
-    network = _FACTORIES.get(parameters.backbone, build_torchvision_network)(parameters, num_classes)
+    others = build_timm_network if parameters.backbone.startswith(TIMM) else build_torchvision_network
+    network = _FACTORIES.get(parameters.backbone, others)(parameters, num_classes)
     network.batch_norm_mode = parameters.batch_norm
     install_mode(network, parameters.batch_norm)
     if parameters.freeze_below is not None:

@@ -1,4 +1,4 @@
-"""A network made of any encoder and the common heads."""
+"""A network made of any encoder and one of the heads."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -6,16 +6,21 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from pipeline.networks.base import Output, SegmentationNetwork
+from pipeline.networks.context_heads import DaformerHead
 from pipeline.networks.heads import AsppSum, SkipHead
 from pipeline.networks.parameters import NetworkParameters
 
 
 class Features(NamedTuple):
-    """Maps of an encoder: `low` at stride 4, `previous` for the aux head, `last` for the main head."""
+    """Maps of an encoder: `low` at stride 4, `previous` for the aux head, `last` for the main head.
+
+    `levels`: all maps from stride 4 on, the finest first, where the encoder has them.
+    """
 
     low: Tensor
     previous: Tensor
     last: Tensor
+    levels: tuple[Tensor, ...] = ()
 
 
 class Channels(NamedTuple):
@@ -24,6 +29,7 @@ class Channels(NamedTuple):
     low: int
     previous: int
     last: int
+    levels: tuple[int, ...] = ()
 
 
 class Encoder(nn.Module):
@@ -36,12 +42,12 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Features:
-        """Compute the three maps."""
+        """Compute the maps."""
         raise NotImplementedError
 
 
 class EncoderNetwork(SegmentationNetwork):
-    """`backbone` under an ASPP-sum main head (with a skip where asked) and, if multi-level, an aux head.
+    """`backbone` under a main head (`_main_head`) and, if multi-level, an aux head.
 
     The heads' tensors are named `main.*` and `aux.*`, the encoder's `backbone.*`.
     """
@@ -53,17 +59,12 @@ class EncoderNetwork(SegmentationNetwork):
     ) -> None:
         super().__init__()
         self.describe(parameters, num_classes)
-        channels = backbone.channels
-        self.feature_channels = channels.last
+        self.feature_channels = backbone.channels.last
         self.backbone = backbone
-        self.main: nn.Module = (
-            SkipHead(channels.last, channels.low, num_classes, skip_width, parameters)
-            if parameters.skip
-            else AsppSum(channels.last, num_classes, parameters)
-        )
+        self.main = _main_head(parameters, num_classes, backbone.channels, skip_width)
         self.head_roles = {"main": "main"}
         if parameters.levels == "multi":
-            self.aux = AsppSum(channels.previous, num_classes, parameters)
+            self.aux = AsppSum(backbone.channels.previous, num_classes, parameters)
             self.head_roles = {"aux": "aux", "main": "main"}
 
     def backbone_parts(self) -> Iterator[tuple[str, int]]:
@@ -72,12 +73,28 @@ class EncoderNetwork(SegmentationNetwork):
             yield self.backbone_prefix + name, stride
 
     def forward(self, images: Tensor) -> Output:
-        """Compute the logits: of stride 4 with a skip, else of `output_stride`."""
+        """Compute the logits: of stride 4 with a skip or DAFormer's head, else of `output_stride`."""
         features: Features = self.backbone(images)
-        skip = features.low if self.parameters_spec.skip else None
+        skip = self._skip(features)
         aux = self.aux(features.previous) if "aux" in self.head_roles else None
         return Output(self.classify(features.last, skip), aux, features.last, skip)
 
+    def _skip(self, features: Features) -> Tensor | None:
+        if isinstance(self.main, DaformerHead):
+            return self.main.lower(features.levels[:-1])
+        return features.low if self.parameters_spec.skip else None
+
     def classify(self, feature: Tensor, skip: Tensor | None = None) -> Tensor:
         """Run the main head alone; `skip` (B, L, H/4, W/4) is needed where the network has one."""
-        return self.main(feature, skip) if self.parameters_spec.skip else self.main(feature)
+        return self.main(feature) if skip is None else self.main(feature, skip)
+
+
+def _main_head(
+    parameters: NetworkParameters, num_classes: int, channels: Channels, skip_width: int
+) -> nn.Module:
+    """ASPP-sum, alone or with a skip, or DAFormer's head."""
+    if parameters.head == "daformer":
+        return DaformerHead(channels.levels, num_classes, parameters.dilations, parameters.align_corners)
+    if parameters.skip:
+        return SkipHead(channels.last, channels.low, num_classes, skip_width, parameters)
+    return AsppSum(channels.last, num_classes, parameters)

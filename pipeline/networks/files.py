@@ -23,6 +23,7 @@ from pipeline.networks.build import build_network, construct
 from pipeline.networks.parameters import NetworkParameters
 from pipeline.networks.records import REPAIR, NetworkRecord, check_tensors, read_record, record_path
 from pipeline.networks.weights import LoadReport, backbone_tensors, copy_tensors, report
+from pipeline.numerics.randomness import seeded_weights
 
 
 def save_network(path: Path, network: SegmentationNetwork, meta: dict[str, Any]) -> None:
@@ -65,6 +66,11 @@ def load_network(path: Path) -> tuple[SegmentationNetwork, dict[str, Any]]:
     # Built without memory first: no random numbers are drawn, and no tensor is filled twice.
     with torch.device("meta"):
         network = construct(record.network, record.num_classes)
+    if network.profile != record.profile:
+        raise ArtifactError(
+            f"{record_path(path)}: its input profile {record.profile.name} has other numbers than that of "
+            f"{record.network.backbone} in the installed timm; install the version that it was trained with"
+        )
     wanted = {name: (tuple(value.shape), value.dtype) for name, value in network.state_dict().items()}
     found = {name: (tuple(value.shape), value.dtype) for name, value in tensors.items()}
     if wanted != found:
@@ -73,6 +79,9 @@ def load_network(path: Path) -> tuple[SegmentationNetwork, dict[str, Any]]:
             f"{path}: {len(wrong)} tensors do not fit {record.network.backbone} with "
             f"{record.num_classes} classes, the first: {', '.join(wrong[:8])}; {REPAIR}"
         )
+    if any(buffer.is_meta for name, buffer in network.named_buffers() if name not in tensors):
+        with seeded_weights(0):  # a constant of the architecture that no file holds
+            network = construct(record.network, record.num_classes)
     network.load_state_dict(tensors, strict=True, assign=True)
     network.precision = record.precision
     return network.eval(), record.meta

@@ -1,14 +1,34 @@
 """Parameters of networks; free of torch, so that planning stays fast."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from pipeline.schema.names import nearest
 from pipeline.schema.strict import Strict
 
-InputProfileName = Literal["torch", "caffe", "unit"]
+OWN_BACKBONES = (
+    "small",
+    "resnet101_caffe",
+    "resnet18",
+    "resnet50",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "lenet",
+    "dtn",
+)
+TIMM = "timm/"
+"""What stands before the name of one of timm's models."""
+InputProfileName = Literal["torch", "caffe", "unit", "timm"]
 BatchNormMode = Literal["frozen", "batch_frozen_affine", "train"]
 Dilation = Annotated[int, Field(ge=1, le=64)]
+
+
+def _backbone(name: str) -> str:
+    """Refuse a name that is neither ours nor of the form `timm/<name>`."""
+    if name not in OWN_BACKBONES and not (name.startswith(TIMM) and name != TIMM):
+        raise ValueError(f"found {name!r}; {nearest(name, OWN_BACKBONES)}, and timm/<name> for timm's models")
+    return name
 
 
 class InputProfile(Strict):
@@ -34,7 +54,10 @@ PROFILES: dict[str, InputProfile] = {
     ),
     "unit": InputProfile(name="unit", order="rgb", scale=255.0, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
 }
-"""`docs/networks.md`, input profiles; `mean` and `std` are in the order of the network's channels."""
+"""`docs/networks.md`, input profiles; `mean` and `std` are in the order of the network's channels.
+
+Profile `timm` is missing: its numbers are those of the model, which only timm knows.
+"""
 
 
 class WeightsParameters(Strict):
@@ -43,17 +66,25 @@ class WeightsParameters(Strict):
     source: Annotated[
         str,
         Field(
-            description="`torchvision` (downloaded by torchvision), a local path or a URL; may use ${VARS}"
+            description="`torchvision` or `timm` (downloaded by it), a local path or a URL; may use ${VARS}"
         ),
     ]
     sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$", description="checksum of the file")] = None
     layout: Annotated[
-        Literal["torchvision", "caffe_resnet"],
+        Literal["torchvision", "caffe_resnet", "timm", "efficientnet_lite"],
         Field(description="key names in the file, `docs/networks.md`"),
     ] = "torchvision"
     profile: Annotated[
-        Literal["torch", "caffe"], Field(description="input profile the weights were trained with")
+        Literal["torch", "caffe", "timm"], Field(description="input profile the weights were trained with")
     ] = "torch"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _timms_own(cls, values: Any) -> Any:
+        """What timm's own files have without being told."""
+        if isinstance(values, dict) and values.get("source") == "timm":
+            return {"layout": "timm", "profile": "timm"} | values
+        return values
 
     @model_validator(mode="after")
     def _source_agrees(self) -> Self:
@@ -61,6 +92,10 @@ class WeightsParameters(Strict):
             raise ValueError(
                 "source torchvision has layout torchvision and profile torch, "
                 f"found layout {self.layout} and profile {self.profile}"
+            )
+        if self.source == "timm" and (self.layout, self.profile) != ("timm", "timm"):
+            raise ValueError(
+                f"source timm has layout timm and profile timm, found layout {self.layout} and profile {self.profile}"
             )
         if self.source.startswith(("http://", "https://")) and self.sha256 is None:
             raise ValueError("a URL needs sha256, so that another file behind it is noticed")
@@ -71,23 +106,24 @@ class NetworkParameters(Strict):
     """The network of an experiment."""
 
     backbone: Annotated[
-        Literal[
-            "small",
-            "resnet101_caffe",
-            "resnet18",
-            "resnet50",
-            "mobilenet_v2",
-            "mobilenet_v3_large",
-            "lenet",
-            "dtn",
-        ],
-        Field(description="what turns images into the feature grid; small, lenet and dtn learn from scratch"),
+        str,
+        AfterValidator(_backbone),
+        Field(
+            description="what turns images into the feature grid: `" + "`, `".join(OWN_BACKBONES) + "`, or "
+            "`timm/<name>` for one of timm's models; small, lenet and dtn learn from scratch"
+        ),
     ]
     output_stride: Annotated[
-        Literal[8, 16], Field(description="input pixels per cell of the feature grid")
+        Literal[8, 16, 32],
+        Field(description="input pixels per cell of the feature grid"),
     ] = 8
+    head: Annotated[
+        Literal["aspp", "daformer"],
+        Field(description="main head: ASPP-sum, or DAFormer's over all levels"),
+    ] = "aspp"
     dilations: Annotated[
-        tuple[Dilation, ...], Field(min_length=1, description="dilations of the ASPP-sum head")
+        tuple[Dilation, ...],
+        Field(min_length=1, description="dilations of the ASPP-sum head, or of DAFormer's"),
     ] = (6, 12, 18, 24)
     aspp: Annotated[
         Literal["all", "legacy_two"], Field(description="branches evaluated; legacy_two: only the first two")
@@ -111,6 +147,23 @@ class NetworkParameters(Strict):
         ),
     ] = None
 
+    drop_path: Annotated[
+        float,
+        Field(
+            ge=0.0,
+            lt=1.0,
+            description="share of images that skip the last block, growing from 0 in the first",
+        ),
+    ] = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _timms_profile(cls, values: Any) -> Any:
+        """A model of timm reads what timm says unless told."""
+        if isinstance(values, dict) and str(values.get("backbone")).startswith(TIMM):
+            return {"profile": "timm"} | values
+        return values
+
     @model_validator(mode="after")
     def _weights_agree(self) -> Self:
         if self.weights is None:
@@ -124,17 +177,36 @@ class NetworkParameters(Strict):
             raise ValueError(
                 f"weights of layout caffe_resnet need backbone resnet101_caffe, found {self.backbone}"
             )
+        if (self.weights.layout in ("timm", "efficientnet_lite")) != self.backbone.startswith(TIMM):
+            raise ValueError(
+                f"weights of layout {self.weights.layout} do not fit backbone {self.backbone}: layouts timm and "
+                "efficientnet_lite belong to timm's models"
+            )
         return self
 
     @model_validator(mode="after")
     def _options_have_an_effect(self) -> Self:
         """Refuse options that the chosen backbone would ignore."""
-        allowed = _FIXED.get(self.backbone, {})
-        for name, value in allowed.items():
+        fixed = {} if self.backbone.startswith(TIMM) else _TIMMS_OWN | _FIXED.get(self.backbone, {})
+        for name, value in fixed.items():
             if getattr(self, name) != value:
                 raise ValueError(
                     f"backbone {self.backbone} takes only {name}: {value}, found {getattr(self, name)}"
                 )
+        if not self.backbone.startswith(TIMM) and (
+            self.output_stride not in (8, 16) or self.profile == "timm"
+        ):
+            raise ValueError(
+                f"backbone {self.backbone} takes only output_stride 8 or 16 and a profile of ours, found "
+                f"{self.output_stride} and {self.profile}"
+            )
+        for name, value in _OF_ASPP.items() if self.head != "aspp" else ():
+            if getattr(self, name) != value:
+                raise ValueError(f"head {self.head} takes only {name}: {value}, found {getattr(self, name)}")
+        if self.head == "daformer" and self.batch_norm != "train":
+            raise ValueError(
+                f"head daformer has BatchNorm that starts untrained: it needs batch_norm: train, found {self.batch_norm}"
+            )
         if self.aspp == "legacy_two" and len(self.dilations) < 3:
             raise ValueError(
                 "aspp legacy_two leaves out branches after the second: it needs at least 3 dilations"
@@ -162,3 +234,9 @@ _FIXED: dict[str, dict[str, object]] = {
     "dtn": _DIGITS,
 }
 """Options that a backbone does not have, at the only value (the default) that it accepts."""
+
+_TIMMS_OWN: dict[str, object] = {"head": "aspp", "drop_path": 0.0}
+"""Options of timm's models alone."""
+
+_OF_ASPP: dict[str, object] = {"aspp": "all", "head_bias": True, "skip": False}
+"""Options that only the ASPP-sum has."""

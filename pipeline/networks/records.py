@@ -41,7 +41,7 @@ def read_record(path: Path) -> NetworkRecord:
         raise ArtifactError(
             f"{beside}: not the record of a network of this version ({problems}); {REPAIR}"
         ) from error
-    if record.profile != PROFILES[record.network.profile]:
+    if record.profile != PROFILES.get(record.network.profile, record.profile):
         raise ArtifactError(
             f"{beside}: its input profile {record.profile.name} has other numbers than ours; {REPAIR}"
         )

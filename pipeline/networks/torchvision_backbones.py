@@ -65,7 +65,8 @@ class MobileNetEncoder(Encoder):
         self.strides = tuple(accumulate(map(_reduction, self.features), mul))
         dilate(self.features, stride=1, output_stride=output_stride)
         self.low, self.previous = _FEATURE_INDICES[name]
-        self.channels = Channels(*(_out_channels(self.features[i]) for i in (self.low, self.previous, -1)))
+        low, previous, last = (_out_channels(self.features[i]) for i in (self.low, self.previous, -1))
+        self.channels = Channels(low, previous, last)
 
     def parts(self) -> Iterator[tuple[str, int]]:
         """The blocks, under their numbers."""

@@ -1,7 +1,7 @@
 """Finding, checking and reading files of initial weights; nothing is ever unpickled.
 
-`source` is `torchvision`, a URL or a path with ${VARIABLES}. Downloads lie where torch keeps its own
-(`TORCH_HOME`), never in the project.
+`source` is `torchvision`, `timm`, a URL or a path with ${VARIABLES}. Downloads lie where torch keeps its own
+(`TORCH_HOME`), those of timm's hub where huggingface_hub does (`HF_HOME`), never in the project.
 """
 
 import os
@@ -18,6 +18,7 @@ from torch import Tensor
 from pipeline.artifacts.errors import ConfigError
 from pipeline.artifacts.files import sha256_file
 from pipeline.networks.parameters import WeightsParameters
+from pipeline.networks.timm_weights import hub_file
 
 TORCHVISION_VERSION = "IMAGENET1K_V1"
 """The weights of the original recipe, which the papers used; V2 scores higher on ImageNet only."""
@@ -68,6 +69,8 @@ def _located(source: str, backbone: str) -> Path:
 
         name = backbone.removesuffix("_caffe")
         return _downloaded(torchvision.models.get_model_weights(name)[TORCHVISION_VERSION].url)
+    if source == "timm":
+        return hub_file(backbone)
     expanded = os.path.expandvars(source)
     unset = re.findall(r"\$\{?(\w+)", expanded)
     if unset:

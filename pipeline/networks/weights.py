@@ -4,6 +4,7 @@
 |---|---|
 | `torchvision` | torchvision's; `fc.*` and `classifier.*` are skipped |
 | `caffe_resnet` | `Scale.conv1.weight` ...: the first component is dropped, `Scale.layer5.*` is skipped |
+| `timm`, `efficientnet_lite` | see `timm_weights.py`; what timm's model has without its classifier alone is read |
 """
 
 import logging
@@ -16,6 +17,7 @@ from torch import Tensor
 from pipeline.artifacts.errors import ConfigError
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.parameters import WeightsParameters
+from pipeline.networks.timm_weights import efficientnet_lite_tensors, timm_tensors
 from pipeline.networks.weight_files import find_weights, read_tensors
 
 NEEDED_SHARE = 0.95
@@ -93,6 +95,8 @@ def _renamed(
     tensors: Mapping[str, Tensor], layout: str, network: SegmentationNetwork
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Tensors under the network's names, and the keys of classifiers and heads that are left out."""
+    if layout in _OF_TIMM:
+        return _timms(_OF_TIMM[layout](tensors, network.get_submodule("backbone.model")), network)
     renamed, skipped = {}, []
     for key, value in tensors.items():
         if layout == "torchvision":
@@ -105,6 +109,23 @@ def _renamed(
         else:
             renamed[name] = value
     return renamed, skipped
+
+
+_OF_TIMM = {"timm": timm_tensors, "efficientnet_lite": efficientnet_lite_tensors}
+
+
+def _timms(
+    tensors: Mapping[str, Tensor], network: SegmentationNetwork
+) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors below the parts that the model still has, and the keys of all others."""
+    prefix = f"{network.backbone_prefix}model."
+    parts = {
+        name.removeprefix(prefix).partition(".")[0]
+        for name in backbone_tensors(network)
+        if name.startswith(prefix)
+    }
+    kept = {prefix + key: value for key, value in tensors.items() if key.partition(".")[0] in parts}
+    return kept, [key for key in tensors if prefix + key not in kept]
 
 
 def _match(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> _Match:

@@ -15,6 +15,7 @@ from pipeline.config.validation import validated
 from pipeline.config.yaml_files import merge
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.networks.parameters import NetworkParameters
+from pipeline.networks.timm_names import check_timm_name
 from pipeline.plan.domains import FURTHER, TaskDomains, labels_seen
 from pipeline.plan.recipes import expand_recipe, place_of
 from pipeline.plan.references import Asked, references_of, selection_of
@@ -213,6 +214,7 @@ class RunPlanner:
         """The network that a stage of this kind builds; where it starts from another stage, without initial weights."""
         if kind.network is None:
             return None
+        check_timm_name(self.network.backbone, f"network {self.experiment.network}: backbone")
         continued = kind.network in inputs.references
         if not continued and self.network.freeze_below is not None and self.network.weights is None:
             raise ConfigError(

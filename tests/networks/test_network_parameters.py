@@ -15,6 +15,17 @@ from pipeline.networks.parameters import NetworkParameters, WeightsParameters
         ({"backbone": "small", "batch_norm": "train"}, "small takes only batch_norm: frozen"),
         ({"backbone": "resnet18", "dilations": (1, 2), "aspp": "legacy_two"}, "at least 3 dilations"),
         ({"backbone": "resnet18", "dilations": ()}, "at least 1 item"),
+        ({"backbone": "resnet18", "head": "daformer"}, "resnet18 takes only head: aspp, found daformer"),
+        ({"backbone": "resnet18", "drop_path": 0.1}, "resnet18 takes only drop_path: 0.0"),
+        ({"backbone": "resnet18", "output_stride": 32}, "only output_stride 8 or 16 and a profile of ours"),
+        ({"backbone": "resnet18", "profile": "timm"}, "only output_stride 8 or 16 and a profile of ours"),
+        ({"backbone": "resnet_18"}, "did you mean `resnet18`.* and timm/<name>"),
+        ({"backbone": "timm/"}, "found 'timm/'"),
+        ({"backbone": "timm/a", "head": "daformer"}, "needs batch_norm: train, found frozen"),
+        (
+            {"backbone": "timm/a", "head": "daformer", "batch_norm": "train", "skip": True},
+            "daformer takes only skip: False",
+        ),
     ],
 )
 def test_options_without_effect_are_refused(options, message):
@@ -40,6 +51,25 @@ def test_the_caffe_layout_belongs_to_the_caffe_backbone():
     weights = WeightsParameters(source="a.pth", layout="caffe_resnet")
     with pytest.raises(ValidationError, match="need backbone resnet101_caffe, found resnet50"):
         NetworkParameters(backbone="resnet50", weights=weights)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "weights", "message"),
+    [
+        ("resnet18", {"source": "timm"}, "trained with profile timm, the network has profile torch"),
+        ("timm/a", {"source": "timm", "profile": "torch"}, "source timm has layout timm and profile timm"),
+        ("timm/a", {"source": "a.pth", "profile": "timm"}, "layout torchvision do not fit backbone timm/a"),
+    ],
+)
+def test_weights_of_timm_belong_to_its_models(backbone, weights, message):
+    with pytest.raises(ValidationError, match=message):
+        NetworkParameters(backbone=backbone, weights=weights)
+
+
+def test_a_model_of_timm_reads_what_timm_says_unless_told():
+    network = NetworkParameters(backbone="timm/a", weights={"source": "timm"})
+    assert (network.profile, network.weights.layout, network.weights.profile) == ("timm", "timm", "timm")
+    assert NetworkParameters(backbone="timm/a", profile="unit").profile == "unit"
 
 
 def test_a_network_has_one_level_unless_told():

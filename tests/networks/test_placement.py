@@ -20,6 +20,9 @@ OPTIONS = {
     "resnet101_caffe": {},
     "lenet": {},
     "dtn": {},
+    "timm/pvt_v2_b0": {"output_stride": 32, "skip": True},
+    "timm/convnext_atto": {"output_stride": 16, "skip": True},
+    "timm/tf_efficientnet_lite0": {"output_stride": 16, "levels": "multi"},
 }
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
@@ -73,11 +76,19 @@ def test_a_placed_network_computes_the_same(backbone):
             assert (found_gradients[name] - gradient).norm() <= 1e-7 * (gradient.norm() + 1e-6), name
 
 
-@pytest.mark.parametrize("backbone", OPTIONS)
+@pytest.mark.parametrize("backbone", [name for name in OPTIONS if not name.startswith("timm/")])
 def test_every_convolution_is_quick_and_every_frozen_norm_folded(backbone):
     layers = list(placed(built(backbone)).modules())
     assert {type(layer) for layer in layers if isinstance(layer, nn.Conv2d)} == {QuickConv2d}
     assert {type(layer) for layer in layers if isinstance(layer, nn.BatchNorm2d)} <= {FoldedBatchNorm2d}
+
+
+def test_layers_that_are_timms_own_are_left_alone():
+    network = built("timm/tf_efficientnet_lite0")
+    kinds = [type(layer) for layer in network.modules()]
+    quick = [type(layer) for layer in placed(network).modules()]
+    changed = {(before, after) for before, after in zip(kinds, quick, strict=True) if before is not after}
+    assert changed == {(nn.Conv2d, QuickConv2d)}
 
 
 @pytest.mark.parametrize("mode", ["batch_frozen_affine", "train"])
