@@ -17,7 +17,7 @@ from pipeline.report.publishing import run_file
 from pipeline.stages.results import Results
 
 RECIPES = sorted(path.stem for path in (REPOSITORY / "config/recipes").glob("*.yaml"))
-LABELLED = {"ass", "ass-paper", "joint-ce", "target-only"}
+LABELLED = {"ass", "ass-paper", "joint-ce", "strong-few", "target-only"}
 """Recipes with a few labelled target images; `oracle` reads all labels."""
 FROZEN = {"daformer-paper", "mic-paper", "vfm-uda-plus-paper"}
 """Recipes that keep features near those of trained weights, which the small network does not have."""
@@ -29,7 +29,7 @@ TRAIN = EXPERIMENT["set"]["train"] | {
     "horizon": 2,
     "accumulation": 1,
     "snapshots": 1,
-    "augmentation": {"source": VIEW, "target": VIEW},
+    "augmentation": {"source": VIEW, "target": VIEW, "labelled": VIEW},
 }
 
 
