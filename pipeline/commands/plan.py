@@ -8,6 +8,11 @@ from pipeline.commands.configuration import add_selection_arguments, chosen_conf
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_selection_arguments(parser)
+    parser.add_argument(
+        "--cost",
+        action="store_true",
+        help="memory of each training, estimated, and hours where a GPU was measured, instead of the stages",
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -15,5 +20,11 @@ def execute(arguments: argparse.Namespace) -> int:
     from pipeline.plan.planner import Planner
     from pipeline.plan.table import plan_table
 
-    print(plan_table(Planner(chosen_configuration(arguments)).plan()))
+    runs = Planner(chosen_configuration(arguments)).plan()
+    if arguments.cost:
+        from pipeline.commands.cost import cost_table  # it alone needs torch
+
+        print(cost_table(runs))
+        return 0
+    print(plan_table(runs))
     return 0

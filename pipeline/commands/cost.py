@@ -1,0 +1,108 @@
+"""What the trainings of a plan need: memory, estimated without any, and hours where a GPU was measured."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.numerics import WidthHeight
+from pipeline.plan.run import PlannedRun
+from pipeline.plan.stage import Stage
+from pipeline.training.parameters import TrainParameters
+from pipeline.training.step_memory import StepMemory, step_memory
+
+FIGURES = Path("benchmarks/out/gpu-h100.json")
+MEASURED = {"source": (1280, 720), "target": (1024, 512)}
+"""Sizes of the images of the step that `benchmarks/gpu.py` times: AdvEnt on ResNet-101 with both heads."""
+HEADER = ("training", "trained", "weights", "optimiser", "step", "peak", "H100")
+GIB = 2**30
+
+
+def cost_table(runs: Sequence[PlannedRun]) -> str:
+    """One line for each training that differs in more than its seed or data: GiB by part, and hours."""
+    rows = [HEADER, *(_row(name, stage) for name, stage in _distinct(runs))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join(
+        [
+            *lines,
+            "Millions of numbers trained, GiB on one device, hours by benchmarks/out. `step`: activations, gradients and "
+            "intermediate results; what kernels use themselves comes on top.",
+        ]
+    )
+
+
+def _distinct(runs: Iterable[PlannedRun]) -> Iterable[tuple[str, Stage]]:
+    seen = set()
+    for run in runs:
+        for name, stage in run.trained.items():
+            network = stage.record.network
+            assert network is not None
+            said = network.model_dump_json() + stage.parameters.model_dump_json() + str(_sizes(stage))
+            if said not in seen:
+                seen.add(said)
+                yield f"{run.experiment}:{name}", stage
+
+
+def _row(name: str, stage: Stage) -> tuple[str, ...]:
+    sizes = _sizes(stage)
+    if None in sizes.values():
+        return (name, *"-----", "- (images of their own sizes)")
+    known = {role: size for role, size in sizes.items() if size is not None}
+    try:
+        memory = _memory(stage, known)
+    except (NotImplementedError, RuntimeError) as error:
+        return (name, *"-----", f"- (needs numbers: {str(error).splitlines()[0]})")
+    parts = (memory.weights, memory.optimiser, memory.step, memory.peak)
+    return (
+        name,
+        f"{memory.trained / 1e6:.1f}",
+        *(f"{part / GIB:.2f}" for part in parts),
+        _hours(stage, known),
+    )
+
+
+def _memory(stage: Stage, sizes: Mapping[str, WidthHeight]) -> StepMemory:
+    network, parameters = stage.record.network, stage.parameters
+    assert network is not None
+    pseudo = parameters.objective.pseudo_labelled
+    labelled = frozenset(role for role in sizes if role != "target" or role in pseudo)
+    return step_memory(network.parameters, network.num_classes, parameters, sizes, labelled)
+
+
+def _sizes(stage: Stage) -> dict[str, WidthHeight | None]:
+    """Width and height of what a step sees of each domain; None where each image has its own."""
+    parameters: TrainParameters = stage.parameters
+    return {role: _size(parameters, role, stage) for role in parameters.objective.domains()}
+
+
+def _size(parameters: TrainParameters, role: Any, stage: Stage) -> WidthHeight | None:
+    augmentation = parameters.augmentation.get(role)
+    if augmentation and augmentation.crop:
+        return augmentation.crop
+    if augmentation and (augmentation.scale or augmentation.shorter_side):
+        return None
+    prepared = stage.parents[role]
+    size: WidthHeight | None = prepared.parameters.size
+    data = prepared.record.data
+    return data.dataset.size if size is None and data and data.dataset.format == "streets" else size
+
+
+def _hours(stage: Stage, sizes: Mapping[str, WidthHeight]) -> str:
+    """Steps times the measured time of a step; `-` for a training that is not the one measured."""
+    parameters: TrainParameters = stage.parameters
+    network = stage.record.network
+    assert network is not None
+    same = (network.parameters.backbone, network.parameters.levels) == ("resnet101_caffe", "multi")
+    if not (same and parameters.method == "advent" and parameters.batch == 1 and sizes == MEASURED):
+        return "-"
+    rows = json.loads(FIGURES.read_text("utf-8"))["sections"]["advent"]["rows"] if FIGURES.is_file() else []
+    wanted = f"{stage.record.determinism} {parameters.precision}"
+    times = [row["ms"] for row in rows if row["label"].startswith(wanted)]
+    return f"{parameters.steps * times[0] / 3.6e6:.1f}" if times else "-"

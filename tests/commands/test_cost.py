@@ -1,0 +1,74 @@
+"""`plan --cost`: one line a training, what cannot be known said so, hours from a measured step."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipeline.__main__ import main
+from pipeline.commands import cost
+from pipeline.training.parameters import TrainParameters
+
+CONFIG = Path(__file__).resolve().parents[2] / "config"
+ADVENT: dict[str, Any] = {"method": "advent", "steps": 120_000, "precision": "tf32"}
+
+
+def stage(parameters: dict[str, Any], levels: str = "multi", sizes: Any = None) -> Any:
+    """As much of a planned stage as hours and sizes ask for."""
+    network = SimpleNamespace(parameters=SimpleNamespace(backbone="resnet101_caffe", levels=levels))
+    parents = {
+        role: SimpleNamespace(parameters=SimpleNamespace(size=size), record=SimpleNamespace(data=None))
+        for role, size in (sizes or cost.MEASURED).items()
+    }
+    record = SimpleNamespace(network=network, determinism="exact")
+    return SimpleNamespace(
+        record=record, parents=parents, parameters=TrainParameters.model_validate(parameters)
+    )
+
+
+def test_a_line_for_each_training_that_differs(capsys, monkeypatch, tmp_path):
+    (tmp_path / "config").symlink_to(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    assert (
+        main(
+            [
+                "plan",
+                "--cost",
+                "--configfile",
+                "config/streets.yaml",
+                "--only",
+                "streets-advent",
+                "streets-plca",
+            ]
+        )
+        == 0
+    )
+    header, *rows, _ = capsys.readouterr().out.splitlines()
+    assert header.split() == ["training", "trained", "weights", "optimiser", "step", "peak", "H100"]
+    names = [row.split()[0].partition(":")[2] for row in rows]
+    assert len(names) == len({row.partition(":")[2] for row in rows}) >= 3  # one source model, though of two
+    for row in rows:
+        trained, *parts, hours = row.split()[1:]
+        assert float(trained) > 0.1 and hours == "-"
+        assert float(parts[-1]) == pytest.approx(sum(map(float, parts[:-1])), abs=0.021)
+
+
+def test_hours_are_those_of_the_measured_step(monkeypatch, tmp_path):
+    rows = [{"label": "fast tf32", "ms": 1.0}, {"label": "exact tf32 (torch)", "ms": 150.0}]
+    path = tmp_path / "gpu.json"
+    path.write_text(json.dumps({"sections": {"advent": {"rows": rows}}}))
+    monkeypatch.setattr(cost, "FIGURES", path)
+    assert cost._hours(stage(ADVENT), cost.MEASURED) == "5.0"
+    for other in ({"batch": 2}, {"precision": "float32"}, {"method": "minent"}):
+        assert cost._hours(stage(ADVENT | other), cost.MEASURED) == "-"
+    assert cost._hours(stage(ADVENT, levels="single"), cost.MEASURED) == "-"
+    assert cost._hours(stage(ADVENT), {**cost.MEASURED, "source": (1280, 760)}) == "-"
+
+
+def test_sizes_are_crops_or_the_tasks_and_else_not_known():
+    crops = {"augmentation": {"source": {"crop": [64, 32]}, "target": {"scale": [0.5, 2.0]}}}
+    assert cost._sizes(stage(ADVENT | crops)) == {"source": (64, 32), "target": None}
+    assert cost._row("one", stage(ADVENT | crops))[-1] == "- (images of their own sizes)"
+    assert cost._sizes(stage(ADVENT)) == cost.MEASURED
