@@ -27,6 +27,7 @@ VERBS = {
     "predict": "apply a finished model to a folder of pictures",
     "export": "write a finished model as one ONNX or torch.export file",
     "evaluate": "score a finished model on a labelled dataset",
+    "table": "print a suite's figures as LaTeX, Markdown or CSV",
     "verify": "re-hash artifacts, follow links, report what is damaged, missing or orphaned",
     "clean": "list, and with --yes remove, stages",
     "docs": "write docs/parameters.md from the parameters' declarations",

@@ -48,6 +48,8 @@ class Experiment:
     given: Mapping[str, str]
     determinism: Determinism = "exact"
     over: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    swept: Mapping[str, Any] = field(default_factory=dict)
+    """Values of the sweep's parameters by their dotted paths."""
 
     @property
     def plain_name(self) -> str:
@@ -213,6 +215,7 @@ def _member(source: _Source, name: str, chosen: list[tuple[_Axis, Any]]) -> Expe
     names = {axis.leaf: value for axis, value in chosen if axis.path[0] in GRIDS}
     return Experiment(
         name=name,
+        swept={dotted(axis.path): value for axis, value in chosen if axis.path[0] not in GRIDS},
         file=source.file,
         location=source.location,
         seeds=source.value("seeds") or (0,),

@@ -1,6 +1,6 @@
 """What the plan writes of an experiment's run and of the reports, for the view for people; free of torch."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.plan.run import PlannedRun
@@ -53,6 +53,7 @@ class RunRecord(RunName):
     `names`: of its task, recipe and network. `taxonomy`: as the configuration has it now, for pages. `stages` in the
     recipe's order; `final`: the one whose model is taken away. `selects`, `evaluates`: the figures of training stages
     by their names; `also`: those on further splits, by the split's title. `scoring`: how evaluations are made.
+    `swept`: values of the suite's swept parameters by their dotted paths.
     `source_only`: the stage that the guard compares `final` with; None without a guard.
     """
 
@@ -63,6 +64,7 @@ class RunRecord(RunName):
     names: dict[str, str]
     taxonomy: Taxonomy
     scoring: Scoring
+    swept: dict[str, Any] = {}
     stages: tuple[NamedStage, ...]
     selects: dict[str, ArtifactRef]
     evaluates: dict[str, ArtifactRef]
@@ -118,6 +120,7 @@ def run_record(run: PlannedRun) -> RunRecord:
         names=dict(run.names),
         taxonomy=run.taxonomy,
         scoring=Scoring.model_validate(run.scoring),
+        swept=dict(run.swept),
         stages=tuple(named(name, stage) for name, stage in run.stages.items()),
         selects=refs(run.selects),
         evaluates=refs(run.evaluates),

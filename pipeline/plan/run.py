@@ -39,6 +39,8 @@ class PlannedRun:
     """Names of task, recipe and network, and the suite's file."""
     scoring: Mapping[str, Any] = field(default_factory=dict)
     """`Scoring` by field."""
+    swept: Mapping[str, Any] = field(default_factory=dict)
+    """Values of the experiment's swept parameters."""
     stages: dict[str, Stage] = field(default_factory=dict)
     selects: dict[str, Stage] = field(default_factory=dict)
     evaluates: dict[str, Stage] = field(default_factory=dict)
@@ -106,6 +108,7 @@ class RunPlanner:
             self.domains.data.taxonomy,
             names,
             self._scoring(),
+            self.experiment.swept,
         )
         for entry in expand_recipe(self.recipe, self.experiment, self.extra, self.recipe_location):
             kind, location = KINDS[entry.kind], f"{self.recipe_location}: stages.{entry.name}"

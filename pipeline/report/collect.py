@@ -259,6 +259,7 @@ def experiment_record(results: Results, records: list[RunRecord]) -> ExperimentR
         palette=taxonomy.palette(),
         kind=kind,
         input=first.scoring.input,
+        swept=first.swept,
         test_modes=tuple(dict.fromkeys(run.test_mode for run in runs)) or ("plain",),
         rankings=tuple(rankings),
         thresholds=_thresholds(results, records),

@@ -7,7 +7,7 @@ All scores are in percent. A score always belongs to a selection, the rule that 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -137,7 +137,8 @@ class ExperimentRecord:
     The first stage is the baseline that gains are measured from. `thresholds`: one row per seed, round and
     class with columns `seed`, `round`, `class`, `threshold`, `count`, `portion`, `selected` (share of the
     class's pixels that were kept, 0..1). `palette`: uint8 (256, 3). `input`: at
-    which size images were scored, in words. `test_modes`: the planned ones.
+    which size images were scored, in words. `test_modes`: the planned ones. `swept`: values of the
+    suite's swept parameters by their dotted paths.
     """
 
     name: str
@@ -152,6 +153,7 @@ class ExperimentRecord:
     kind: TaskKind = "segmentation"
     input: str = "input at each image's own size"
     test_modes: tuple[str, ...] = ("plain",)
+    swept: Mapping[str, Any] = field(default_factory=dict)
     rankings: tuple[RankingRecord, ...] = ()
     thresholds: pd.DataFrame | None = None
     priors: tuple[Picture, ...] = ()

@@ -89,9 +89,11 @@ def runs_table(data: ReportData) -> pd.DataFrame:
     """Return one row per experiment, stage, seed, test mode, selection and metric; unrun cells say so.
 
     Columns: experiment, task, recipe, network, stage, method, seed, test_mode, selection, step, metric, value
-    (percent), status (`done`, `not run`, or `no labels`: run, but nothing to score it on), key.
+    (percent), status (`done`, `not run`, or `no labels`: run, but nothing to score it on), key; behind them one
+    for every swept parameter, by its dotted path.
     """
     rows = []
+    swept = dict.fromkeys(path for experiment in data.experiments for path in experiment.swept)
     for experiment in data.experiments:
         for name, seed, mode in _cells(experiment):
             run = experiment.result_of(name.stage, seed, mode)
@@ -104,6 +106,7 @@ def runs_table(data: ReportData) -> pd.DataFrame:
                 "method": name.method,
                 "seed": seed,
                 "test_mode": mode,
+                **{path: _said(value) for path, value in experiment.swept.items()},
             }
             if run is None or not run.scores:
                 status = NOT_RUN if run is None else NO_LABELS
@@ -116,7 +119,12 @@ def runs_table(data: ReportData) -> pd.DataFrame:
     columns = (
         "experiment task recipe network stage method seed test_mode selection step metric value status key"
     )
-    return pd.DataFrame(rows, columns=columns.split()).astype({"step": "Int64"})
+    return pd.DataFrame(rows, columns=[*columns.split(), *swept]).astype({"step": "Int64"})
+
+
+def _said(value: object) -> str:
+    """A swept value as its configuration says it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _cells(experiment: ExperimentRecord) -> list[tuple]:

@@ -10,6 +10,7 @@ from pipeline.config.load import load_config
 from pipeline.config.suites import read_suite
 from pipeline.config.yaml_files import parse_yaml
 from pipeline.plan.planner import Planner
+from pipeline.plan.records import run_record
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "configuration.md").read_text("utf-8"), re.DOTALL)
@@ -31,6 +32,8 @@ def test_a_against_b_is_one_short_file_and_plans(tmp_path, driving_data, monkeyp
     assert found == {
         (t, r, share, s) for t in tasks for r in recipes for share in (0.5, 0.67) for s in (0, 1, 2)
     }
+    swept = {run_record(run).swept["split.lambda"] for run in runs if "lambda-0.67" in run.experiment}
+    assert swept == {0.67}  # a column of the study's tables
     # What both recipes begin with is made once.
     assert len({run.stages["inter"].key for run in runs}) == 2 * 3
 
