@@ -3,17 +3,19 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.numerics import WidthHeight
 from pipeline.plan.run import PlannedRun
 from pipeline.plan.stage import Stage
 from pipeline.training.parameters import TrainParameters
-from pipeline.training.step_memory import StepMemory, step_memory
+
+if TYPE_CHECKING:
+    from pipeline.training.step_memory import StepMemory
 
 FIGURES = Path("benchmarks/out/gpu-h100.json")
 MEASURED = {"source": (1280, 720), "target": (1024, 512)}
-"""Sizes of the images of the step that `benchmarks/gpu.py` times: AdvEnt on ResNet-101 with both heads."""
+"""Sizes of the images of the step that `benchmarks/gpu.py` times, on ResNet-101 with both heads."""
 HEADER = ("training", "trained", "weights", "optimiser", "step", "peak", "H100")
 GIB = 2**30
 
@@ -68,7 +70,9 @@ def _row(name: str, stage: Stage) -> tuple[str, ...]:
     )
 
 
-def _memory(stage: Stage, sizes: Mapping[str, WidthHeight]) -> StepMemory:
+def _memory(stage: Stage, sizes: Mapping[str, WidthHeight]) -> "StepMemory":
+    from pipeline.training.step_memory import step_memory  # it alone needs torch
+
     network, parameters = stage.record.network, stage.parameters
     assert network is not None
     pseudo = parameters.objective.pseudo_labelled
@@ -100,9 +104,10 @@ def _hours(stage: Stage, sizes: Mapping[str, WidthHeight]) -> str:
     network = stage.record.network
     assert network is not None
     same = (network.parameters.backbone, network.parameters.levels) == ("resnet101_caffe", "multi")
-    if not (same and parameters.method == "advent" and parameters.batch == 1 and sizes == MEASURED):
+    if not (same and parameters.batch == 1 and sizes == MEASURED and FIGURES.is_file()):
         return "-"
-    rows = json.loads(FIGURES.read_text("utf-8"))["sections"]["advent"]["rows"] if FIGURES.is_file() else []
+    sections = json.loads(FIGURES.read_text("utf-8"))["sections"]
+    rows = sections.get(parameters.method, {}).get("rows", [])
     wanted = f"{stage.record.determinism} {parameters.precision}"
     times = [row["ms"] for row in rows if row["label"].startswith(wanted)]
     return f"{parameters.steps * times[0] / 3.6e6:.1f}" if times else "-"

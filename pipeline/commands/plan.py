@@ -17,13 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print the table."""
+    from pipeline.commands.cost import cost_table
     from pipeline.plan.planner import Planner
     from pipeline.plan.table import plan_table
 
     runs = Planner(chosen_configuration(arguments)).plan()
     if arguments.cost:
-        from pipeline.commands.cost import cost_table  # it alone needs torch
-
         print(cost_table(runs))
         return 0
     print(plan_table(runs))
