@@ -29,7 +29,7 @@ from pipeline.data.parameters import Augmentation
 from pipeline.data.placement import Pixels
 from pipeline.data.rare_sampling import RareImages
 from pipeline.data.sampler import SampleOrder
-from pipeline.data.style import with_colors_of
+from pipeline.data.style import with_amplitudes_of, with_colors_of
 from pipeline.numerics.randomness import Draws, tag
 
 PREFETCH_STEPS = 2
@@ -49,7 +49,7 @@ class StepDataset(Dataset[dict[str, Batch]]):
     """Steps by number; each is a dictionary of the domains that have images.
 
     `augmentation`: by domain, none where missing; drawn from the seed of `order`. `slots`: this process's slots
-    of a step; None: all. `styles`: the images whose colors `style` takes. DataError where an augmentation needs
+    of a step; None: all. `styles`: the images whose style `style` takes. DataError where an augmentation needs
     labels that a domain has not.
     """
 
@@ -123,14 +123,15 @@ class StepDataset(Dataset[dict[str, Batch]]):
             raise DataError(f"{name} image `{domain.names[index]}`: {error}") from error
 
     def _styled(self, image: Pixels, name: str, step: int, slot: int) -> Pixels:
-        """An image, in its share of the slots in the colors of a random image of `styles`."""
-        share = self.augmentation[name].style
+        """An image, in its share of the slots in the style of a random image of `styles`."""
+        share, band = self.augmentation[name].style, self.augmentation[name].style_band
         if not share or not self.styles:
             return image
         draws = self._draws("style", name, step, slot)
         if not draws.chance(share):
             return image
-        return with_colors_of(image, self.styles.image(draws.below(len(self.styles))))
+        other = self.styles.image(draws.below(len(self.styles)))
+        return with_colors_of(image, other) if band is None else with_amplitudes_of(image, other, band)
 
 
 def _extra_maps(key: str, extra: ExtraMap, names: Sequence[str], samples: Sequence[Augmented]) -> Tensor:

@@ -121,8 +121,18 @@ class Augmentation(Strict):
     ] = None
     style: Annotated[
         Share,
-        Field(description="share of source images that take the colors' mean and spread of a target image"),
+        Field(
+            description="share of source images that take the style of a target image: its colors' mean and spread"
+        ),
     ] = 0.0
+    style_band: Annotated[
+        float | None,
+        Field(
+            ge=0.0,
+            le=0.5,
+            description="style is FDA's: the amplitudes of frequencies up to this share of the shorter side",
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _keys_fit(self) -> "Augmentation":
@@ -134,6 +144,8 @@ class Augmentation(Strict):
                 raise ValueError(f"{name}: {list(ends)} is not in order; write the smaller number first")
         if self.scale_step is not None:
             self._check_step(self.scale_step)
+        if self.style_band is not None and not self.style:
+            raise ValueError("style_band: only with `style`, the share of the images")
         if self.rare_crops and not self.crop:
             raise ValueError("rare_crops: needs `crop: [width, height]`")
         if self.rare_crops and self.affine:

@@ -1,10 +1,10 @@
-"""The colors of one image in the statistics of another: mean and deviation of each channel of YCbCr.
+"""One image in the style of another: the statistics of its colors, or its amplitudes at low frequencies.
 
-Source: Reinhard et al., Color transfer between images, 2001, in YCbCr instead of their color space, and with the
-ratio of the deviations kept within bounds.
+Colors are mean and deviation of each channel of YCbCr. Source: Reinhard et al., Color transfer between images, 2001,
+in YCbCr instead of their color space, and with the ratio of the deviations kept within bounds.
 """
 
-from math import sqrt
+from math import floor, sqrt
 
 import numpy as np
 from PIL import Image
@@ -22,6 +22,27 @@ def with_colors_of(image: Pixels, other: Pixels) -> Pixels:
     tables = [_table(*pair) for pair in zip(_statistics(own), _statistics(wanted), strict=True)]
     bands = [band.point(table) for band, table in zip(own.split(), tables, strict=True)]
     return np.asarray(Image.merge("YCbCr", bands).convert("RGB"))
+
+
+def with_amplitudes_of(image: Pixels, other: Pixels, band: float) -> Pixels:
+    """An image, uint8 RGB (H, W, 3), with the amplitudes of `other` at low frequencies, and its own phases.
+
+    `other` is resized to its size. `band`: how many frequencies, both ways along each axis, as a share of the shorter
+    side, rounded down; 0 gives the mean color alone. Saturated at 0 and 255.
+    Source: Yang and Soatto, FDA: Fourier Domain Adaptation, CVPR 2020, equations 1 and 2.
+    """
+    height, width = image.shape[:2]
+    resized = Image.fromarray(np.ascontiguousarray(other)).resize((width, height), Image.Resampling.BILINEAR)
+    own, wanted = (np.fft.fft2(one, axes=(0, 1)) for one in (image, np.asarray(resized)))
+    reach = floor(min(height, width) * band)
+    near = np.ix_(*(_frequencies(length, reach) for length in (height, width)))
+    own[near] = np.abs(wanted[near]) * np.exp(1j * np.angle(own[near]))
+    return np.clip(np.rint(np.fft.ifft2(own, axes=(0, 1)).real), 0, 255).astype(np.uint8)
+
+
+def _frequencies(length: int, reach: int) -> list[int]:
+    """Places of the frequencies -reach..reach in a spectrum of so many."""
+    return sorted({number % length for number in range(-reach, reach + 1)})
 
 
 def _ycbcr(image: Pixels) -> Image.Image:
