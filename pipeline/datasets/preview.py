@@ -135,13 +135,13 @@ def preview_of(
     images: int,
     sizes: Sequence[WidthHeight],
     classes: Sequence[str],
+    looked_at: int = LOOKED_AT,
 ) -> Preview:
-    """Look at the samples of a split of so many images: at most 200, of which 12 are kept; `sizes`: of their files."""
-    seen, grids, maps, kept, looked_at = _Counts(), [], [], [], 0
-    wanted = set(evenly(min(images, LOOKED_AT), SHOWN))
+    """Look at the samples of a split of so many images, at most 12 of which are kept; `sizes`: of their files."""
+    seen, grids, maps, kept = _Counts(), [], [], []
+    wanted = set(evenly(min(images, looked_at), SHOWN))
     for place, sample in enumerate(samples):
         seen.add(sample.label)
-        looked_at = place + 1
         if min(sample.image.shape[:2]) >= _SMALLEST_SIDE:
             grids.append(on_grid(sample.image))
             maps += [on_grid(sample.label)] if sample.label is not None else []
@@ -151,7 +151,7 @@ def preview_of(
     return Preview(
         title,
         images,
-        looked_at,
+        min(images, looked_at),
         Counter(sizes),
         tuple(classes),
         tuple(seen.pixels[: len(classes)].tolist()) if labelled else None,
@@ -177,7 +177,7 @@ def cache_preview(
 ) -> Preview:
     """Look at a prepared split; classes are counted in all of its labels. `sizes`: of the images' own files."""
     places = evenly(len(cache), looked_at)
-    found = preview_of(title, samples_of(cache, places), len(cache), sizes, classes)
+    found = preview_of(title, samples_of(cache, places), len(cache), sizes, classes, looked_at)
     known = cache.statistics
     if "class_pixels" not in known:
         return found

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 from pipeline.numerics import IGNORE, Size
 
@@ -65,6 +64,9 @@ def still_in_labels(labels: Sequence[UInt8]) -> StillRegion | None:
 
 
 def _sharp_regions(frequency: NDArray[np.floating]) -> list[NDArray[np.bool_]]:
+    # Imported late: whoever reads what was seen earlier does without.
+    from scipy import ndimage
+
     regions = []
     for core in _parts(frequency >= _OFTEN):
         inner = ndimage.binary_dilation(core, iterations=_EDGE - 1)
@@ -87,6 +89,8 @@ def still_in_images(images: Sequence[UInt8]) -> StillRegion | None:
 
 def _parts(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     """The connected parts of a mask that are large enough."""
+    from scipy import ndimage
+
     numbered, count = ndimage.label(mask)
     parts = [numbered == number for number in range(1, count + 1)]
     return [part for part in parts if part.mean() >= SMALLEST]

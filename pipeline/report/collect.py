@@ -11,16 +11,20 @@ import pandas as pd
 
 from pipeline.artifacts.files import read_json, write_json, write_text
 from pipeline.artifacts.folder import ArtifactFolder
+from pipeline.data.cache import Cache
+from pipeline.datasets.preview import evenly
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.inference.overlays import as_bytes
 from pipeline.plan.records import NamedStage, ReportRecord, RunRecord
-from pipeline.report.gallery import gallery_rows
+from pipeline.report.costs import costs_of
+from pipeline.report.data_sides import data_sides
+from pipeline.report.gallery import answers_of, gallery_images
 from pipeline.report.lists import used_lists
 from pipeline.report.model import (
     HEADLINE,
     SELECTIONS,
     ExperimentRecord,
-    GalleryRow,
+    GalleryImage,
     Picture,
     RankingRecord,
     ReportData,
@@ -29,16 +33,18 @@ from pipeline.report.model import (
     StageResult,
     Taken,
     TaskKind,
+    Thumbnail,
     Unfinished,
 )
 from pipeline.report.page import build_report
 from pipeline.report.tables import text_table, write_tables
 from pipeline.report.unfinished import unfinished_stages
-from pipeline.stages.parameters import SplitParameters
+from pipeline.stages.parameters import PrepareParameters, SplitParameters
 from pipeline.stages.prior_file import stored_prior
-from pipeline.stages.record import read_record
+from pipeline.stages.record import ArtifactRef, read_record
 from pipeline.stages.results import MADE, PAGE, SUMMARY, Results
 
+RANKED_SHOWN = 24
 TASK_KINDS: dict[str, TaskKind] = {"miou": "segmentation", "dice": "binary", "accuracy": "classification"}
 
 
@@ -62,7 +68,7 @@ def publish(results: Results, report: ReportRecord, log: logging.Logger) -> None
             seeds = tuple(record.seed for record in planned)
             experiments.append(replace(experiment_record(results, finished), seeds=seeds))
     title = f"Adaptation results: {report.suite}"
-    data = ReportData(tuple(experiments), title, unfinished=tuple(unfinished))
+    data = ReportData(tuple(experiments), title, unfinished=tuple(unfinished), suite=report.suite)
     out = results.report(report.suite)
     write_tables(data, out)
     write_text(out / SUMMARY, text_table(data))
@@ -156,13 +162,15 @@ def _taken(results: Results, record: RunRecord) -> Taken | None:
     return Taken(seed=record.seed, source_only=record.source_only, adapted=record.final, **choice)
 
 
-def _ranking(results: Results, record: RunRecord) -> RankingRecord | None:
+def _ranking(results: Results, record: RunRecord, shown: ArtifactFolder | None) -> RankingRecord | None:
+    """The ranking of a run, with a few of the images from the cache that is `shown`."""
     splits = record.of_kind("split")
     if not splits:
         return None
     parameters = results.record(splits[0].key).parameters
     assert isinstance(parameters, SplitParameters)
-    table = pd.read_csv(results.folder(splits[0]).path / "split.csv")
+    path = results.folder(splits[0]).path / "split.csv"
+    table = pd.read_csv(path, dtype={"image": str}, keep_default_na=False)
     easy = table.loc[table["split"] == "easy", "score"]
     return RankingRecord(
         seed=record.seed,
@@ -171,7 +179,33 @@ def _ranking(results: Results, record: RunRecord) -> RankingRecord | None:
         hard=len(table) - len(easy),
         easy_share=parameters.easy_share,
         cut=float(easy.iloc[-1]) if len(easy) else None,
+        thumbnails=_thumbnails(Cache(shown.path), list(table["image"])) if shown else (),
     )
+
+
+def _thumbnails(cache: Cache, ranked: list[str]) -> tuple[Thumbnail, ...]:
+    """Images at even distances in the order of rank."""
+    return tuple(
+        Thumbnail(ranked[place], place, np.asarray(cache.images[cache.images.index_of(ranked[place])]))
+        for place in evenly(len(ranked), RANKED_SHOWN)
+    )
+
+
+def _opens_target_labels(results: Results, record: RunRecord) -> bool:
+    """Whether a training reads prepared labels of the dataset that the model is for."""
+    data = _data_stages(results, record)
+    prepared = data.get("evaluation", data.get("target"))
+    goal = None if prepared is None else results.record(prepared.path.name).data
+    if goal is None:
+        return False
+    for stage in record.of_kind("train"):
+        planned = results.record(stage.key)
+        for role in [role for domain in planned.domains.values() for role in domain.caches]:
+            read = results.record(planned.parents[role].key)
+            assert isinstance(read.parameters, PrepareParameters)
+            if read.parameters.labels != "none" and read.data and read.data.dataset.name == goal.dataset.name:
+                return True
+    return False
 
 
 def _data_stages(results: Results, record: RunRecord) -> dict[str, ArtifactFolder]:
@@ -189,16 +223,20 @@ def _data_stages(results: Results, record: RunRecord) -> dict[str, ArtifactFolde
     return found
 
 
-def _gallery(results: Results, record: RunRecord) -> list[GalleryRow]:
-    """Images of the evaluation split, or of the target where no labels exist; none where neither is looked at."""
+def _looked_at(record: RunRecord) -> dict[str, ArtifactRef]:
+    """What scored each training with labels, or where there are none, without."""
     shown = record.evaluates or record.selects
-    if not shown:
-        return []
-    looked = [shown[stage.name] for stage in record.of_kind("train")]
-    planned = results.record(looked[0].key)
+    return {stage.name: shown[stage.name] for stage in record.of_kind("train") if stage.name in shown}
+
+
+def _gallery(results: Results, looked: Mapping[str, ArtifactRef]) -> tuple[GalleryImage, ...]:
+    """Images of the evaluation split, or of the target where no labels exist; none where neither is looked at."""
+    if not looked:
+        return ()
+    one = next(iter(looked.values()))
+    planned = results.record(one.key)
     ((role,),) = (domain.caches for domain in planned.domains.values())
-    cache = results.folder(planned.parents[role])
-    return gallery_rows(cache, results.folder(looked[0]), results.folder(looked[-1]))
+    return gallery_images(Cache(results.folder(planned.parents[role]).path), results.folder(one))
 
 
 def _thresholds(results: Results, records: list[RunRecord]) -> pd.DataFrame | None:
@@ -246,7 +284,17 @@ def experiment_record(results: Results, records: list[RunRecord]) -> ExperimentR
         for record in records
         for stage in record.of_kind("train")
     ]
-    rankings = [ranking for record in records if (ranking := _ranking(results, record)) is not None]
+    looked, data = _looked_at(first), _data_stages(results, first)
+    answers = {name: answers_of(results.folder(stage)) for name, stage in looked.items()}
+    runs = [
+        replace(run, answers=answers[run.stage]) if run.seed == first.seed and run.stage in answers else run
+        for run in runs
+    ]
+    rankings = [
+        ranking
+        for record in records
+        if (ranking := _ranking(results, record, data.get("target") if record is first else None)) is not None
+    ]
     return ExperimentRecord(
         name=first.experiment,
         task=first.names["task"],
@@ -264,8 +312,11 @@ def experiment_record(results: Results, records: list[RunRecord]) -> ExperimentR
         rankings=tuple(rankings),
         thresholds=_thresholds(results, records),
         priors=_priors(results, first, taxonomy.names),
-        gallery=tuple(_gallery(results, first)),
+        gallery=_gallery(results, looked),
         lists=used_lists(results, [(record, _data_stages(results, record)) for record in records]),
         taken=tuple(taken for record in records if (taken := _taken(results, record)) is not None),
         software=_software(results.folder(trained[-1])),
+        costs=tuple(cost for record in records for cost in costs_of(results, record)),
+        sides=data_sides(results, data, taxonomy),
+        target_labels=_opens_target_labels(results, first),
     )

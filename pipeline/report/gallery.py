@@ -1,27 +1,36 @@
-"""The report's gallery: a few evaluation images with label, source-only, adapted and entropy."""
+"""The gallery: a few images of a split, and what each model says of them, as `evaluate` or `select` kept it."""
 
 import numpy as np
+import pandas as pd
 
 from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.data.cache import Cache
-from pipeline.report.model import GalleryRow
-from pipeline.stages.examples import stored_examples
-
-COUNT = 6
+from pipeline.report.model import Answer, GalleryImage
+from pipeline.stages.examples import image_table, stored_examples
 
 
-def gallery_rows(data: ArtifactFolder, before: ArtifactFolder, after: ArtifactFolder) -> list[GalleryRow]:
-    """Evenly spaced images of the cache `data`, as `evaluate` or `select` saw the first and the last training."""
-    cache = Cache(data.path)
-    first, last = stored_examples(before), stored_examples(after)
-    names = list(last)
-    count = min(COUNT, len(names))
-    rows = []
-    for name in (names[(2 * place + 1) * len(names) // (2 * count)] for place in range(count)):
-        position = cache.images.index_of(name)
-        label = None if cache.labels is None else np.asarray(cache.labels[position])
-        image = np.asarray(cache.images[position])
-        rows.append(
-            GalleryRow(name, image, label, first[name].classes, last[name].classes, last[name].entropy)
+def gallery_images(cache: Cache, looked_at: ArtifactFolder) -> tuple[GalleryImage, ...]:
+    """The images whose maps an evaluation or a selection kept, with their labels if the split has any."""
+    places = [cache.images.index_of(name) for name in stored_examples(looked_at)]
+    return tuple(
+        GalleryImage(
+            cache.names[place],
+            np.asarray(cache.images[place]),
+            None if cache.labels is None else np.asarray(cache.labels[place]),
         )
-    return rows
+        for place in places
+    )
+
+
+def answers_of(looked_at: ArtifactFolder) -> dict[str, Answer]:
+    """What the last network of a training says of single images, by name."""
+    table = image_table(looked_at).set_index("image")
+    figures = table["miou"] if "miou" in table else pd.Series(dtype=float)
+    return {
+        name: Answer(one.classes, one.entropy, _known(figures.get(name)))
+        for name, one in stored_examples(looked_at).items()
+    }
+
+
+def _known(figure: float | None) -> float | None:
+    return None if figure is None or np.isnan(figure) else float(figure)

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.inference.overlays import resize_nearest, value_palette
+from pipeline.inference.overlays import color_values, resize_nearest, value_palette
 from pipeline.numerics import IGNORE, Size
 
 UInt8 = NDArray[np.uint8]
-MAX_WIDTH, SMALL = 480, 240
-"""Wider pictures, and wider thumbnails, are shrunk to so many pixels, or a page of 50 experiments would not open."""
+MAX_WIDTH, SMALL, TINY = 480, 240, 120
+"""Wider pictures and thumbnails are shrunk to so many pixels, or a page of 50 experiments would not open."""
 
 
 def photo(image: UInt8, width: int = MAX_WIDTH) -> str:
@@ -44,6 +44,11 @@ def value_map(values: UInt8, size: Size) -> str:
     picture = Image.fromarray(resize_nearest(values, _shown_size(*size, MAX_WIDTH)))
     picture.putpalette(value_palette().tobytes())
     return _encoded(picture, "png")
+
+
+def value_photo(values: UInt8, size: Size) -> str:
+    """Encode values 0..255 (h, w) in the entropy colors as small JPEG, in the proportions of an image of `size`."""
+    return photo(color_values(resize_nearest(values, _shown_size(*size, SMALL))))
 
 
 def _shown_size(height: int, width: int, widest: int) -> Size:

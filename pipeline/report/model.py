@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from pipeline.datasets.preview import Preview
+
 SELECTIONS = ("last", "label_free", "oracle_best")
 TaskKind = Literal["segmentation", "binary", "classification"]
 HEADLINE: dict[TaskKind, str] = {"segmentation": "mIoU", "binary": "Dice", "classification": "accuracy"}
@@ -24,7 +26,7 @@ class Score:
 
     `metrics`: percent by name; the headline metric of the task's kind and any others (`mIoU-13`, `Dice`).
     `per_class`: IoU in percent by class name, None where the class is absent from labels and predictions.
-    `confusion`: int64 (K, K), rows = label, columns = prediction; shown for classification.
+    `confusion`: int64 (K, K), rows = label, columns = prediction.
     """
 
     step: int
@@ -34,12 +36,25 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What a model says of an image: uint8 ids (h, w), and entropy (h, w), 0 = certain, 255 = uniform.
+
+    `figure`: its mIoU on this image in percent, None without a label.
+    """
+
+    classes: np.ndarray
+    entropy: np.ndarray
+    figure: float | None = None
+
+
+@dataclass(frozen=True)
 class StageResult:
     """One training stage of one seed, evaluated in one test mode.
 
     `scores` by selection; a selection that was not made is missing. `label_free_figures`: numbers that need
     no labels (mean entropy, information maximisation), by name. `curves`: the training log, column `step` and
     one column per logged value. `snapshots`: columns `step` and the headline metric, one row per snapshot.
+    `answers`: of the last snapshot, by image; of one seed.
     """
 
     stage: str
@@ -51,6 +66,16 @@ class StageResult:
     label_free_figures: Mapping[str, float] = field(default_factory=dict)
     curves: pd.DataFrame | None = None
     snapshots: pd.DataFrame | None = None
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A ranked image uint8 (H, W, 3) and its place in the order of rank, from 0."""
+
+    name: str
+    place: int
+    image: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -64,6 +89,20 @@ class RankingRecord:
     easy_share: float
     cut: float | None
     """Score of the last easy image; None when the easy split is empty."""
+    thumbnails: tuple[Thumbnail, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a stage took over all its attempts: seconds, and the highest memory in megabytes."""
+
+    stage: str
+    seed: int
+    key: str
+    seconds: float
+    memory_mb: int
+    device: str
+    attempts: int
 
 
 @dataclass(frozen=True)
@@ -99,19 +138,12 @@ class ListRecord:
 
 
 @dataclass(frozen=True)
-class GalleryRow:
-    """One target image and what was said about it.
-
-    `image`: uint8 (H, W, 3). `label`, `source_only`, `adapted`: uint8 ids (h, w). `entropy`: uint8 (h, w),
-    0 = certain, 255 = uniform. None where there is nothing to show.
-    """
+class GalleryImage:
+    """An image that every row is asked about: uint8 (H, W, 3), and its label ids (h, w), None without labels."""
 
     name: str
     image: np.ndarray
     label: np.ndarray | None = None
-    source_only: np.ndarray | None = None
-    adapted: np.ndarray | None = None
-    entropy: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -136,9 +168,10 @@ class ExperimentRecord:
 
     The first stage is the baseline that gains are measured from. `thresholds`: one row per seed, round and
     class with columns `seed`, `round`, `class`, `threshold`, `count`, `portion`, `selected` (share of the
-    class's pixels that were kept, 0..1). `palette`: uint8 (256, 3). `input`: at
-    which size images were scored, in words. `test_modes`: the planned ones. `swept`: values of the
-    suite's swept parameters by their dotted paths.
+    class's pixels that were kept, 0..1). `palette`: uint8 (256, 3). `input`: at which size images were
+    scored, in words. `test_modes`: the planned ones. `swept`: values of the suite's swept parameters by their
+    dotted paths. `sides`: previews of the data by what for. `target_labels`: whether a training opened labels of
+    the target's dataset.
     """
 
     name: str
@@ -157,10 +190,13 @@ class ExperimentRecord:
     rankings: tuple[RankingRecord, ...] = ()
     thresholds: pd.DataFrame | None = None
     priors: tuple[Picture, ...] = ()
-    gallery: tuple[GalleryRow, ...] = ()
+    gallery: tuple[GalleryImage, ...] = ()
     lists: tuple[ListRecord, ...] = ()
     taken: tuple[Taken, ...] = ()
     software: Mapping[str, str] = field(default_factory=dict)
+    costs: tuple[Cost, ...] = ()
+    sides: Mapping[str, Preview] = field(default_factory=dict)
+    target_labels: bool = False
 
     @property
     def headline(self) -> str:
@@ -203,3 +239,4 @@ class ReportData:
     experiments: tuple[ExperimentRecord, ...]
     title: str = "Adaptation results"
     unfinished: tuple[Unfinished, ...] = ()
+    suite: str = ""

@@ -61,7 +61,7 @@ def test_without_a_guard_nothing_is_said_of_it(data):
 
 def test_the_page_says_it_first_and_judges_each_choice(data):
     page = render(data)
-    assert page.index("Adaptation seems to have made things worse") < page.index("<h2>Results</h2>")
+    assert page.index("Adaptation seems to have made things worse") < page.index('<section class="task"')
     balance = Balance()
     balance.feed(page)
     assert not balance.wrong and not balance.open

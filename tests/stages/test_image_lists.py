@@ -21,7 +21,9 @@ CAMERA = [str(number) for number in range(6)]
 
 def rows(page):
     """The report's table of lists, each row as its cells' text."""
-    table = re.search(r"<h3>Image lists</h3>.*?<tbody>(.*?)</tbody>", page.read_text("utf-8"), re.DOTALL)
+    table = re.search(
+        r"<summary>Image lists</summary>.*?<tbody>(.*?)</tbody>", page.read_text("utf-8"), re.DOTALL
+    )
     return [
         [re.sub("<.*?>", "", cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row)]
         for row in re.findall(r"<tr>(.*?)</tr>", table[1])

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from pipeline.artifacts.files import read_json
-from pipeline.report.gallery import gallery_rows
+from pipeline.report.gallery import answers_of, gallery_images
 from pipeline.stages.examples import image_table, stored_examples
 from pipeline.stages.inputs import cache_of
 
@@ -19,13 +19,12 @@ def test_every_model_is_looked_at_on_the_same_images(shared, figures, role):
     names = list(cache_of(data).names)
     assert image_table(first)["image"].tolist() == image_table(last)["image"].tolist() == names
     assert list(stored_examples(first)) == list(stored_examples(last)) == names
-    rows = gallery_rows(data, first, last)
-    assert [row.name for row in rows] == names
-    for row in rows:
-        assert np.array_equal(row.image, cache_of(data).images[names.index(row.name)])
-        assert np.array_equal(row.source_only, stored_examples(first)[row.name].classes)
-        assert np.array_equal(row.adapted, stored_examples(last)[row.name].classes)
-        assert (row.label is None) == (figures == "selects")
+    images, answers = gallery_images(cache_of(data), first), answers_of(last)
+    assert [one.name for one in images] == names
+    for one in images:
+        assert np.array_equal(one.image, cache_of(data).images[names.index(one.name)])
+        assert np.array_equal(answers[one.name].classes, stored_examples(last)[one.name].classes)
+        assert (one.label is None) == (answers[one.name].figure is None) == (figures == "selects")
 
 
 def test_an_image_is_scored_by_what_is_kept_of_it(shared):
