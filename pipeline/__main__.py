@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from keyword import iskeyword
 
 from pipeline.artifacts.errors import SegadaptError
 
@@ -30,8 +31,15 @@ VERBS = {
     "table": "print a suite's figures as LaTeX, Markdown or CSV",
     "verify": "re-hash artifacts, follow links, report what is damaged, missing or orphaned",
     "clean": "list, and with --yes remove, stages",
+    "archive": "write everything of a finished experiment into one file, to pass on",
+    "import": "take in an experiment that `archive` wrote elsewhere",
     "docs": "write docs/parameters.md from the parameters' declarations",
 }
+
+
+def module_of(verb: str) -> str:
+    """Name of the module of a verb; one that is a keyword of Python has an underscore behind it."""
+    return f"pipeline.commands.{verb}{'_' * iskeyword(verb)}"
 
 
 def _parser(wanted: str | None) -> argparse.ArgumentParser:
@@ -43,7 +51,7 @@ def _parser(wanted: str | None) -> argparse.ArgumentParser:
         verb = verbs.add_parser(name, help=text, description=text)
         if name == wanted:
             # Only the verb that runs is imported: a job must not wait for what it does not need.
-            import_module(f"pipeline.commands.{name}").add_arguments(verb)
+            import_module(module_of(name)).add_arguments(verb)
     return parser
 
 
@@ -56,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Without a verb, argparse would only say that one is required, not which there are.
     chosen = _parser(words[0] if words else None).parse_args(words or ["--help"])
     try:
-        code: int = import_module(f"pipeline.commands.{chosen.verb}").execute(chosen)
+        code: int = import_module(module_of(chosen.verb)).execute(chosen)
     except SegadaptError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,6 +1,7 @@
 """`verify`: re-hash artifacts, follow links, report what is damaged, missing or orphaned."""
 
 import argparse
+from pathlib import Path
 
 from pipeline.artifacts.errors import ArtifactError
 from pipeline.artifacts.files import digest_of, read_json
@@ -21,6 +22,7 @@ def findings(results: Results, keys: list[str]) -> list[str]:
         raise ArtifactError(
             f"no stage {unknown[0]} under {results.root}; `python -m pipeline plan` lists the keys"
         )
+    absent = absent_images(results)
     lines = []
     for key in keys or folders:
         folder = folders[key]
@@ -30,7 +32,7 @@ def findings(results: Results, keys: list[str]) -> list[str]:
             )
             continue
         lines += [f"{folder.path}: {problem}" for problem in folder.audit()]
-        lines += _parent_findings(folder, folders)
+        lines += _parent_findings(folder, folders, absent)
         if not results.planned(key).is_file():
             lines.append(
                 f"{folder.path}: orphaned: no stage file {key}.json; no configuration planned it here"
@@ -40,13 +42,31 @@ def findings(results: Results, keys: list[str]) -> list[str]:
     return lines
 
 
-def _parent_findings(folder: ArtifactFolder, folders: dict[str, ArtifactFolder]) -> list[str]:
+def absent_images(results: Results) -> list[str]:
+    """Keys of the prepared images that finished stages read and that are not here, as after an import: no damage."""
+    folders = results.artifacts()
+    headers = [folder.path / FILES for folder in folders.values() if (folder.path / FILES).is_file()]
+    parents = {parent["key"] for path in headers for parent in _parents(path).values()}
+    planned = [key for key in sorted(parents - folders.keys()) if results.planned(key).is_file()]
+    return [key for key in planned if read_json(results.planned(key)).get("data") is not None]
+
+
+def _parents(path: Path) -> dict[str, dict[str, str]]:
+    """Key and digest of the parents by role, as a finished artifact notes them; none of a damaged one."""
     try:
-        header = read_json(folder.path / FILES)["header"]
+        parents: dict[str, dict[str, str]] = read_json(path)["header"]["parents"]
     except ArtifactError:
-        return []  # the audit has named it
+        return {}  # the audit names it
+    return parents
+
+
+def _parent_findings(
+    folder: ArtifactFolder, folders: dict[str, ArtifactFolder], absent: list[str]
+) -> list[str]:
     lines = []
-    for role, parent in header["parents"].items():
+    for role, parent in _parents(folder.path / FILES).items():
+        if parent["key"] in absent:
+            continue
         other = folders.get(parent["key"])
         if other is None or not (other.path / FILES).is_file():
             lines.append(f"{folder.path}: parent {role} ({parent['key']}) is missing")
@@ -63,5 +83,7 @@ def execute(arguments: argparse.Namespace) -> int:
     lines = findings(Results(), arguments.keys)
     for line in lines:
         print(line)
+    for key in absent_images(Results()):
+        print(f"{key}: not here, no damage: images are prepared again from the data when a stage needs them")
     print(f"{len(lines)} problems" if lines else "every artifact is whole")
     return 1 if lines else 0

@@ -19,7 +19,7 @@ def publish(results: Results, record: RunRecord, log: logging.Logger) -> None:
     folder = results.run_folder(record.experiment, record.seed)
     folder.mkdir(parents=True, exist_ok=True)
     metrics = collect_metrics(results, record)
-    _link(folder, results, record)
+    link_stages(folder, results, record)
     _copy_model(folder / "model", results, record, metrics)
     write_json(results.metrics(record.experiment, record.seed), metrics)
     warn_of_swap(metrics["taken"], record, log)
@@ -51,7 +51,7 @@ def collect_metrics(results: Results, record: RunRecord) -> dict[str, Any]:
     }
 
 
-def _link(folder: Path, results: Results, record: RunRecord) -> None:
+def link_stages(folder: Path, results: Results, record: RunRecord) -> None:
     """Make the relative links `1-source`, `2-inter`, ...; links of an earlier configuration are replaced."""
     for path in folder.iterdir():
         if path.is_symlink():

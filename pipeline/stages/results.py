@@ -9,6 +9,7 @@ from pipeline.stages.record import ArtifactRef, StageRecord
 RESULTS = Path("results")
 
 STAGES, EXPERIMENTS, REPORT, PREVIEW = "stages", "experiments", "report", "preview"
+NO_RULES = (STAGES, EXPERIMENTS, REPORT, PREVIEW)
 """What is no rule's folder."""
 
 PAGE, SUMMARY, MADE = "index.html", "summary.txt", "report.json"
@@ -66,6 +67,10 @@ class Results:
         """What `start` locks, so that one run works here."""
         return self.root / ".run-lock"
 
+    def importing(self) -> Path:
+        """Where an archive is unpacked before its folders are moved to their places."""
+        return self.root / ".import"
+
     def links(self) -> list[Path]:
         """All links in the folders for people."""
         return [path for path in sorted((self.root / EXPERIMENTS).glob("*/*/*")) if path.is_symlink()]
@@ -76,6 +81,6 @@ class Results:
 
     def artifacts(self) -> dict[str, ArtifactFolder]:
         """Every stage's folder by key, finished or not."""
-        others = (STAGES, EXPERIMENTS, REPORT, PREVIEW)
+        others = (*NO_RULES, self.importing().name)
         folders = [path for path in sorted(self.root.glob("*/*")) if path.is_dir()]
         return {path.name: ArtifactFolder(path) for path in folders if path.parent.name not in others}

@@ -134,12 +134,14 @@ def test_links_between_documents_lead_somewhere():
 
 
 def test_options_of_the_documents_exist():
+    from pipeline.__main__ import module_of
+
     seen = 0
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "config" / "README.md"]:
         text = path.read_text("utf-8").replace("\\\n", " ")
         for verb, rest in re.findall(r"python -m pipeline ([a-z]+)([^`|#\n]*)", text):
             parser = argparse.ArgumentParser()
-            import_module(f"pipeline.commands.{verb}").add_arguments(parser)
+            import_module(module_of(verb)).add_arguments(parser)
             known = set(re.findall(r"--[a-z][a-z-]*", parser.format_help()))
             named = set(re.findall(r"--[a-z][a-z-]*", rest))
             assert named <= known, f"{path.name}: {verb} has no {named - known}"
