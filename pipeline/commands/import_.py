@@ -6,6 +6,7 @@ python -m pipeline import demo.tar
 import argparse
 from pathlib import Path
 
+from pipeline.artifacts.software import versions
 from pipeline.commands.main_process import sole_run, wait_for_others
 from pipeline.stages.results import PAGE, Results
 
@@ -27,6 +28,12 @@ def execute(arguments: argparse.Namespace) -> int:
     print(f"{table.experiment}, seeds {seeds}, of suite {table.suite}: {len(table.artifacts())} artifacts")
     for line in lines:
         print(f"  {line}")
+    here = versions()
+    for name, made_with in table.software.items():
+        if name in here and here[name] != made_with:
+            print(
+                f"  made with {name} {made_with}, here is {here[name]}: what is computed on from it may differ"
+            )
     for key in table.left_out:
         print(
             f"  not in the archive: {key}: prepared images, made again from the data when a stage needs them"

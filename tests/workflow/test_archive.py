@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from tiny import digests, snakemake
 
 from pipeline.__main__ import main
 from pipeline.artifacts.folder import ArtifactFolder
+from pipeline.commands import import_
 from pipeline.config.load import load_config
 from pipeline.plan.planner import Planner
 from pipeline.plan.table import plan_rows
@@ -89,6 +91,14 @@ def test_a_second_import_changes_nothing(archive, elsewhere):
     before = content_of(elsewhere)
     assert main(["import", str(archive)]) == 0
     assert content_of(elsewhere) == before
+
+
+def test_other_software_is_told(archive, elsewhere, monkeypatch, capsys):
+    main(["import", str(archive)])
+    assert "made with" not in capsys.readouterr().out
+    monkeypatch.setattr(import_, "versions", lambda: {"torch": "0.1"})
+    main(["import", str(archive)])
+    assert re.search(r"made with torch \S+, here is 0\.1", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("moves", [0, 20, 27, -1])
