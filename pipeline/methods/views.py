@@ -57,7 +57,8 @@ def masked(images: Tensor, block: int, draws: Sequence[Draws]) -> Tensor:
     height, width = images.shape[-2:]
     rows, columns = max(1, round(height / block)), max(1, round(width / block))
     kept = [[own.uniform() > MASKED for _ in range(rows * columns)] for own in draws]
-    grid = torch.tensor(kept, device=images.device).reshape(len(kept), rows, columns)
+    grid = torch.tensor(kept).to(images.device, non_blocking=True)  # the host goes on at once
+    grid = grid.reshape(len(kept), rows, columns)
     row = torch.arange(height, device=images.device) * rows // height
     column = torch.arange(width, device=images.device) * columns // width
     return images * grid[:, row[:, None], column[None, :]][:, None]
