@@ -86,7 +86,7 @@ class RunPlanner:
         """The experiment's recipe."""
         return self.library.recipe(self.experiment.recipe, self.experiment.place("recipe"))
 
-    @property
+    @cached_property
     def recipe_location(self) -> str:
         """The recipe's file."""
         return str(self.library.root / "recipes" / f"{self.experiment.recipe}.yaml")

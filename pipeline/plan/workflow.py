@@ -1,6 +1,7 @@
 """What the Snakefile asks: the plan in memory while the DAG is made, its files once the folder is locked."""
 
 import functools
+import inspect
 import os
 import subprocess
 import sys
@@ -49,6 +50,8 @@ def exits_with_message(function: Callable[Given, Result]) -> Callable[Given, Res
         except (SegadaptError, OSError) as error:
             sys.exit(f"error: {error}")
 
+    # Snakemake asks for it several times a job; found behind the wrapper it takes as long as the function.
+    ending.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
     return ending
 
 
@@ -193,7 +196,13 @@ def _report(suite: str) -> Path:
 
 
 def _manifests(stages: Iterable[ArtifactRef]) -> list[str]:
-    return list(dict.fromkeys(str(RESULTS.manifest(stage)) for stage in stages))
+    return list(dict.fromkeys(_manifest(stage.rule, stage.key) for stage in stages))
+
+
+@functools.cache
+def _manifest(rule: str, key: str) -> str:
+    """Stages are read by several others."""
+    return str(RESULTS.manifest(ArtifactRef(rule=rule, key=key)))
 
 
 def _publish(key: str, log: str) -> None:
