@@ -1,6 +1,6 @@
 """What methods, passes and stages know of a network."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple, Self
 
@@ -51,6 +51,8 @@ class SegmentationNetwork(nn.Module):
     """Names of the sub-modules that `freeze_below` keeps as they start; set by `build_network`."""
     precision: Precision = "tf32"
     """Arithmetic that the network was trained in, and is used in unless told."""
+    token_stride: int | None = None
+    """Side in pixels of the patches that `forward(images, token_mask)` can mask; None: it cannot."""
     single_pixel: bool = False
     """Logits are always (B, K, 1, 1): a classifier."""
     any_size: bool = True
@@ -86,6 +88,10 @@ class SegmentationNetwork(nn.Module):
         """Every trainable backbone tensor exactly once."""
         return self._trainable(of_heads=False)
 
+    def backbone_groups(self) -> Iterator[tuple[float, list[nn.Parameter]]]:
+        """The backbone's trainable tensors by the factor of their learning rate."""
+        yield 1.0, list(self.backbone_parameters())
+
     def head_parameters(self) -> Iterator[nn.Parameter]:
         """Every trainable head tensor exactly once."""
         return self._trainable(of_heads=True)
@@ -96,7 +102,11 @@ class SegmentationNetwork(nn.Module):
 
     def freeze_below(self, stride: int) -> None:
         """Keep the backbone's parts up to `stride` as they are: no gradients, constant statistics."""
-        self.frozen_parts = tuple(name for name, own in self.backbone_parts() if own <= stride)
+        self.freeze_parts([name for name, own in self.backbone_parts() if own <= stride])
+
+    def freeze_parts(self, names: Iterable[str]) -> None:
+        """Keep these sub-modules as they are."""
+        self.frozen_parts = tuple(names)
         for name in self.frozen_parts:
             self.get_submodule(name).requires_grad_(False)
 

@@ -1,11 +1,13 @@
 """The one factory of networks: parameters, class count and seed in, a network in training mode out."""
 
 from collections.abc import Callable
+from typing import cast
 
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.batch_norm import install_mode
 from pipeline.networks.deeplab_v2 import DeepLabV2
 from pipeline.networks.digits import DTN, LeNet
+from pipeline.networks.encoder import EncoderNetwork
 from pipeline.networks.parameters import TIMM, NetworkParameters
 from pipeline.networks.small import build_small_network
 from pipeline.networks.timm_backbones import build_timm_network
@@ -42,4 +44,6 @@ def construct(parameters: NetworkParameters, num_classes: int) -> SegmentationNe
     install_mode(network, parameters.batch_norm)
     if parameters.freeze_below is not None:
         network.freeze_below(parameters.freeze_below)
+    if parameters.freeze_blocks is not None:
+        cast(EncoderNetwork, network).freeze_blocks(parameters.freeze_blocks)
     return network.train()

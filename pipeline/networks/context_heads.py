@@ -1,8 +1,9 @@
-"""DAFormer's head for encoders with several levels: context-aware fusion (Hoyer 2022)."""
+"""Heads for encoders with several levels: DAFormer's context-aware fusion (Hoyer 2022), and a light one for ViTs."""
 
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.networks.heads import WEIGHT_STD
@@ -51,6 +52,25 @@ class DaformerHead(nn.Module):
         return upsample(maps, size, self.align_corners).to(like.dtype)
 
 
+class LightVitHead(nn.Module):
+    """Two transposed convolutions that double the grid, a 3x3 and a 1x1 convolution, as in VFM-UDA (widths ours)."""
+
+    def __init__(self, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.enlarge = nn.ModuleList(
+            nn.ConvTranspose2d(count, WIDTH, 2, stride=2) for count in (in_channels, WIDTH)
+        )
+        self.merge = nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
+        self.classifier = nn.Conv2d(WIDTH, num_classes, 1)
+        _initialise(self, self.classifier)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """(B, C, h, w) -> logits (B, K, 4h, 4w)."""
+        for layer in self.enlarge:
+            feature = F.gelu(layer(feature))
+        return self.classifier(F.gelu(self.merge(feature)))
+
+
 def _branch(in_channels: int, rate: int) -> nn.Sequential:
     if rate == 1:
         return _normalised(nn.Conv2d(in_channels, WIDTH, 1, bias=False))
@@ -66,6 +86,6 @@ def _normalised(convolution: nn.Conv2d) -> nn.Sequential:
 
 def _initialise(head: nn.Module, classifier: nn.Conv2d) -> None:
     for module in head.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
     nn.init.normal_(classifier.weight, 0.0, WEIGHT_STD)

@@ -114,12 +114,12 @@ class NetworkParameters(Strict):
         ),
     ]
     output_stride: Annotated[
-        Literal[8, 16, 32],
-        Field(description="input pixels per cell of the feature grid"),
+        Literal[8, 14, 16, 32],
+        Field(description="input pixels per cell of the feature grid; a ViT's is the side of its patches"),
     ] = 8
     head: Annotated[
-        Literal["aspp", "daformer"],
-        Field(description="main head: ASPP-sum, or DAFormer's over all levels"),
+        Literal["aspp", "daformer", "vit_light"],
+        Field(description="main head: ASPP-sum, DAFormer's over all levels, or a light one for plain ViTs"),
     ] = "aspp"
     dilations: Annotated[
         tuple[Dilation, ...],
@@ -155,6 +155,25 @@ class NetworkParameters(Strict):
             description="share of images that skip the last block, growing from 0 in the first",
         ),
     ] = 0.0
+
+    layer_decay: Annotated[
+        float,
+        Field(
+            gt=0.0,
+            le=1.0,
+            description="learning rate of each part of the backbone over that of the next part",
+        ),
+    ] = 1.0
+    checkpointing: Annotated[
+        bool,
+        Field(description="compute the backbone's activations again for the gradient: less memory, slower"),
+    ] = False
+    freeze_blocks: Annotated[
+        Annotated[int, Field(ge=0, le=64)] | None,
+        Field(
+            description="first blocks of a ViT that stay as they start, with the embeddings; none: all are trained"
+        ),
+    ] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -203,6 +222,9 @@ class NetworkParameters(Strict):
         for name, value in _OF_ASPP.items() if self.head != "aspp" else ():
             if getattr(self, name) != value:
                 raise ValueError(f"head {self.head} takes only {name}: {value}, found {getattr(self, name)}")
+        unread = self.head == "vit_light" and self.levels == "single"
+        if unread and self.dilations != type(self).model_fields["dilations"].default:
+            raise ValueError("head vit_light has no dilations: leave `dilations` out")
         if self.head == "daformer" and self.batch_norm != "train":
             raise ValueError(
                 f"head daformer has BatchNorm that starts untrained: it needs batch_norm: train, found {self.batch_norm}"
@@ -235,7 +257,13 @@ _FIXED: dict[str, dict[str, object]] = {
 }
 """Options that a backbone does not have, at the only value (the default) that it accepts."""
 
-_TIMMS_OWN: dict[str, object] = {"head": "aspp", "drop_path": 0.0}
+_TIMMS_OWN: dict[str, object] = {
+    "head": "aspp",
+    "drop_path": 0.0,
+    "layer_decay": 1.0,
+    "checkpointing": False,
+    "freeze_blocks": None,
+}
 """Options of timm's models alone."""
 
 _OF_ASPP: dict[str, object] = {"aspp": "all", "head_bias": True, "skip": False}

@@ -53,9 +53,10 @@ def hub_file(backbone: str) -> Path:
 
 
 def timm_tensors(tensors: Mapping[str, Tensor], model: Any) -> dict[str, Tensor]:
-    """Tensors under timm's names, converted by timm where they have the authors'."""
+    """Tensors under timm's names, converted by timm where they have the authors'; a mask token stays, as (1, C)."""
+    mask = {name: value.reshape(1, -1) for name, value in tensors.items() if name == "mask_token"}
     convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
-    return dict(tensors) if convert is None else dict(convert(dict(tensors), model))
+    return dict(tensors if convert is None else convert(dict(tensors), model)) | mask
 
 
 _OF_BLOCK = (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))

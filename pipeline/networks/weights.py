@@ -117,15 +117,20 @@ _OF_TIMM = {"timm": timm_tensors, "efficientnet_lite": efficientnet_lite_tensors
 def _timms(
     tensors: Mapping[str, Tensor], network: SegmentationNetwork
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """The tensors below the parts that the model still has, and the keys of all others."""
+    """The tensors below the parts that the model still has and the mask token; the keys of all others."""
     prefix = f"{network.backbone_prefix}model."
+    mask = f"{network.backbone_prefix}mask_token"
     parts = {
         name.removeprefix(prefix).partition(".")[0]
         for name in backbone_tensors(network)
         if name.startswith(prefix)
     }
     kept = {prefix + key: value for key, value in tensors.items() if key.partition(".")[0] in parts}
-    return kept, [key for key in tensors if prefix + key not in kept]
+    skipped = [key for key in tensors if prefix + key not in kept]
+    if "mask_token" in skipped and mask in backbone_tensors(network):
+        skipped.remove("mask_token")
+        kept[mask] = tensors["mask_token"]
+    return kept, skipped
 
 
 def _match(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> _Match:

@@ -219,10 +219,11 @@ class RunPlanner:
             return None
         check_timm_name(self.network.backbone, f"network {self.experiment.network}: backbone")
         continued = kind.network in inputs.references
-        if not continued and self.network.freeze_below is not None and self.network.weights is None:
+        frozen = self.network.freeze_below is not None or self.network.freeze_blocks is not None
+        if not continued and frozen and self.network.weights is None:
             raise ConfigError(
-                f"{self.experiment.place('network')}: `freeze_below` of network {self.experiment.network} would keep "
-                "random numbers; give the network `weights`, or remove the key"
+                f"{self.experiment.place('network')}: `freeze_below` or `freeze_blocks` of network "
+                f"{self.experiment.network} would keep random numbers; give the network `weights`, or remove the key"
             )
         network = self.network.model_copy(update={"weights": None}) if continued else self.network
         return PlannedNetwork(parameters=network, num_classes=self.domains.data.taxonomy.num_classes)

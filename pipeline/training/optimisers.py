@@ -47,22 +47,22 @@ def _check_once(network: SegmentationNetwork, groups: Iterable[list[nn.Parameter
 def build_network_optimiser(
     network: SegmentationNetwork, parameters: SgdParameters | AdamwParameters
 ) -> Optimizer:
-    """Make the network's optimiser with the groups backbone and heads.
+    """Make the network's optimiser with the groups of the backbone and that of the heads.
 
     A group's `base_lr` is its learning rate at step 0. Raises ValueError for a tensor that is listed twice or
     not at all, or for a network without trainable tensors.
     """
-    backbone, heads = list(network.backbone_parameters()), list(network.head_parameters())
-    _check_once(network, (backbone, heads))
-    rates = (parameters.lr * parameters.backbone_lr_mult, parameters.lr * parameters.head_lr_mult)
+    factors = [(parameters.backbone_lr_mult * own, tensors) for own, tensors in network.backbone_groups()]
+    factors.append((parameters.head_lr_mult, list(network.head_parameters())))
+    _check_once(network, [tensors for _, tensors in factors])
     groups = [
-        {"params": tensors, "lr": rate, "base_lr": rate}
-        for tensors, rate in zip((backbone, heads), rates, strict=True)
+        {"params": tensors, "lr": parameters.lr * factor, "base_lr": parameters.lr * factor}
+        for factor, tensors in factors
         if tensors
     ]
     if isinstance(parameters, AdamwParameters) and parameters.decays == "no_norms":
         groups = _norms_apart(groups, _norms_and_positions(network))
-    form = _form(backbone + heads)
+    form = _form(tensor for _, tensors in factors for tensor in tensors)
     if isinstance(parameters, SgdParameters):
         return SGD(groups, momentum=SGD_MOMENTUM, weight_decay=SGD_DECAY, **form)
     return AdamW(groups, betas=ADAMW_BETAS, weight_decay=ADAMW_DECAY, **form)

@@ -1,11 +1,11 @@
-"""DAFormer's head: grids, what they read, and what the contract of `classify` says."""
+"""DAFormer's head and the light one: grids, what they read, and what the contract of `classify` says."""
 
 import pytest
 import torch
 from torch import nn
 
 from pipeline.networks.build import construct
-from pipeline.networks.context_heads import DaformerHead
+from pipeline.networks.context_heads import DaformerHead, LightVitHead
 from pipeline.networks.parameters import NetworkParameters
 from pipeline.numerics.randomness import seeded_weights
 
@@ -41,6 +41,19 @@ def test_branches_are_a_pointwise_and_separable_dilated_convolutions(head):
         *([(3, rate, 1024), (1, 1, 1)] for rate in (6, 12, 18)),
     ]
     assert sum(isinstance(layer, nn.BatchNorm2d) for layer in head.modules()) == 1 + 3 * 2 + 1
+
+
+def test_the_light_head_enlarges_four_times_and_stays_local():
+    with seeded_weights(0):
+        head = LightVitHead(12, 5)
+    feature = torch.zeros(1, 12, 6, 6)
+    other = feature.clone()
+    other[0, :, 1, 1] = 1.0
+    first, second = head(feature), head(other)
+    assert first.shape == (1, 5, 24, 24)
+    moved = (first != second).any(1)[0].nonzero()
+    assert moved.min() >= 3
+    assert moved.max() <= 8
 
 
 def test_classify_is_main():

@@ -22,10 +22,9 @@ from pipeline.networks.parameters import NetworkParameters, WeightsParameters
         ({"backbone": "resnet_18"}, "did you mean `resnet18`.* and timm/<name>"),
         ({"backbone": "timm/"}, "found 'timm/'"),
         ({"backbone": "timm/a", "head": "daformer"}, "needs batch_norm: train, found frozen"),
-        (
-            {"backbone": "timm/a", "head": "daformer", "batch_norm": "train", "skip": True},
-            "daformer takes only skip: False",
-        ),
+        ({"backbone": "timm/a", "head": "vit_light", "dilations": (1, 2)}, "vit_light has no dilations"),
+        ({"backbone": "resnet18", "layer_decay": 0.9}, "resnet18 takes only layer_decay: 1.0"),
+        ({"backbone": "timm/a", "head": "vit_light", "skip": True}, "vit_light takes only skip: False"),
     ],
 )
 def test_options_without_effect_are_refused(options, message):
