@@ -5,7 +5,10 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
+import torchvision
 import yaml
 from driving_data import CITYSCAPES_IDS, stripes
 from process_settings import process_settings  # noqa: F401 - a fixture
@@ -260,6 +263,45 @@ def test_rows_of_plcas_ablation_differ_by_their_terms(plan):
     assert terms("") == [3.0, 0.1, 0.1, 0.01]
 
 
+FAMILY = {"kind": "adamw", "lr": 6e-5, "head_lr_mult": 10.0, "backbone_lr_mult": 1.0, "decays": "no_norms"}
+"""The optimiser of DAFormer and its followers."""
+
+
+@pytest.mark.parametrize("source", ["gta5", "synthia"])
+def test_daformer_and_mic_as_published(plan, source):
+    daformer, mic = (published(plan, f"{name}-{source}", "inter") for name in ("daformer", "mic"))
+    assert daformer["optimiser"] == FAMILY
+    assert (daformer["steps"], daformer["batch"], daformer["power"]) == (40_000, 2, 1.0)
+    assert daformer["warmup"] == {"steps": 1_500, "decay": "during"}
+    wanted = {
+        "teacher_decay": 0.999,
+        "quality": "batch",
+        "ce_denominator": "all",
+        "feature_distance": {"where": "things", "weight": 0.005},
+        "class_share": 0.5,
+        "mask_weight": 0.0,
+    }
+    assert daformer["objective"] | wanted == daformer["objective"]
+    assert [round(512 * daformer["objective"]["margins"][edge]) for edge in ("top", "bottom")] == [15, 120]
+    sampling = daformer["augmentation"]["source"]["rare_sampling"]
+    assert sampling["temperature"] == 0.01
+    assert {tuple(one["crop"]) for one in daformer["augmentation"].values()} == {(512, 512)}
+    network = daformer["network"]
+    assert (network["backbone"], network["head"], network["drop_path"]) == ("timm/pvt_v2_b5", "daformer", 0.1)
+    assert mic["objective"] == daformer["objective"] | {"mask_weight": 1.0, "mask_block": 32}
+    assert {**mic, "objective": None} == {**daformer, "objective": None}
+
+
+@pytest.mark.parametrize("source", ["gta5", "synthia"])
+def test_dacs_as_published(plan, source):
+    dacs = published(plan, f"dacs-{source}", "inter")
+    assert (dacs["steps"], dacs["batch"], dacs["power"]) == (250_000, 2, 0.9)
+    assert dacs["optimiser"] == {"kind": "sgd", "lr": 2.5e-4, "head_lr_mult": 10.0, "backbone_lr_mult": 1.0}
+    assert dacs["objective"]["teacher_decay"] == 0.99
+    assert dacs["objective"]["feature_distance"] is None
+    assert dacs["network"]["levels"] == "single"
+
+
 def tiny(folder):
     """IntraDA's suite with small pictures and the demo's network; two steps."""
     root = Path(shutil.copytree(CONFIG, folder / "config"))
@@ -272,6 +314,41 @@ def tiny(folder):
     run = {"device": "cpu", "threads": 1, "workers": 0}
     settings.write_text(yaml.safe_dump({"set": steps, "run": run}))
     return [suite, settings]
+
+
+def tiny_modern(folder):
+    """The suite since 2021 with small crops, and MobileNetV2 from a made-up file of weights; two steps."""
+    suite, settings = tiny(folder)
+    root = settings.parent
+    weights = folder / "weights.pth"
+    torch.save(torchvision.models.mobilenet_v2().state_dict(), weights)
+    network = {"backbone": "mobilenet_v2", "output_stride": 16, "weights": {"source": str(weights)}}
+    (root / "networks/tiny.yaml").write_text(yaml.safe_dump(network))
+    suite = suite.with_name("paper-modern.yaml")
+    suite.write_text(re.sub(r"^network: .*", "network: tiny", suite.read_text(), flags=re.M))
+    changed = yaml.safe_load(settings.read_text())
+    views = {name: {"crop": [32, 32], "shorter_side": [40, 56]} for name in ("source", "target")}
+    changed["set"]["train"] |= {"warmup": {"steps": 1}, "augmentation": views}
+    settings.write_text(yaml.safe_dump(changed))
+    return [suite, settings]
+
+
+@pytest.mark.parametrize("paper", ["daformer-gta5", pytest.param("mic-synthia", marks=pytest.mark.slow)])
+def test_a_paper_since_2021_runs_two_steps_on_tiny_files(driving_data, monkeypatch, tmp_path, paper):
+    monkeypatch.setenv("SEGADAPT_DATA", str(driving_data))
+    choice = {"only": f"paper-{paper}", "seeds": 0}
+    config = load_config(tiny_modern(tmp_path), choice, tmp_path / "config")
+    (run,) = Planner(config).plan()
+    write_stage_files(config, [run], tmp_path / "results")
+    for stage in in_order(run.all_stages()):
+        log = tmp_path / f"{stage.key}.log"
+        assert run_file(tmp_path / f"results/stages/{stage.key}.json", log) == 0, log.read_text()
+    table = pd.read_csv(tmp_path / "results/adapt" / run.stages["inter"].key / "metrics.csv")
+    assert table["step"].tolist() == [1, 2]
+    assert np.isfinite(table).all(axis=None)
+    assert {"feature_distance", "mixed"} | ({"masked"} if "mic" in paper else set()) <= set(table)
+    metrics = read_json(tmp_path / "results/evaluate" / run.evaluates["inter"].key / "metrics.json")
+    assert metrics["images"] == 2
 
 
 @pytest.mark.parametrize("paper", ["intrada-gta5", "intrada-synthia"])
