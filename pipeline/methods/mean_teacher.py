@@ -5,7 +5,7 @@ onto which classes of labelled ones are pasted (the strong view), and from maske
 publishes is the student.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import log
 from typing import cast
@@ -36,7 +36,7 @@ from pipeline.methods.losses import (
 )
 from pipeline.methods.parameters import MeanTeacherParameters
 from pipeline.methods.teacher import Teacher
-from pipeline.methods.views import masked, recolored
+from pipeline.methods.views import affine_grid, masked, moved, moved_labels, recolored
 from pipeline.networks.base import Output, SegmentationNetwork
 from pipeline.numerics.class_mix import class_mask, mixed
 from pipeline.numerics.pseudo_label_weights import quality_weight, weighted_cross_entropy
@@ -71,10 +71,10 @@ class MeanTeacher(Method[MeanTeacherParameters]):
             return
         yield from self._target_distance(modules, batch["target"], context)
         taught, logits = self._taught(cast(Teacher, modules["teacher"]), batch["target"])
-        strong = self._recolored(network, self._mixed(taught, batch, context), context.draws("mix color"))
+        strong = self._strong(network, self._mixed(taught, batch, context), "mix", context)
         yield self._consistency("mixed", network, strong, 1.0, context, logits)
         if self.parameters.mask_weight > 0:
-            strong = self._recolored(network, taught, context.draws("mask color"))
+            strong = self._strong(network, taught, "mask", context)
             images = masked(strong.images, self.parameters.mask_block, context.draws("mask"))
             view = Labelled(images, taught.labels, taught.weight)
             yield self._consistency("masked", network, view, self.parameters.mask_weight, context)
@@ -152,9 +152,14 @@ class MeanTeacher(Method[MeanTeacherParameters]):
             mixed(mask, torch.ones_like(taught.weight), taught.weight),
         )
 
-    def _recolored(self, network: SegmentationNetwork, view: Labelled, draws: Sequence[Draws]) -> Labelled:
-        images = recolored(view.images, network.profile, self.parameters.mix_color, draws)
-        return Labelled(images, view.labels, view.weight)
+    def _strong(self, network: SegmentationNetwork, view: Labelled, name: str, context: Context) -> Labelled:
+        """Change colors and places of a view, by the draws of that name."""
+        profile, affine = network.profile, self.parameters.mix_affine
+        images = recolored(view.images, profile, self.parameters.mix_color, context.draws(f"{name} color"))
+        if affine is None:
+            return Labelled(images, view.labels, view.weight)
+        grid = affine_grid(map_size(images), affine, context.draws(f"{name} affine"), images.device)
+        return Labelled(moved(images, grid, profile), *moved_labels(view.labels, view.weight, grid))
 
     def _consistency(
         self,

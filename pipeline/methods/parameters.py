@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, Field, model_validator
 
-from pipeline.data.parameters import Color
+from pipeline.data.parameters import Affine, Color
 from pipeline.numerics.schedules import portion
 from pipeline.schema.strict import Strict
 
@@ -329,6 +329,10 @@ class MeanTeacherParameters(AnchoredParameters):
         blur=0.5,
         blur_radius=(0.15, 1.15),
     )
+    mix_affine: Annotated[
+        Affine | None,
+        Field(description="rotation, shift, zoom and shear of mixed and masked images and their labels"),
+    ] = None
     mask_weight: Annotated[Weight, Field(description="weight of masked consistency; 0 leaves it out")] = 0.0
     mask_block: Annotated[
         int, Field(ge=1, le=4096, description="side in pixels of the squares, 70 % of which are masked")

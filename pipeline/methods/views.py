@@ -1,14 +1,17 @@
-"""Views of images that a network learns from: other colors and sharpness, and squares left out."""
+"""Views of images that a network learns from: other colors, sharpness and places, and squares left out."""
 
 from collections.abc import Sequence
 from math import ceil
 
 import torch
 from torch import Tensor
+from torch.nn import functional as tensors
 
-from pipeline.data.parameters import Color
+from pipeline.data.augmentation import draw_affine
+from pipeline.data.parameters import Affine, Color
 from pipeline.networks.normalise import colors, from_colors
 from pipeline.networks.parameters import InputProfile
+from pipeline.numerics import IGNORE, Size
 from pipeline.numerics.precision import no_autocast
 from pipeline.numerics.randomness import Draws
 
@@ -47,6 +50,40 @@ def _change(picture: Tensor, color: Color, draws: Draws) -> Tensor:
         side = 2 * ceil(3.0 * deviation) + 1
         picture = functional.gaussian_blur(picture, [side, side], [deviation, deviation])
     return picture
+
+
+def affine_grid(size: Size, affine: Affine, draws: Sequence[Draws], device: torch.device) -> Tensor:
+    """Draw where each pixel of views of `size` comes from, as `grid_sample` reads it: float32 (B, H, W, 2)."""
+    height, width = size
+    rows = []
+    for own in draws:
+        a, b, c, d, e, f = draw_affine((width, height), own, affine)
+        # From pixels to coordinates that run from -1 to 1 over the image.
+        b, d = b * height / width, d * width / height
+        rows.append([[a, b, a + b + 2 * c / width - 1], [d, e, d + e + 2 * f / height - 1]])
+    matrices = torch.tensor(rows, dtype=torch.float32).to(device, non_blocking=True)
+    return tensors.affine_grid(matrices, [len(draws), 1, height, width], align_corners=False)
+
+
+@torch.no_grad()
+def moved(images: Tensor, grid: Tensor, profile: InputProfile) -> Tensor:
+    """Network input (B, 3, H, W) at the places of a grid, bilinear; black outside, as the loader's affine step."""
+    with no_autocast(images.device.type):
+        pictures = tensors.grid_sample(colors(images, profile), grid, align_corners=False)
+        return from_colors(pictures, profile)
+
+
+@torch.no_grad()
+def moved_labels(labels: Tensor, weight: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels int64 (B, H, W) and their weights at the places of a grid, nearest; ignored outside.
+
+    Labels of one pixel belong to classified images: they stay as they are.
+    """
+    if labels.shape[-2:] == (1, 1):
+        return labels, weight
+    maps = torch.stack([labels.float() + 1, weight.float()], dim=1)  # so that 0 is what lies outside
+    placed, placed_weight = tensors.grid_sample(maps, grid, mode="nearest", align_corners=False).unbind(1)
+    return torch.where(placed == 0, IGNORE, placed.long() - 1), placed_weight
 
 
 def masked(images: Tensor, block: int, draws: Sequence[Draws]) -> Tensor:

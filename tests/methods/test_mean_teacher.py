@@ -10,10 +10,11 @@ from toys import CLASSES, SIDE, ToyNetwork, toy_batch, toy_learner, toy_paramete
 
 from pipeline.artifacts.errors import ConfigError, DataError
 from pipeline.data.batch import Batch
+from pipeline.data.parameters import Affine
 from pipeline.methods.base import Context
 from pipeline.methods.registry import build_method
 from pipeline.methods.teacher import Teacher
-from pipeline.methods.views import masked, recolored
+from pipeline.methods.views import affine_grid, masked, moved, moved_labels, recolored
 from pipeline.networks.build import build_network
 from pipeline.networks.normalise import normalise
 from pipeline.networks.parameters import NetworkParameters
@@ -115,6 +116,16 @@ def test_the_masked_term_sees_the_target_alone_in_other_draws() -> None:
 
 def test_the_mix_has_its_own_colors() -> None:
     assert Setting(mix_color={"contrast": 0.5}).run()["mixed"] != Setting().run()["mixed"]
+
+
+def test_labels_and_weights_move_with_the_mixed_image() -> None:
+    affine = Affine(degrees=20, translate=0.1)
+    setting = Setting(mix_affine=affine, class_share=0.5)
+    images, labels, weight = pasted(setting, "source", 0.5)
+    grid = affine_grid((SIDE, SIDE), affine, setting.draws("mix affine"), CPU)
+    expected = setting.loss(moved(images, grid, setting.network.profile), *moved_labels(labels, weight, grid))
+    assert setting.run()["mixed"] == pytest.approx(expected, rel=1e-5)
+    assert expected != pytest.approx(setting.loss(images, labels, weight), rel=1e-3)
 
 
 @pytest.mark.parametrize("quality", ["batch", "image", "pixel"])

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.data.parameters import Color
-from pipeline.methods.views import masked, recolored
+from pipeline.data.augmentation import draw_affine
+from pipeline.data.parameters import Affine, Color
+from pipeline.data.placement import Placement
+from pipeline.methods.views import affine_grid, masked, moved, moved_labels, recolored
 from pipeline.networks.normalise import colors, from_colors, normalise
 from pipeline.networks.parameters import PROFILES
 from pipeline.numerics.randomness import Draws
@@ -69,3 +71,38 @@ def test_the_masked_share_and_its_squares(images):
 def test_a_block_larger_than_the_image_is_one_square(images):
     found = masked(normalise(images, PROFILE), 500, draws())
     assert all(bool((image == 0).all()) or bool((image != 0).any()) for image in found)
+
+
+AFFINE = Affine(degrees=20, translate=0.1, zoom=(0.7, 1.3), shear=10)
+
+
+def test_a_moved_view_is_the_loaders_affine_step(images):
+    """Pillow shows black beyond the last pixel's centre, the grid fades out there: borders are left out."""
+    grid = affine_grid((32, 48), AFFINE, draws(), images.device)
+    views = colors(moved(normalise(images, PROFILE), grid, PROFILE), PROFILE) * 255
+    labels, weight = moved_labels(
+        torch.ones(4, 32, 48, dtype=torch.int64), torch.full((4, 32, 48), 0.5), grid
+    )
+    for place, own in enumerate(draws()):
+        placement = Placement((48, 32), (48, 32), 0, 0, (48, 32), False, draw_affine((48, 32), own, AFFINE))
+        x, y, _ = placement.source_coordinates()
+        inside = (x > 1) & (x < 47) & (y > 1) & (y < 31)
+        assert 0.3 < inside.mean() < 1.0
+        expected = placement.image(images[place].permute(1, 2, 0).numpy()).astype(float)
+        difference = np.abs(views[place].permute(1, 2, 0).numpy() - expected)
+        assert difference[inside].max() <= 1.5
+        label = placement.label(np.ones((32, 48), np.uint8))
+        assert (labels[place].numpy() == label).mean() > 0.99
+    assert torch.equal(weight, torch.where(labels == 1, 0.5, 0.0))
+
+
+def test_ignored_labels_stay_ignored_when_moved():
+    grid = affine_grid((8, 8), Affine(degrees=5), draws(count=1), torch.device("cpu"))
+    labels, _ = moved_labels(torch.full((1, 8, 8), 255), torch.ones(1, 8, 8), grid)
+    assert (labels == 255).all()
+
+
+def test_the_label_of_a_classified_image_stays():
+    grid = affine_grid((8, 8), AFFINE, draws(count=1), torch.device("cpu"))
+    labels, weight = torch.full((1, 1, 1), 7), torch.ones(1, 1, 1)
+    assert moved_labels(labels, weight, grid) == (labels, weight)
