@@ -151,9 +151,9 @@ def line_view(row: Row, best: Row | None) -> dict[str, Any]:
 
 
 def further_metrics(experiment: ExperimentRecord) -> list[str]:
-    """The metrics beside the headline that runs of an experiment have, such as those on further splits."""
+    """The headline metric on further splits and over subsets of classes, by the names that runs give them."""
     names = {name: None for run in experiment.runs for score in run.scores.values() for name in score.metrics}
-    return [name for name in names if name != experiment.headline]
+    return [name for name in names if name.startswith(f"{experiment.headline} ")]
 
 
 def class_view(members: Sequence[ExperimentRecord]) -> list[dict[str, str]]:

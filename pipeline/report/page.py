@@ -103,7 +103,7 @@ def _task(
         "networks": ", ".join(dict.fromkeys(row.experiment.network for row in rows)),
         "guarded": any(pd.notna(row.line["taken_mean"]) for row in rows),
         "baselines": list(dict.fromkeys(str(row.line["baseline"]) for row in rows if row.gain is not None)),
-        "further": [m for m in further_metrics(first) if m.startswith(f"{first.headline} ")],
+        "further": further_metrics(first),
         "rows": [line_view(row, best) for row in rows],
         "names": [row.name for row in rows],
         "shown": rows.index(best) if best else 0,

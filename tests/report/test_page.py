@@ -109,6 +109,16 @@ def test_what_had_target_labels_is_never_the_best(make_chain, experiment):
     assert "<b>streets-intrada</b>" in summary and "<b>oracle</b>" not in summary
 
 
+def test_every_line_of_the_comparison_has_a_cell_for_each_heading(make_chain):
+    further = {"mIoU": 40.0, "pixel accuracy": 60.0, "mIoU drives": 38.25, "mIoU few": 50.0}
+    item = make_chain("one", {"source": [40.0], "inter": [41.0]})
+    runs = tuple(replace(run, scores={"last": Score(10, further)}) for run in item.runs)
+    table = table_of(render(ReportData((replace(item, runs=runs),))), "compare")
+    counts = {len(re.findall(r"<t[hd][ >]", line)) for line in re.findall(r"<tr.*?</tr>", table, re.DOTALL)}
+    assert len(counts) == 1
+    assert "mIoU drives" in table and "38.25" in table and "60.00" not in table
+
+
 def test_data_are_shown_with_their_warnings(page):
     section = page[page.index('id="data0"') : page.index('id="repeat"')]
     for text in (
