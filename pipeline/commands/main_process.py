@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any, Protocol
 
 from pipeline.artifacts.files import make_folder, storage_error
 from pipeline.artifacts.owners import LockedError, clear_lock, living
@@ -30,6 +30,7 @@ from pipeline.stages.results import Results
 
 ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 _POLL = 0.1  # seconds between two looks at stages that are ending
+_LOOK = 0.25  # seconds between two looks at how far the stages are
 
 
 @contextlib.contextmanager
@@ -73,10 +74,20 @@ def wait_for_others() -> None:
         time.sleep(1)
 
 
-def run_workflow(arguments: argparse.Namespace, *targets: str) -> int:
+class Watcher(Protocol):
+    """Shows how far a run is; `output`: the file for what Snakemake and the stages write."""
+
+    output: IO[str]
+
+    def look(self) -> None:
+        """Take and show what is new; called several times a second."""
+
+
+def run_workflow(arguments: argparse.Namespace, *targets: str, watch: Watcher | None = None) -> int:
     """Run Snakemake for these files, or for everything; its exit code, or 128 + n when signal n stopped it.
 
-    `arguments`: `configfile`, `config` and `cores` as on the command line. LockedError: somebody else's lock.
+    `arguments`: `configfile`, `config` and `cores` as on the command line. `watch`: who shows how far the run is;
+    without one Snakemake writes to the terminal. LockedError: somebody else's lock.
     """
     with sole_run(Results().run_lock()) as lock:
         wait_for_others()
@@ -84,7 +95,7 @@ def run_workflow(arguments: argparse.Namespace, *targets: str) -> int:
             print("clearing the lock that a killed run left behind", flush=True)
         group = ProcessGroup()
         # Snakemake inherits the lock: while it lives, even without this process, no second run starts.
-        code = group.run([*_snakemake(arguments), *(["--", *targets] if targets else [])], lock)
+        code = group.run([*_snakemake(arguments), *(["--", *targets] if targets else [])], lock, watch)
         if group.stopped_by is None:
             return code
         with contextlib.suppress(LockedError):
@@ -107,16 +118,28 @@ class ProcessGroup:
         self.stopped_by: int | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
-    def run(self, command: Sequence[str], inherited: int) -> int:
+    def run(self, command: Sequence[str], inherited: int, watch: Watcher | None = None) -> int:
         """Run the command and wait until nothing of it is left; returns its exit code."""
+        output = None if watch is None else watch.output
         with _handling({**dict.fromkeys(ENDING, self._stop), signal.SIGTSTP: self._pause}):
-            self._child = subprocess.Popen(command, pass_fds=[inherited], process_group=0)
+            self._child = subprocess.Popen(
+                command, pass_fds=[inherited], process_group=0, stdout=output, stderr=output
+            )
             if self.stopped_by is not None:  # it came while the command was being started
                 self._ask_to_end()
-            code = self._child.wait()
+            code = self._ended(watch)
             while self.stopped_by is not None and group_lives(self._child.pid):
                 time.sleep(_POLL)
         return code
+
+    def _ended(self, watch: Watcher | None) -> int:
+        """Wait for the command's own process, while somebody watches; its exit code."""
+        assert self._child is not None
+        while watch is not None:
+            watch.look()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self._child.wait(_LOOK)
+        return self._child.wait()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         again, self.stopped_by = self.stopped_by is not None, self.stopped_by or number

@@ -1,27 +1,44 @@
-"""`start`: the whole chain on this machine. Kill it anywhere; the same command goes on from where it was."""
+"""`start`: the whole chain on this machine. Kill it anywhere; the same command goes on from where it was.
+
+python -m pipeline start --configfile config/demo.yaml
+python -m pipeline start --verbose                        # Snakemake's own output in place of ours
+"""
 
 import argparse
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.commands.configuration import add_selection_arguments, chosen_configuration
 from pipeline.commands.main_process import run_workflow
 from pipeline.plan.moves import check_taken, moves
 from pipeline.plan.places import check_places
 from pipeline.plan.planner import Planner
+from pipeline.plan.run import PlannedRun
+from pipeline.plan.stage import in_order
+from pipeline.plan.table import names_of_stages
+from pipeline.stages.kinds import KINDS
 from pipeline.stages.results import PAGE, SUMMARY, Results
+
+if TYPE_CHECKING:
+    from pipeline.commands.display import Watch
+    from pipeline.commands.run_state import Waiting
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_selection_arguments(parser)
     parser.add_argument("--cores", default="all", help="CPU cores for Snakemake (default: all)")
+    parser.add_argument("--verbose", action="store_true", help="show Snakemake's own output")
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Run Snakemake under the lock, then print each suite's table and where its report lies.
+    """Run Snakemake under the lock, then print each suite's table, where its report lies, and how to use the model.
 
     What failed does not hide what went well: its exit code is passed on, and the table says why it failed.
     """
+    print("planning ...", flush=True)
     config = chosen_configuration(arguments)
     runs = Planner(config).plan()  # a mistake ends here, before Snakemake starts
     check_places(runs)
@@ -30,13 +47,68 @@ def execute(arguments: argparse.Namespace) -> int:
         print(line, flush=True)
     folders = [Results().report(suite.name) for suite in config.selected_suites()]
     before = {folder: _written(folder) for folder in folders}
-    code = run_workflow(arguments)
+    code = _run(arguments, runs)
     for folder in folders:
         # After a failure only what Snakemake's hook has made anew: an old table would hide what happened.
         if code == 0 or _written(folder) != before[folder]:
             print((folder / SUMMARY).read_text(encoding="utf-8").rstrip())
             print(f"report: {folder / PAGE}")
+    if code == 0:
+        _tell_of_models(runs)
     return code
+
+
+def _run(arguments: argparse.Namespace, runs: Sequence[PlannedRun]) -> int:
+    """Run the workflow, shown by a watch unless Snakemake's output is wanted."""
+    if arguments.verbose:
+        return run_workflow(arguments)
+    watch = _watch(runs)
+    with watch:
+        code = run_workflow(arguments, watch=watch)
+    if 0 < code < 128:
+        print(watch.failure(), file=sys.stderr)
+    return code
+
+
+def _watch(runs: Sequence[PlannedRun]) -> "Watch":
+    """What shows the run: bars on a terminal, else lines; first how many stages there are to run."""
+    from rich.console import Console
+
+    from pipeline.commands.display import LOG, LiveBars, PlainLines, Watch
+
+    every = list(in_order(stage for run in runs for stage in run.all_stages()))
+    plan = waiting_stages(runs)
+    print(
+        f"{len(every)} stages, {len(plan)} to run; starting Snakemake, whose output goes to {LOG}", flush=True
+    )
+    console = Console()
+    return Watch(plan, LiveBars(console) if console.is_terminal else PlainLines(sys.stdout))
+
+
+def waiting_stages(runs: Iterable[PlannedRun]) -> "dict[str, Waiting]":
+    """The stages that have not finished, parents first, by key."""
+    from pipeline.commands.run_state import Waiting
+
+    planned = list(runs)
+    names = names_of_stages(planned)
+    plan = {}
+    for stage in in_order(stage for run in planned for stage in run.all_stages()):
+        if not Results().manifest(stage.record).is_file():
+            kind = KINDS[stage.kind]
+            method = f" ({kind.word_of(stage.parameters)})" if kind.gives == "model" else ""
+            what = names.get(stage.key, stage.record.label) + method
+            plan[stage.key] = Waiting(what, stage.kind, getattr(stage.parameters, "steps", 1))
+    return plan
+
+
+def _tell_of_models(runs: Sequence[PlannedRun]) -> None:
+    """Say where the models lie, and the line that applies the last one."""
+    folders = [Results().run_folder(run.experiment, run.seed) / "model" for run in runs]
+    models = [folder for folder in folders if folder.is_dir()]
+    if models:
+        more = f", and {len(models) - 1} more beside it" if len(models) > 1 else ""
+        print(f"model: {models[-1]}{more}")
+        print(f"use it: python -m pipeline predict --model {models[-1]} --images FOLDER --out FOLDER")
 
 
 def _written(folder: Path) -> int | None:

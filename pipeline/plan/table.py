@@ -40,8 +40,8 @@ def _state(stage: Stage, results: Path, waiting: set[str], finished: Finished) -
     return "to run", "never run"
 
 
-def plan_rows(runs: Sequence[PlannedRun], results: Path = RESULTS) -> list[tuple[str, str, str, str]]:
-    """One row per stage, parents first: state, experiments and names that use it, key, reason."""
+def names_of_stages(runs: Sequence[PlannedRun]) -> dict[str, str]:
+    """What people call the stages, by key: the first experiment that uses one, and how many others do."""
     users: dict[str, list[str]] = {}
     for run in runs:
         further = [(f"{title} ", stages) for title, stages in run.also.items()]
@@ -49,6 +49,12 @@ def plan_rows(runs: Sequence[PlannedRun], results: Path = RESULTS) -> list[tuple
         for prefix, group in groups:
             for name, stage in group.items():
                 users.setdefault(stage.key, []).append(f"{run.experiment}/seed{run.seed}:{prefix}{name}")
+    return {key: named[0] + (f" +{len(named) - 1}" if len(named) > 1 else "") for key, named in users.items()}
+
+
+def plan_rows(runs: Sequence[PlannedRun], results: Path = RESULTS) -> list[tuple[str, str, str, str]]:
+    """One row per stage, parents first: state, experiments and names that use it, key, reason."""
+    names = names_of_stages(runs)
     rows = []
     waiting: set[str] = set()
     finished = Finished(Results(results))
@@ -56,8 +62,7 @@ def plan_rows(runs: Sequence[PlannedRun], results: Path = RESULTS) -> list[tuple
         state, why = _state(stage, results, waiting, finished)
         if state != "done":
             waiting.add(stage.key)
-        named = users.get(stage.key, ["(data)"])
-        rows.append((state, named[0] + (f" +{len(named) - 1}" if len(named) > 1 else ""), stage.key, why))
+        rows.append((state, names.get(stage.key, "(data)"), stage.key, why))
     return rows
 
 

@@ -26,6 +26,6 @@ def run_file(path: Path, log_path: Path | None, runtime_minutes: float | None = 
         return run_stage(path, log_path, runtime_minutes)
     model, module = PUBLISHERS[kind]
     record: Any = read_record(path, model)
-    with Ending(open_log(record.key, log_path)) as ending:
+    with Ending(record.key, open_log(record.key, log_path)) as ending:
         import_module(module).publish(Results.around(path), record, ending.log)
     return ending.code

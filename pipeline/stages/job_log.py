@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from pipeline.artifacts.errors import Interrupted, SegadaptError
+from pipeline.artifacts.events import tell
 from pipeline.training.progress import TerminalFilter
 
 
@@ -17,11 +18,23 @@ def open_log(key: str, path: Path | None) -> logging.Logger:
     terminal.setFormatter(logging.Formatter(f"[{key}] %(message)s"))
     terminal.addFilter(TerminalFilter())
     if path is None:
-        return _logger(terminal)
+        return _logger(terminal, _Telling(key))
     path.parent.mkdir(parents=True, exist_ok=True)
     file = logging.FileHandler(path, encoding="utf-8", errors="surrogateescape")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    return _logger(file, terminal)
+    return _logger(file, terminal, _Telling(key))
+
+
+class _Telling(logging.Handler):
+    """Tells warnings and errors to whoever waits for the job."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(logging.WARNING)
+        self.key = key
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell the first line."""
+        tell(self.key, "say", level=record.levelname, message=record.getMessage().partition("\n")[0])
 
 
 def no_log() -> logging.Logger:
@@ -44,17 +57,23 @@ class Ending:
     `code`: 0 finished, 75 stopped with its state saved, 1 failed.
     """
 
-    def __init__(self, log: logging.Logger) -> None:
-        self.log = log
+    def __init__(self, key: str, log: logging.Logger) -> None:
+        self.key, self.log = key, log
         self.code = 0
 
     def __enter__(self) -> Self:
+        tell(self.key, "begin")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         """Log an error and keep its code; what is no error, such as SystemExit, goes on."""
+        handled = self._log(error)
+        tell(self.key, "end", code=self.code)
+        return handled
+
+    def _log(self, error: BaseException | None) -> bool:
         if not isinstance(error, Exception):
             return False
         if isinstance(error, Interrupted):

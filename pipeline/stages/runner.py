@@ -123,7 +123,7 @@ def run_stage(path: Path, log_path: Path | None, runtime_minutes: float | None =
     log, alone = open_log(record.key, log_path), _alone(file.results)
     # The handlers stand before the lock is waited for: a signal while waiting ends the wait cleanly.
     with (
-        Ending(log) as ending,
+        Ending(record.key, log) as ending,
         Interruption(runtime_minutes=settings.runtime_minutes) as interruption,
         FolderLock(folder.path) as lock,
     ):

@@ -8,10 +8,13 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from pipeline.artifacts.events import tell
+
 FILE_ONLY: dict[str, Any] = {"file_only": True}
 """`extra=` of log records that a terminal handler with `TerminalFilter` leaves to the log file."""
 
 LINE_SECONDS = 30.0
+TELL_SECONDS = 0.5
 
 
 class TerminalFilter(logging.Filter):
@@ -48,6 +51,7 @@ class Progress:
         self.label, self.total, self.log, self.bar, self.clock = label, total, log, bar, clock
         self.stream = sys.stderr if stream is None else stream
         self._bar: Any = None
+        self._facts = ""
         self._count_from(0)
 
     def begin(self, start: int) -> None:
@@ -55,6 +59,7 @@ class Progress:
         self._count_from(start)
         if self.log is None:
             return
+        self._tell()
         if start:
             self.log.info("resumed at step %d of %d", start, self.total)
         if self.bar and self.stream.isatty():
@@ -70,18 +75,24 @@ class Progress:
     def _count_from(self, start: int) -> None:
         self.start = self.done = start
         self.waited = 0.0
-        self.began = self.last_line = self.clock()
+        self.began = self.last_line = self.told = self.clock()
         self._window = (start, self.began, 0.0)
 
     def advance(self, done: int, waited: float) -> None:
         """Note `done` finished steps; the last one waited `waited` seconds for its images."""
         self.done = done
         self.waited += waited
+        if self.log is not None and self.clock() - self.told >= TELL_SECONDS:
+            self._tell()
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
         elif self.log is not None and self.clock() - self.last_line >= LINE_SECONDS:
             self.last_line = self.clock()
             print(f"[{self.label}] step {done}/{self.total}, ETA {self.eta()}", file=self.stream, flush=True)
+
+    def _tell(self) -> None:
+        self.told = self.clock()
+        tell(self.label, "progress", done=self.done, total=self.total, unit="steps", facts=self._facts)
 
     def eta(self) -> str:
         """Return the time that the remaining steps will take, from this process's own speed."""
@@ -97,6 +108,8 @@ class Progress:
         self._window = (self.done, now, self.waited)
         if self.log is None:
             return
+        self._facts = facts
+        self._tell()
         elapsed = now - time_before
         share = (self.waited - waited_before) / elapsed if elapsed > 0 else 0.0
         pace = elapsed / max(1, self.done - steps_before)

@@ -13,6 +13,7 @@ import pytest
 from pipeline.artifacts import owners
 from pipeline.artifacts.owners import LOCKS, NOTES, LockedError, Owner
 from pipeline.commands import main_process
+from pipeline.commands.display import PlainLines, Watch
 from pipeline.commands.main_process import run_workflow
 
 HOLDER = """
@@ -38,7 +39,7 @@ def calls(tmp_path, monkeypatch):
     made = []
 
     class Group(main_process.ProcessGroup):
-        def run(self, command, inherited):
+        def run(self, command, inherited, watch=None):
             made.append((list(command), inherited))
             return 0
 
@@ -227,6 +228,19 @@ def test_a_signal_ends_the_stages_with_their_state_saved_and_snakemake_silently(
     said = capfd.readouterr()
     assert "Traceback" not in said.out + said.err
     assert f"stopped by {number.name}" in said.err and "the same command goes on from there" in said.err
+
+
+def test_a_watched_run_is_stopped_in_the_same_way(tmp_path, monkeypatch, capfd, heeded):
+    monkeypatch.chdir(tmp_path)
+    standing_in(monkeypatch, signal.SIGINT, SAVES)
+    with Watch({}, PlainLines(sys.stdout)) as watch:
+        assert run_workflow(options(), watch=watch) == 130
+    assert Path("saved").is_file()
+    said = capfd.readouterr()
+    assert said.out.splitlines() == [
+        "stopping: the running stages save their state; a second signal ends them at once"
+    ]
+    assert said.err.count("\n") == 1 and "stopped by SIGINT" in said.err
 
 
 def test_a_second_signal_ends_the_stages_at_once(tmp_path, monkeypatch, heeded):

@@ -10,7 +10,9 @@ from pipeline.commands import start
 
 
 def options(**values):
-    return Namespace(**{"cores": "2", "configfile": [], "config": [], "only": [], "seeds": [], **values})
+    return Namespace(
+        **{"cores": "2", "configfile": [], "config": [], "only": [], "seeds": [], "verbose": False, **values}
+    )
 
 
 def page(suite, text):
@@ -29,8 +31,9 @@ def workflow(tmp_path, monkeypatch):
     monkeypatch.setattr(start, "Planner", lambda config: Namespace(plan=list))
     made = Namespace(code=0, pages={"one": "table one\n", "two": "table two\n"}, runs=0)
 
-    def run(arguments):
+    def run(arguments, watch=None):
         made.runs += 1
+        made.watch = watch
         for suite, text in made.pages.items():
             page(suite, text)
         return made.code
@@ -42,6 +45,7 @@ def workflow(tmp_path, monkeypatch):
 def test_the_tables_are_printed_and_where_the_pages_lie(workflow, capsys):
     assert start.execute(options()) == 0
     assert capsys.readouterr().out.splitlines() == [
+        "planning ...", "0 stages, 0 to run; starting Snakemake, whose output goes to logs/start.log",
         "table one", "report: results/report/one/index.html",
         "table two", "report: results/report/two/index.html",
     ]  # fmt: skip
@@ -59,8 +63,33 @@ def test_a_failed_run_gives_its_code_and_the_pages_that_it_made(workflow, capsys
     page("one", "an old table\n")
     workflow.code, workflow.pages = 1, {"two": "table two\nnot finished\nbad: damaged\n"}
     assert start.execute(options()) == 1
-    said = capsys.readouterr().out
-    assert said == "table two\nnot finished\nbad: damaged\nreport: results/report/two/index.html\n"
+    said = capsys.readouterr()
+    told = "table two\nnot finished\nbad: damaged\nreport: results/report/two/index.html\n"
+    assert said.out.endswith(f"logs/start.log\n{told}")
+    assert "Snakemake failed; the end of logs/start.log" in said.err
+
+
+def test_verbose_leaves_the_terminal_to_snakemake(workflow, capsys):
+    assert start.execute(options(verbose=True)) == 0
+    assert workflow.watch is None
+    assert not Path("logs").exists()
+
+
+def test_the_last_model_and_the_line_that_uses_it_are_told(workflow, capsys, monkeypatch):
+    model = Path("results/experiments/b/seed1/model")
+    model.mkdir(parents=True)
+    runs = [
+        Namespace(experiment=name, seed=seed, all_stages=list, stages={}, selects={}, evaluates={}, also={})
+        for name, seed in (("a", 0), ("b", 1), ("c", 0))
+    ]
+    monkeypatch.setattr(start, "Planner", lambda config: Namespace(plan=lambda: runs))
+    for check in ("check_places", "check_taken"):
+        monkeypatch.setattr(start, check, lambda *_: None)
+    monkeypatch.setattr(start, "moves", lambda runs: [])
+    assert start.execute(options()) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        f"model: {model}", f"use it: python -m pipeline predict --model {model} --images FOLDER --out FOLDER",
+    ]  # fmt: skip
 
 
 def test_a_wrong_configuration_ends_before_snakemake_starts(workflow, monkeypatch):
