@@ -16,18 +16,15 @@ from pathlib import Path
 from pipeline.artifacts.errors import ConfigError, DataError
 from pipeline.config.load import DEFAULT_FILE, Library, load_config
 from pipeline.datasets.listing import list_split
-from pipeline.datasets.patterns import captured_name
 from pipeline.datasets.sizes import describe_orientations, describe_sizes, working_sizes
-from pipeline.datasets.walking import find_files
+from pipeline.onboarding.evaluation import held_out, some_of_the_target
 from pipeline.onboarding.inspection import ImageFacts, image_facts
-from pipeline.onboarding.label_reading import describe_labels, naming_of, read_labels, read_target_labels
-from pipeline.onboarding.pairing import match, pair_up
+from pipeline.onboarding.label_reading import describe_labels, naming_of, read_labels
+from pipeline.onboarding.pairing import pair_up
 from pipeline.onboarding.picture_folders import Pairs, Pictures, find_pictures
 from pipeline.onboarding.scaffold import Evaluation, Facts, Labels, configuration_files, write_files
 
 STEPS = 1000
-HELD_OUT = 5
-"""Where every target image has a label, the last fifth by name is kept for figures."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target-labels", metavar="FOLDER", help="labels of some of them, used for figures only"
     )
+    parser.add_argument(
+        "--heldout-images",
+        metavar="FOLDER",
+        help="other labelled images of the target's kind, for figures only",
+    )
+    parser.add_argument("--heldout-labels", metavar="FOLDER", help="their labels, named as the target's")
     for side, lead in (("source", "--"), ("target", "--target-")):
         naming = parser.add_mutually_exclusive_group()
         naming.add_argument(
@@ -97,6 +100,10 @@ def _check_options(arguments: argparse.Namespace, root: Path) -> None:
         raise ConfigError(
             f"--name {arguments.name}: needs up to 40 lower-case letters, digits and -, such as my-drive"
         )
+    if bool(arguments.heldout_images) != bool(arguments.heldout_labels):
+        raise ConfigError("--heldout-images and --heldout-labels: give both, or neither")
+    if arguments.heldout_images and arguments.target_labels:
+        raise ConfigError("--target-labels, --heldout-images: figures are made on one of them; leave one out")
     if arguments.steps < 1 or (arguments.size and min(arguments.size) < 32):
         raise ConfigError("--steps must be at least 1, and both sides of --size at least 32 pixels")
     Library(root).network(arguments.network, "--network")
@@ -110,10 +117,7 @@ def _look(arguments: argparse.Namespace) -> Facts:
     source_facts, target_facts = image_facts(images), image_facts(target)
     found = {"source": images, "source labels": marks, "target": target}
     labels = _source_labels(source, arguments)
-    evaluation = None
-    if arguments.target_labels:
-        found["target labels"] = find_pictures(arguments.target_labels, "--target-labels")
-        evaluation = _evaluation(target, found["target labels"], labels, arguments)
+    evaluation = _evaluation(target, found, labels, arguments)
     for side, pictures in found.items():
         for line in pictures.omissions:
             print(f"{side}: {line}")
@@ -150,26 +154,19 @@ def _source_labels(pairs: Pairs, arguments: argparse.Namespace) -> Labels:
 
 
 def _evaluation(
-    target: Pictures, found: Pictures, source: Labels, arguments: argparse.Namespace
-) -> Evaluation:
-    """Which target images are kept for figures: those with a label, or the last fifth when all have one."""
-    matched = match(target, found, "--target-labels")
-    if matched.unpaired_labels:
-        raise DataError(
-            f"--target-labels: {len(matched.unpaired_labels)} labels belong to no target image (first: "
-            f"{matched.unpaired_labels[0]}); move them away"
-        )
-    labels = read_target_labels(matched.pairs, source, naming_of(arguments, "--target-"))
-    listed = find_files(matched.pairs.root, matched.pairs.images).files
-    names = {path: captured_name(captures) for path, captures in listed}
-    labelled = sorted(names[image] for image, _ in matched.pairs.files)
-    unlabelled = sorted(names[image] for image in matched.unpaired_images if image in names)
-    if not unlabelled:
-        cut = max(1, len(labelled) - max(1, len(labelled) // HELD_OUT))
-        unlabelled, labelled = labelled[:cut], labelled[cut:]
-    if not labelled:
-        raise DataError("--target-labels: one image cannot both be trained on and scored; give more images")
-    return Evaluation(matched.pairs, labels, tuple(unlabelled), tuple(labelled))
+    target: Pictures, found: dict[str, Pictures], source: Labels, arguments: argparse.Namespace
+) -> Evaluation | None:
+    """What figures are made on, if anything; notes the folders that were looked at in `found`."""
+    naming = naming_of(arguments, "--target-")
+    if arguments.heldout_images:
+        images = find_pictures(arguments.heldout_images, "--heldout-images")
+        labels = find_pictures(arguments.heldout_labels, "--heldout-labels")
+        found |= {"held-out": images, "held-out labels": labels}
+        return held_out(images, labels, target, source, naming)
+    if arguments.target_labels:
+        found["target labels"] = find_pictures(arguments.target_labels, "--target-labels")
+        return some_of_the_target(target, found["target labels"], source, naming)
+    return None
 
 
 def _check_plans(suite: Path, source: str) -> None:
@@ -193,6 +190,8 @@ def _print_facts(facts: Facts) -> None:
     print(f"target: {len(facts.target.files)} images of {describe_sizes(facts.target_sizes)}")
     if facts.evaluation is None:
         print("        no labels: the run ends with figures that need none, pictures, and the model")
+    elif facts.evaluation.is_apart:
+        print(f"        and {len(facts.evaluation.val)} held-out images for figures")
     else:
         print(f"        {len(facts.evaluation.train)} to adapt to, {len(facts.evaluation.val)} for figures")
     print(f"sizes:  source {source[0]}x{source[1]}, target {target[0]}x{target[1]}")

@@ -65,15 +65,21 @@ class Facts:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Target images that have labels: pairs below the target dataset's root, names on either side of the cut.
+    """Images of the target's kind that have labels, below one root, and the names on either side of the cut.
 
-    `labels`: what the target's own labels hold and mean.
+    `labels`: what these labels hold and mean. `train`: of the target images to adapt to, none where all that is
+    kept for figures lies in a folder of its own.
     """
 
     pairs: Pairs
     labels: Labels
     train: tuple[str, ...]
     val: tuple[str, ...]
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether they lie in a folder of their own and are a dataset of their own."""
+        return not self.train
 
 
 def configuration_files(facts: Facts) -> dict[str, str]:
@@ -86,7 +92,9 @@ def configuration_files(facts: Facts) -> dict[str, str]:
         f"tasks/{name}.yaml": _task(facts),
         f"{name}.yaml": _suite(facts),
     }
-    if facts.evaluation is not None:
+    if facts.evaluation is not None and facts.evaluation.is_apart:
+        files[f"datasets/{name}-heldout.yaml"] = _held_out(facts.evaluation)
+    elif facts.evaluation is not None:
         files[f"datasets/lists/{name}-train.txt"] = list_text(facts.evaluation.train)
         files[f"datasets/lists/{name}-val.txt"] = list_text(facts.evaluation.val)
     return files
@@ -209,9 +217,10 @@ def _source(facts: Facts) -> str:
 
 def _target(facts: Facts) -> str:
     described = f"{len(facts.target.files)} images of {describe_sizes(facts.target_sizes)}"
-    if facts.evaluation is None:
+    if facts.evaluation is None or facts.evaluation.is_apart:
+        advice = " For figures add a split with `labels`, and `evaluate` in the task."
         return (
-            f"# Unlabelled target: {described}. For figures add a split with `labels`, and `evaluate` in the task.\n"
+            f"# Unlabelled target: {described}.{advice if facts.evaluation is None else ''}\n"
             + _root(facts.target.root)
             + "splits:\n"
             f"  train: {_split(facts.target.patterns, ())}\n"
@@ -227,6 +236,16 @@ def _target(facts: Facts) -> str:
     )
 
 
+def _held_out(evaluation: Evaluation) -> str:
+    pairs = evaluation.pairs
+    return (
+        f"# Held out for figures: {len(pairs.files)} images of the target's kind that no training reads.\n"
+        + _root(pairs.root)
+        + "splits:\n"
+        f"  val: {_split(pairs.images, pairs.labels)}\n" + _meaning(evaluation.labels)
+    )
+
+
 def _task(facts: Facts) -> str:
     (width, height), target = working_sizes(facts.source_sizes, facts.target_sizes, facts.size)
     shown = f"[{target[0]}, {target[1]}]"
@@ -237,7 +256,8 @@ def _task(facts: Facts) -> str:
         f"target: {{dataset: {facts.name}-target, split: train, size: {shown}}}",
     ]
     if facts.evaluation is not None:
-        lines.append(f"evaluate: {{dataset: {facts.name}-target, split: val, size: {shown}}}")
+        dataset = f"{facts.name}-{'heldout' if facts.evaluation.is_apart else 'target'}"
+        lines.append(f"evaluate: {{dataset: {dataset}, split: val, size: {shown}}}")
     if facts.labels.is_mask:
         lines.append("metric: dice")
     return "\n".join(lines) + "\n"
@@ -275,4 +295,5 @@ set:
 # Each has what differs from the lines above.
 experiments:
   {facts.name}: {{recipe: strong}}
+  {facts.name}-source-only: {{recipe: source-only}}  # what the same network does without the target
 """

@@ -19,9 +19,10 @@ def test_two_folders_become_a_plan(clone, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "python -m pipeline start --configfile config/mine.yaml" in out
     assert "75.00%  class_3" in out
-    (planned,) = Planner(load_config(["config/mine.yaml"])).plan()
+    planned, source_only = Planner(load_config(["config/mine.yaml"])).plan()
     assert list(planned.stages) == ["source", "inter"]
     assert not planned.evaluates
+    assert (source_only.experiment, list(source_only.stages)) == ("mine-source-only", ["source"])
     spec = library().dataset("mine-source", "test")
     assert spec.raw_classes() == {3: "class_3", 9: "class_9"}
     assert len(list_split(spec, "train", True).items) == 4
@@ -124,8 +125,8 @@ def test_all_targets_labelled_keeps_the_last_fifth_for_figures(clone, tmp_path, 
     spec = library().dataset("mine-target", "test")
     assert list_split(spec, "val", True).names == ("8", "9")
     assert list_split(spec, "train", False).names == tuple("01234567")
-    (planned,) = Planner(load_config(["config/mine.yaml"])).plan()
-    assert set(planned.evaluates) == {"source", "inter"}
+    planned, source_only = Planner(load_config(["config/mine.yaml"])).plan()
+    assert set(planned.evaluates) == {"source", "inter"} and set(source_only.evaluates) == {"source"}
 
 
 def test_some_targets_labelled_are_the_ones_for_figures(clone, tmp_path):
@@ -136,6 +137,45 @@ def test_some_targets_labelled_are_the_ones_for_figures(clone, tmp_path):
     spec = library().dataset("mine-target", "test")
     assert list_split(spec, "val", True).names == ("IMG_2",)
     assert len(list_split(spec, "train", False).items) == 4
+
+
+def held_out(tmp_path, count=3, values=(7, 8)):
+    for number in range(count):
+        picture(tmp_path / f"test/pic/{number}.jpg", (60, 44), seed=10 + number)
+        label(tmp_path / f"test/ids/{number}.png", values, (60, 44))
+    return "--heldout-images", str(tmp_path / "test/pic"), "--heldout-labels", str(tmp_path / "test/ids")
+
+
+def test_a_held_out_folder_with_ids_of_its_own_gives_the_figures(clone, tmp_path, capsys):
+    source(tmp_path)
+    target(tmp_path)
+    words = held_out(tmp_path)
+    assert run(tmp_path, *words, "--ids", "road=3", "sky=9", "--target-ids", "sky=7", "road=8") == 0
+    told = capsys.readouterr().out
+    assert "and 3 held-out images for figures" in told and "  75.00%   50.00%  road" in told
+    spec = library().dataset("mine-heldout", "test")
+    assert list_split(spec, "val", True).names == ("0", "1", "2")
+    assert spec.raw_classes() == {7: "sky", 8: "road"}
+    assert len(list_split(library().dataset("mine-target", "test"), "train", False).items) == 5
+    for planned in Planner(load_config(["config/mine.yaml"])).plan():
+        (cache,) = planned.evaluates["source"].record.domains["data"].caches
+        assert planned.evaluates["source"].parents[cache].record.data.dataset.name == "mine-heldout"
+
+
+def test_held_out_images_that_cannot_be_meant_are_refused(clone, tmp_path, capsys):
+    source(tmp_path)
+    target(tmp_path)
+    words = held_out(tmp_path)
+    assert run(tmp_path, *words[:2]) == 2
+    refused(capsys, "--heldout-images and --heldout-labels: give both")
+    assert run(tmp_path, *words, "--target-labels", str(tmp_path / "test/ids")) == 2
+    refused(capsys, "figures are made on one of them")
+    assert run(tmp_path, *words, "--target-ids", "same", target="test/pic") == 2
+    refused(capsys, "3 of these images are target images too", "give the target as a pattern")
+    (tmp_path / "test/ids/1.png").unlink()
+    assert run(tmp_path, *words, "--target-ids", "same") == 2
+    refused(capsys, "1 images have no label")
+    assert not (clone / "config/mine.yaml").exists()
 
 
 def test_nothing_is_overwritten_without_force(clone, tmp_path, capsys):
