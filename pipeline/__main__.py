@@ -42,7 +42,8 @@ def module_of(verb: str) -> str:
     return f"pipeline.commands.{verb}{'_' * iskeyword(verb)}"
 
 
-def _parser(wanted: str | None) -> argparse.ArgumentParser:
+def parser_of(wanted: str | None) -> argparse.ArgumentParser:
+    """The parser of the command line; of the verb `wanted` alone it knows the options."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline", description="segadapt: from simulator to camera."
     )
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file's name may hold what is no text
     # Without a verb, argparse would only say that one is required, not which there are.
-    chosen = _parser(words[0] if words else None).parse_args(words or ["--help"])
+    chosen = parser_of(words[0] if words else None).parse_args(words or ["--help"])
     try:
         code: int = import_module(module_of(chosen.verb)).execute(chosen)
     except SegadaptError as error:
