@@ -8,7 +8,7 @@ GPU_WHEELS := annotated-types|pydantic|pydantic-core|tqdm|typing-extensions|typi
 # Threads that spin while they wait take the cores from the jobs beside them.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test test-slow test-faults test-slurm lint lock docs gpu-wheels clean
+.PHONY: help demo test test-slow test-faults test-slurm lint lock docs site gpu-wheels clean
 
 help:            ## List these commands.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
@@ -48,6 +48,9 @@ lock:            ## Write requirements.lock anew from pyproject.toml (needs uv).
 
 docs: $(READY)   ## Write docs/parameters.md anew from the parameters' declarations.
 	$(BIN)/python -m pipeline docs
+
+site: $(READY)   ## The documentation as a site in site/, to be read without a network.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 gpu-wheels:      ## Put what a bare PyTorch on Linux with Python 3.12 lacks into .whl, for benchmarks/gpu.py.
 	rm -rf .whl
