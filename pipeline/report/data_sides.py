@@ -25,16 +25,18 @@ def data_sides(
 
 
 def preview_of_artifact(results: Results, folder: ArtifactFolder, taxonomy: Taxonomy) -> Preview:
-    """What `prepare` noted, with its pictures; of an artifact that was made before it did, what the pictures say."""
-    cache = Cache(folder.path)
+    """What `prepare` noted, with its pictures; of an artifact that was made before it did, what the pictures say.
+
+    The dataset's name is the one that it has now.
+    """
+    cache, made_of = Cache(folder.path), results.record(folder.path.name).data
+    title = f"{made_of.dataset.name} {made_of.split}" if made_of else folder.path.name
     if not (folder.run / PREVIEW).is_file():
-        made_of = results.record(folder.path.name).data
-        title = f"{made_of.dataset.name} {made_of.split}" if made_of else folder.path.name
         return cache_preview(title, cache, taxonomy.names, (), SHOWN)
     places = evenly(min(len(cache), LOOKED_AT), SHOWN)
     spaced = evenly(len(cache), LOOKED_AT)
     samples = list(samples_of(cache, [spaced[place] for place in places]))
-    return Preview.of_json(read_json(folder.run / PREVIEW), samples)
+    return replace(Preview.of_json(read_json(folder.run / PREVIEW), samples), title=title)
 
 
 def without_labels(preview: Preview) -> Preview:
