@@ -1,6 +1,7 @@
 """The options by which verbs choose a configuration, the same as Snakemake's own."""
 
 import argparse
+import os
 
 from pipeline.config.load import Config, load_config, parse_assignments
 
@@ -37,6 +38,21 @@ def add_selection_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", nargs="+", default=[], metavar="K", help="some of the experiments' seeds (default: all)"
     )
+
+
+def add_offline_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare --offline."""
+    parser.add_argument(
+        "--offline",
+        action="store_true",
+        help="fetch no weights: what is missing is named with the place it belongs to",
+    )
+
+
+def stay_offline(arguments: argparse.Namespace) -> None:
+    """Tell this process and the jobs that it starts to fetch nothing, where --offline was given."""
+    if arguments.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def chosen_assignments(arguments: argparse.Namespace) -> list[str]:

@@ -12,19 +12,22 @@ import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pipeline.artifacts.cores import job_cores, thread_count
 from pipeline.artifacts.errors import SegadaptError
-from pipeline.artifacts.files import sha256_file
 from pipeline.artifacts.software import versions
-from pipeline.commands.configuration import add_selection_arguments, chosen_configuration
+from pipeline.commands.configuration import (
+    add_offline_argument,
+    add_selection_arguments,
+    chosen_configuration,
+    stay_offline,
+)
 from pipeline.config.load import Config
 from pipeline.config.models import DomainSplit
 from pipeline.datasets.headers import picture_size
 from pipeline.datasets.items import Listing
 from pipeline.datasets.listing import list_split
-from pipeline.datasets.raw_ids import expanded_root, unset_variables
+from pipeline.datasets.raw_ids import unset_variables
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.networks.parameters import WeightsParameters
 from pipeline.plan.overrides import overridden
@@ -36,6 +39,7 @@ SHOWN = 3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_selection_arguments(parser)
+    add_offline_argument(parser)
 
 
 @dataclass
@@ -140,19 +144,25 @@ def faults_of(listing: Listing) -> list[str]:
     return shown + ([f"... and {more} more such files"] if more > 0 else [])
 
 
-def examine_weights(weights: WeightsParameters) -> tuple[str, bool]:
-    """What is known of a network's initial weights, and whether they are usable."""
-    if weights.source == "torchvision" or weights.source.startswith(("http://", "https://")):
-        return f"{weights.source}: fetched once when first used, where there is a network", True
+def examine_weights(weights: WeightsParameters, backbone: str) -> tuple[str, bool]:
+    """What is known of a network's initial weights, their licence too, and whether they are usable."""
+    from pipeline.networks.timm_weights import is_offline
+    from pipeline.networks.weight_files import find_weights, license_of  # torch is slow to import
+
+    fetched = weights.source.startswith(("http://", "https://")) or weights.source in ("torchvision", "timm")
     try:
-        path = Path(expanded_root(weights.source, "weights")).expanduser()
+        license = license_of(weights, backbone)
+        # Nothing is fetched here: an offline machine learns what to bring before anything runs.
+        path = None if fetched and not is_offline() else find_weights(weights, backbone)
     except SegadaptError as error:
         return str(error), False
-    if not path.is_file():
-        return f"{weights.source}: there is no file {path}; docs/networks.md says where to get it", False
-    if weights.sha256 is not None and sha256_file(path) != weights.sha256:
-        return f"{path}: not the file that the configuration names (its SHA-256 is another)", False
-    return f"{path}: found" + ", checksum agrees" * (weights.sha256 is not None), True
+    found = (
+        f"{weights.source}: fetched once when first used, where there is a network"
+        if path is None
+        else f"{path}: found"
+    )
+    agrees = ", checksum agrees" * (path is not None and weights.sha256 is not None)
+    return f"{found}{agrees}; licence: {license or 'not stated'}", True
 
 
 def machine_lines() -> Iterator[str]:
@@ -184,6 +194,7 @@ def describe_settings(config: Config) -> str:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print everything; exit code 1 when something that the selected experiments need is unusable."""
+    stay_offline(arguments)
     config = overridden(chosen_configuration(arguments))
     for line in (*machine_lines(), describe_settings(config)):
         print(line)
@@ -230,9 +241,9 @@ def _show_weights(config: Config) -> list[str]:
     names = dict.fromkeys(experiment.network for experiment in config.experiments.values())
     wrong = []
     for name in names:
-        weights = config.library.network(name, "doctor").weights
-        if weights is not None:
-            text, usable = examine_weights(weights)
+        network = config.library.network(name, "doctor")
+        if network.weights is not None:
+            text, usable = examine_weights(network.weights, network.backbone)
             print(f"  weights of network {name} [{'ok' if usable else 'UNUSABLE'}]\n      {text}")
             wrong += [] if usable else [f"weights of {name}"]
     return wrong

@@ -10,7 +10,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.commands.configuration import add_selection_arguments, chosen_configuration
+from pipeline.commands.configuration import (
+    add_offline_argument,
+    add_selection_arguments,
+    chosen_configuration,
+    stay_offline,
+)
 from pipeline.commands.main_process import run_workflow
 from pipeline.plan.moves import check_taken, moves
 from pipeline.plan.places import check_places
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_selection_arguments(parser)
+    add_offline_argument(parser)
     parser.add_argument("--cores", default="all", help="CPU cores for Snakemake (default: all)")
     parser.add_argument("--verbose", action="store_true", help="show Snakemake's own output")
 
@@ -38,6 +44,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
     What failed does not hide what went well: its exit code is passed on, and the table says why it failed.
     """
+    stay_offline(arguments)
     print("planning ...", flush=True)
     config = chosen_configuration(arguments)
     runs = Planner(config).plan()  # a mistake ends here, before Snakemake starts

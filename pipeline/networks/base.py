@@ -53,6 +53,8 @@ class SegmentationNetwork(nn.Module):
     """Arithmetic that the network was trained in, and is used in unless told."""
     token_stride: int | None = None
     """Side in pixels of the patches that `forward(images, token_mask)` can mask; None: it cannot."""
+    weights_license: str = ""
+    """Licence of the initial weights, also of those that an earlier stage started from; "" where unknown or none."""
     single_pixel: bool = False
     """Logits are always (B, K, 1, 1): a classifier."""
     any_size: bool = True

@@ -17,11 +17,18 @@ import torch
 from torch import Tensor
 
 from pipeline.artifacts.errors import ArtifactError, ConfigError
-from pipeline.artifacts.files import sha256_file, write_bytes, write_json
+from pipeline.artifacts.files import sha256_file, write_bytes
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.build import build_network, construct
 from pipeline.networks.parameters import NetworkParameters
-from pipeline.networks.records import REPAIR, NetworkRecord, check_tensors, read_record, record_path
+from pipeline.networks.records import (
+    REPAIR,
+    NetworkRecord,
+    check_tensors,
+    read_record,
+    record_path,
+    write_record,
+)
 from pipeline.networks.weights import LoadReport, backbone_tensors, copy_tensors, report
 from pipeline.numerics.randomness import seeded_weights
 
@@ -41,10 +48,11 @@ def save_network(path: Path, network: SegmentationNetwork, meta: dict[str, Any])
         num_classes=network.num_classes,
         profile=network.profile,
         precision=network.precision,
+        weights_license=network.weights_license or None,
         tensors_sha256=sha256_file(path),
         meta=meta,
     )
-    write_json(record_path(path), record.model_dump(mode="json"))
+    write_record(path, record)
 
 
 def _portable(parameters: NetworkParameters) -> NetworkParameters:
@@ -84,6 +92,7 @@ def load_network(path: Path) -> tuple[SegmentationNetwork, dict[str, Any]]:
             network = construct(record.network, record.num_classes)
     network.load_state_dict(tensors, strict=True, assign=True)
     network.precision = record.precision
+    network.weights_license = record.weights_license or ""
     return network.eval(), record.meta
 
 
@@ -125,6 +134,7 @@ def initialise_from(network: SegmentationNetwork, parent: Path) -> LoadReport:
     target = backbone_tensors(network)
     source = {name: value for name, value in backbone_tensors(saved).items() if name in target}
     copy_tensors(target, source)
+    network.weights_license = saved.weights_license
     outcomes = [_copy_head(role, network, saved, parent) for role in network.head_roles]
     return report(len(source), len(target), [outcome for outcome in outcomes if outcome])
 

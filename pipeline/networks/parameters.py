@@ -66,7 +66,8 @@ class WeightsParameters(Strict):
     source: Annotated[
         str,
         Field(
-            description="`torchvision` or `timm` (downloaded by it), a local path or a URL; may use ${VARS}"
+            description="`torchvision` or `timm` (downloaded by it), `pypi:<package>` (installed), a local path or "
+            "a URL; may use ${VARS}"
         ),
     ]
     sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$", description="checksum of the file")] = None
@@ -77,6 +78,8 @@ class WeightsParameters(Strict):
     profile: Annotated[
         Literal["torch", "caffe", "timm"], Field(description="input profile the weights were trained with")
     ] = "torch"
+
+    license: Annotated[str, Field(description="licence of the weights; of timm's files it is known")] = ""
 
     @model_validator(mode="before")
     @classmethod

@@ -22,6 +22,8 @@ class NetworkRecord(Strict):
     num_classes: Annotated[int, Field(ge=1)]
     profile: InputProfile
     precision: Precision = "float32"
+    weights_license: str | None = None
+    """Of the weights that the first training of the chain started from; None where unknown or none."""
     tensors_sha256: str
     meta: dict[str, Any]
 
@@ -48,6 +50,12 @@ def read_record(path: Path) -> NetworkRecord:
     return record
 
 
+def write_record(path: Path, record: NetworkRecord) -> None:
+    """Write the JSON of the network at `path`; a licence only where one is known."""
+    unsaid = {"weights_license"} if record.weights_license is None else set()
+    write_json(record_path(path), record.model_dump(mode="json", exclude=unsaid))
+
+
 def check_tensors(path: Path, record: NetworkRecord) -> None:
     """Raise ArtifactError where the tensors at `path` are missing or not those that the record describes."""
     if not path.is_file():
@@ -67,4 +75,4 @@ def copy_network(path: Path, target: Path, meta: dict[str, Any]) -> None:
     record = read_record(path)
     check_tensors(path, record)
     write_bytes(target, path.read_bytes())
-    write_json(record_path(target), record.model_copy(update={"meta": meta}).model_dump(mode="json"))
+    write_record(target, record.model_copy(update={"meta": meta}))

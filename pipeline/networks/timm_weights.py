@@ -6,8 +6,11 @@
 | `efficientnet_lite` | efficientnet_lite_pytorch's: `_conv_stem`, `_blocks.N._expand_conv`, ... |
 """
 
+import os
 import re
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,19 @@ from pipeline.networks.parameters import TIMM
 TIMEOUT = 10.0
 """Seconds that the hub may take to answer."""
 FILE = "model.safetensors"
+
+
+def is_offline() -> bool:
+    """Whether nothing may be fetched: huggingface_hub's own variable, which `--offline` sets."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+
+
+def license_in_timm(backbone: str) -> str:
+    """What timm says of the licence of a model's published weights; "" where it says nothing."""
+    import timm
+
+    said = timm.get_pretrained_cfg(backbone.removeprefix(TIMM))
+    return "" if said is None or said.license is None else str(said.license)
 
 
 def hub_file(backbone: str) -> Path:
@@ -42,14 +58,25 @@ def hub_file(backbone: str) -> Path:
     except LocalEntryNotFoundError:
         pass
     try:
+        _ask(huggingface_hub.constants.ENDPOINT)
         return Path(huggingface_hub.hf_hub_download(**place, etag_timeout=TIMEOUT))
     except (OSError, HfHubHTTPError) as error:
         raise ConfigError(
             f"weights of {backbone}: {name} of https://huggingface.co/{repository} is not in the cache "
-            f"{huggingface_hub.constants.HF_HUB_CACHE}, and the hub cannot be asked ({type(error).__name__}); on a "
+            f"{huggingface_hub.constants.HF_HUB_CACHE}, and the hub cannot be asked ({error}); on a "
             f"machine with a network run `hf download {repository} {name}` and bring its cache (HF_HOME), or put the "
             "file anywhere and set weights: {source: PATH, layout: timm, profile: timm}"
         ) from error
+
+
+def _ask(endpoint: str) -> None:
+    """Raise OSError where the hub does not answer in time: huggingface_hub itself would try again for minutes."""
+    if is_offline():
+        raise ConnectionError("offline")
+    try:
+        urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=TIMEOUT).close()
+    except urllib.error.HTTPError as answer:
+        answer.close()  # any answer is one
 
 
 def timm_tensors(tensors: Mapping[str, Tensor], model: Any) -> dict[str, Tensor]:

@@ -1,12 +1,14 @@
 """Finding, checking and reading files of initial weights; nothing is ever unpickled.
 
-`source` is `torchvision`, `timm`, a URL or a path with ${VARIABLES}. Downloads lie where torch keeps its own
-(`TORCH_HOME`), those of timm's hub where huggingface_hub does (`HF_HOME`), never in the project.
+`source` is `torchvision`, `timm`, `pypi:<package>`, a URL or a path with ${VARIABLES}. Downloads lie where torch keeps
+its own (`TORCH_HOME`), those of timm's hub where huggingface_hub does (`HF_HOME`), never in the project.
 """
 
+import importlib.metadata
 import os
 import pickle
 import re
+import socket
 from pathlib import Path
 from urllib.error import URLError
 
@@ -18,10 +20,14 @@ from torch import Tensor
 from pipeline.artifacts.errors import ConfigError
 from pipeline.artifacts.files import sha256_file
 from pipeline.networks.parameters import WeightsParameters
-from pipeline.networks.timm_weights import hub_file
+from pipeline.networks.timm_weights import TIMEOUT, hub_file, is_offline, license_in_timm
 
 TORCHVISION_VERSION = "IMAGENET1K_V1"
 """The weights of the original recipe, which the papers used; V2 scores higher on ImageNet only."""
+
+
+PACKAGE = "pypi:"
+FILES_OF_TENSORS = (".pth", ".pt", ".safetensors")
 
 
 def find_weights(weights: WeightsParameters, backbone: str) -> Path:
@@ -39,6 +45,13 @@ def find_weights(weights: WeightsParameters, backbone: str) -> Path:
                 f"{weights.sha256}; download the file again, or correct the checksum in config/networks/"
             )
     return path
+
+
+def license_of(weights: WeightsParameters, backbone: str) -> str:
+    """The declared licence of the weights, or for a file of timm's hub what timm says; "" where neither says."""
+    if weights.license or weights.source != "timm":
+        return weights.license
+    return license_in_timm(backbone)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -71,6 +84,8 @@ def _located(source: str, backbone: str) -> Path:
         return _downloaded(torchvision.models.get_model_weights(name)[TORCHVISION_VERSION].url)
     if source == "timm":
         return hub_file(backbone)
+    if source.startswith(PACKAGE):
+        return _of_package(source.removeprefix(PACKAGE))
     expanded = os.path.expandvars(source)
     unset = re.findall(r"\$\{?(\w+)", expanded)
     if unset:
@@ -88,12 +103,36 @@ def _located(source: str, backbone: str) -> Path:
     return path
 
 
+def _of_package(name: str) -> Path:
+    """The one file of tensors in an installed package."""
+    try:
+        files = importlib.metadata.files(name) or []
+    except importlib.metadata.PackageNotFoundError:
+        raise ConfigError(
+            f"weights.source {PACKAGE}{name}: not installed; run `pip install {name}`"
+        ) from None
+    found = [file for file in files if file.suffix in FILES_OF_TENSORS]
+    if len(found) != 1:
+        raise ConfigError(
+            f"weights.source {PACKAGE}{name}: its package holds {len(found)} files of tensors and one is needed; name the "
+            "file's path instead"
+        )
+    return Path(str(found[0].locate()))
+
+
 def _downloaded(url: str) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
     if path.is_file():
         return path
+    if is_offline():
+        raise ConfigError(
+            f"{url} is not here and nothing is fetched offline; fetch it elsewhere, and set weights.source to the file or "
+            f"put it at {path}"
+        )
     # torch's convention: a name that ends in -<8 hex> carries the start of the SHA-256.
     prefix = re.search(r"-([0-9a-f]{8,})\.\w+$", path.name)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)  # torch sets none, and would wait for ever
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), prefix.group(1) if prefix else None, progress=False)
@@ -102,4 +141,6 @@ def _downloaded(url: str) -> Path:
             f"cannot download {url} ({error}); fetch it elsewhere, and set weights.source to the "
             f"file or put it at {path}"
         ) from error
+    finally:
+        socket.setdefaulttimeout(before)
     return path

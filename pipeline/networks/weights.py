@@ -18,7 +18,7 @@ from pipeline.artifacts.errors import ConfigError
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.parameters import WeightsParameters
 from pipeline.networks.timm_weights import efficientnet_lite_tensors, timm_tensors
-from pipeline.networks.weight_files import find_weights, read_tensors
+from pipeline.networks.weight_files import find_weights, license_of, read_tensors
 
 NEEDED_SHARE = 0.95
 LISTED = 20
@@ -67,6 +67,7 @@ def load_backbone(network: SegmentationNetwork, weights: WeightsParameters) -> L
             + " ".join(details)
         )
     copy_tensors(expected, match.loadable)
+    network.weights_license = license_of(weights, network.parameters_spec.backbone)
     if skipped:
         details.append(f"heads in the file, not loaded: {_listed(skipped)}.")
     return report(loaded, len(counted), [f"{path.name}: {detail}" for detail in details])

@@ -232,9 +232,10 @@ def _hashed_parameters(kind: Kind, parameters: BaseModel, settings: StageSetting
 
 def _hashed_network(subject: PlannedNetwork) -> dict[str, Any]:
     network = subject.parameters.model_dump(mode="json", exclude_defaults=True)
-    if (weights := network.get("weights")) and weights.get("sha256"):
-        # The checksum says what the file holds; where it lies changes nothing.
-        network["weights"] = {key: value for key, value in weights.items() if key != "source"}
+    if weights := network.get("weights"):
+        # The checksum says what the file holds; where it lies changes nothing, nor does what it may be used for.
+        unread = {"license", "source"} if weights.get("sha256") else {"license"}
+        network["weights"] = {key: value for key, value in weights.items() if key not in unread}
     return {"network": network, "num_classes": subject.num_classes}
 
 

@@ -72,8 +72,8 @@ def change(name, **more):
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **more}))
 
 
-def doctor(capsys):
-    code = main(["doctor"])
+def doctor(capsys, *options):
+    code = main(["doctor", *options])
     return code, capsys.readouterr().out
 
 
@@ -183,4 +183,35 @@ def test_weights_of_another_checksum(work, capsys):
     write(work, "networks/net.yaml", {"backbone": "mobilenet_v2", "output_stride": 16, "weights": weights})
     Path("data/w.pth").write_bytes(b"other")
     code, out = doctor(capsys)
-    assert code == 1 and "SHA-256 is another" in out
+    assert code == 1 and "another weight file than declared: SHA-256 is" in out
+
+
+def test_the_licence_of_weights_is_shown(work, capsys):
+    weights = {"source": "${DATA}/w.pth", "license": "Apache-2.0"}
+    write(work, "networks/net.yaml", {"backbone": "mobilenet_v2", "output_stride": 16, "weights": weights})
+    Path("data/w.pth").write_bytes(b"any")
+    assert "w.pth: found; licence: Apache-2.0" in doctor(capsys)[1]
+    write(
+        work,
+        "networks/net.yaml",
+        {"backbone": "timm/vit_small_patch16_dinov3", "output_stride": 16, "weights": {"source": "timm"}},
+    )
+    assert (
+        "fetched once when first used, where there is a network; licence: dinov3-license" in doctor(capsys)[1]
+    )
+
+
+def test_offline_says_what_to_bring(work, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    write(
+        work,
+        "networks/net.yaml",
+        {"backbone": "timm/pvt_v2_b0", "output_stride": 32, "weights": {"source": "timm"}},
+    )
+    code, out = doctor(capsys, "--offline")
+    assert code == 1
+    assert (
+        "weights of timm/pvt_v2_b0: model.safetensors of https://huggingface.co/timm/pvt_v2_b0.in1k is not"
+        in out
+    )

@@ -83,6 +83,16 @@ def test_the_arithmetic_of_the_training_survives(tmp_path, saved):
     assert load_network(saved)[0].precision == "tf32"
 
 
+def test_the_licence_of_the_initial_weights_follows_through_the_chain(tmp_path, saved):
+    network = build_network(SMALL, 4, 0)
+    network.weights_license = "Apache-2.0"
+    save_network(tmp_path / "a.safetensors", network, {})
+    child, _ = build_from(tmp_path / "a.safetensors", SMALL, 4, seed=1)
+    save_network(tmp_path / "b.safetensors", child, {})
+    assert read_record(tmp_path / "b.safetensors").weights_license == "Apache-2.0"
+    assert "license" not in record_path(saved).read_text()
+
+
 def test_channels_last_changes_no_byte(tmp_path, saved):
     network = build_network(SMALL, 4, 0).to(memory_format=torch.channels_last)
     save_network(tmp_path / "b.safetensors", network, {})

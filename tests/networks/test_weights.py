@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import socket
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,48 @@ def test_torchvision_weights_are_its_own_download_of_the_first_version(tmp_path,
         path = find_weights(WeightsParameters(source="torchvision"), "resnet101_caffe")
     assert path == tmp_path / "checkpoints" / "resnet101-63fe2227.pth"
     assert asked == [("https://download.pytorch.org/models/resnet101-63fe2227.pth", "63fe2227")]
+
+
+def test_offline_nothing_is_fetched(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: pytest.fail("it asked the net"))
+    with pytest.raises(
+        ConfigError, match=r"resnet18-f37072fd.pth is not here and nothing is fetched offline"
+    ):
+        find_weights(WeightsParameters(source="torchvision"), "resnet18")
+
+
+def test_a_server_that_does_not_answer_is_given_up(tmp_path, monkeypatch):
+    """A local server that accepts and stays silent."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr("pipeline.networks.weight_files.TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/a.pth"
+        with pytest.raises(ConfigError, match=r"cannot download .*timed out"):
+            find_weights(WeightsParameters(source=url, sha256="0" * 64), "resnet18")
+    assert socket.getdefaulttimeout() is None
+
+
+def package(folder: Path, files: tuple[str, ...]) -> None:
+    """An installed package with empty files."""
+    about = folder / "some_weights-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: some-weights\nVersion: 1.0\n")
+    (about / "RECORD").write_text("".join(f"{name},,\n" for name in ("some_weights/__init__.py", *files)))
+
+
+def test_weights_of_an_installed_package(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    weights = WeightsParameters(source="pypi:some-weights")
+    with pytest.raises(ConfigError, match=r"not installed; run `pip install some-weights`"):
+        find_weights(weights, "resnet18")
+    package(tmp_path, ("some_weights/models/net.pth",))
+    assert find_weights(weights, "resnet18") == tmp_path / "some_weights/models/net.pth"
+    (tmp_path / "some_weights-1.0.dist-info/RECORD").write_text("a.pth,,\nb.pth,,\n")
+    with pytest.raises(ConfigError, match="holds 2 files of tensors and one is needed"):
+        find_weights(weights, "resnet18")
 
 
 def test_a_failed_download_says_what_to_do(tmp_path, monkeypatch):

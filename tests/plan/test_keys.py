@@ -3,6 +3,9 @@
 import pytest
 from shop import by_key, changed
 
+from pipeline.networks.parameters import NetworkParameters
+from pipeline.plan.stage import PlannedNetwork, _hashed_network
+
 ALL = {
     "data:streets-rendered-train",
     "data:streets-camera-train",
@@ -154,6 +157,20 @@ def test_where_data_come_from_in_words_changes_nothing(shop):
     before = shop.run()
     shop.edit("datasets", "streets-camera", license="another", source="someone", where="there")
     assert changed(before, shop.run()) == set()
+
+
+@pytest.mark.parametrize("checksum", [None, "0" * 64])
+def test_the_licence_of_weights_changes_nothing(checksum):
+    said = {"source": "a.pth", "sha256": checksum}
+    plain, licensed = (
+        _hashed_network(
+            PlannedNetwork(
+                parameters=NetworkParameters(backbone="resnet18", weights=said | more), num_classes=3
+            )
+        )
+        for more in ({}, {"license": "mine"})
+    )
+    assert plain == licensed
 
 
 def test_a_split_that_the_task_does_not_use_changes_nothing(shop):
