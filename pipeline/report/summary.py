@@ -40,7 +40,8 @@ def _next(data: ReportData, rows: Sequence[Row], best: Row | None) -> Iterator[t
         return
     sd, pairs = best.line["gain_sd"], best.line["gain_pairs"]
     if len(best.experiment.seeds) < 3:
-        yield f"{len(best.experiment.seeds)} seed(s) tell little: set `seeds: [0, 1, 2]`", ""
+        count = {1: "one seed tells", 2: "two seeds tell"}[len(best.experiment.seeds)]
+        yield f"{count} little: in the suite", "seeds: [0, 1, 2]"
     elif pairs > 1 and best.gain is not None and abs(best.gain) < 2 * sd / pairs**0.5:
         yield "the gain is not clear of the spread over seeds: more seeds, or longer trainings", ""
     weak = [

@@ -102,7 +102,7 @@ class Gallery {
   caption({ was, figure, changed, entropy }) {
     const number = (value) => (value === null || value === undefined ? null : value.toFixed(1));
     const scores = [number(was), number(figure)].filter((text) => text !== null).join(" → ");
-    return [scores && `IoU ${scores}`, `changed ${(100 * changed).toFixed(0)} %`,
+    return [scores && `IoU ${scores}`, `changed ${(100 * changed).toFixed(0)}\u00a0%`,
       entropy === undefined ? "" : `entropy ${entropy.toFixed(2)}`].filter(Boolean).join(", ");
   }
 
