@@ -16,12 +16,18 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.report.guard import LEAST_DIVERSITY
+
 CRITERIA = {
     "certainty": lambda table: -table["entropy"],
-    "diversity": lambda table: table["information_maximisation"] + table["entropy"],
+    "diversity": lambda table: table["diversity"],
     "information maximisation": lambda table: table["information_maximisation"],
+    "uncertainty coefficient": lambda table: (
+        table["information_maximisation"] / table[["diversity", "least_diversity"]].max(axis=1)
+    ),
 }
-"""Higher is better. Certainty: the mean entropy, negated. Diversity: the entropy of the mean prediction."""
+"""Higher is better. Certainty: the mean entropy, negated. Diversity: the entropy of the mean prediction. The uncertainty
+coefficient is the guard's: diversity counts as no less than a share of that of the source-only stage."""
 
 
 def manifests(results: Path, kind: str) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -34,14 +40,17 @@ def manifests(results: Path, kind: str) -> Iterator[tuple[Path, dict[str, Any]]]
 
 def scores(results: Path) -> pd.DataFrame:
     """One row per criterion, network and evaluated split: criterion, data, target, model, step, value, miou."""
-    measured = []
+    begun, measured, chosen = beginnings(results), [], {}
     for folder, manifest in manifests(results, "select"):
         table = pd.read_csv(folder / "selection.csv")
-        names = {"model": manifest["parents"]["model"]["key"], "target": manifest["parents"]["target"]["key"]}
+        table["diversity"] = table["information_maximisation"] + table["entropy"]
+        chosen[manifest["parents"]["model"]["key"], manifest["parents"]["target"]["key"]] = table
+    for (model, target), table in chosen.items():
+        first = chosen.get((begun.get(model), target))
+        table["least_diversity"] = 0.0 if first is None else LEAST_DIVERSITY * first["diversity"].iloc[-1]
+        names = {"model": model, "target": target, "step": table["step"]}
         for criterion, value in CRITERIA.items():
-            measured.append(
-                pd.DataFrame({"criterion": criterion, **names, "step": table["step"], "value": value(table)})
-            )
+            measured.append(pd.DataFrame({"criterion": criterion, **names, "value": value(table)}))
     known = []
     for folder, manifest in manifests(results, "evaluate"):
         table = pd.read_csv(folder / "metrics.csv")

@@ -6,6 +6,7 @@ import pytest
 from made_up_results import chain
 from test_page import Balance
 
+from pipeline.report.guard import LEAST_DIVERSITY, Answers, uncertainty_coefficient
 from pipeline.report.guard_tables import taken_table
 from pipeline.report.model import ReportData, Taken
 from pipeline.report.page import render
@@ -13,9 +14,7 @@ from pipeline.report.tables import results_table, text_table, write_tables
 
 
 def taken(seed, stage, adapted):
-    return Taken(
-        seed, stage, "source", "inter", "information_maximisation", {"source": 0.5, "inter": adapted}
-    )
+    return Taken(seed, stage, "source", "inter", "uncertainty_coefficient", {"source": 0.5, "inter": adapted})
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +31,18 @@ def test_the_headline_stays_and_what_was_taken_stands_beside_it(data):
     assert adapted["last_mean"] == pytest.approx(41.0)
     assert adapted["taken_mean"] == pytest.approx(44.0)
     assert table.drop([("guarded", "inter")])["taken_mean"].isna().all()
+
+
+def test_a_network_that_unlearns_rare_classes_is_better_and_a_collapsed_one_is_not():
+    """Entropy and information; source-only finds many classes, and is unsure."""
+    source_only, adapted = Answers(0.18, 0.60), Answers(0.15, 0.57)
+    sure_of_two_classes, constant = Answers(0.01, 0.28), Answers(0.3, 0.0)
+    least = LEAST_DIVERSITY * source_only.diversity
+    values = [uncertainty_coefficient(one, least) for one in (adapted, sure_of_two_classes, constant)]
+    assert uncertainty_coefficient(source_only) == pytest.approx(0.60 / 0.78)
+    assert values == pytest.approx([0.57 / 0.72, 0.28 / 0.624, 0.0])
+    assert values[1] < uncertainty_coefficient(source_only) < values[0]
+    assert uncertainty_coefficient(Answers(0.0, 0.0)) == 0.0
 
 
 def test_the_choice_is_judged_where_labels_are(data):

@@ -49,4 +49,6 @@ def test_each_criterion_is_judged_by_rank_and_by_its_choices(results):
     # Networks, rank correlation, pairs, adaptation worse, wrong choices, took worse than source-only.
     assert rows["information maximisation"] == ["5", "0.70", "3", "2", "1", "1"]
     assert rows["certainty"] == ["5", "-0.30", "3", "2", "2", "2"]
+    # .171, .286, .471, .018 and .625: diversity counts as 0.56 at least, four fifths of the source's last.
+    assert rows["uncertainty coefficient"] == ["5", "0.70", "3", "2", "1", "1"]
     assert rows["diversity"] == ["5", "0.70", "3", "2", "1", "1"]

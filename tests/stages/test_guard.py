@@ -32,7 +32,7 @@ def test_source_only_is_taken_where_the_adapted_network_collapsed(collapsed):
     folder = chain.publish(run)
     metrics, model = read_json(folder / "metrics.json"), read_record(folder / "model/model.safetensors").meta
     taken = metrics["taken"]
-    assert (taken["stage"], taken["criterion"]) == ("source", "information_maximisation")
+    assert (taken["stage"], taken["criterion"]) == ("source", "uncertainty_coefficient")
     assert taken["values"]["inter"] < 0.05 < 0.1 < taken["values"]["source"]
     assert model["taken"] == taken and model["metrics"] == metrics["stages"]["source"]
     assert model["provenance"]["stage"] == run.stages["source"].key
