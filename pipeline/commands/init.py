@@ -3,13 +3,16 @@
 python -m pipeline init --name drive --source-images rendered/rgb --source-labels rendered/ids --target-images photos
 python -m pipeline start --configfile config/drive.yaml
 
-A folder may also be a quoted pattern ('rendered/*/rgb_*.png'). Labels are 8-bit ids, colors or black-and-white
-masks. Where their values leave open what they mean, the readings are shown and one is asked for; without a terminal
-`init` stops and shows what to type. The folders are only read; `docs/own-data.md` says more.
+A folder may also be a quoted pattern ('rendered/*/rgb_*.png'). Without options, on a terminal, `init` asks for the
+folders. Labels are 8-bit ids, colors or black-and-white masks. Where their values leave open what they mean, the
+readings are shown and one is asked for; without a terminal `init` stops and shows what to type. The folders are only
+read; `docs/own-data.md` says more.
 """
 
 import argparse
 import re
+import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from pipeline.onboarding.inspection import ImageFacts, image_facts
 from pipeline.onboarding.label_reading import describe_labels, naming_of, read_labels
 from pipeline.onboarding.pairing import pair_up
 from pipeline.onboarding.picture_folders import Pairs, Pictures, find_pictures
+from pipeline.onboarding.questions import NEEDED, ask
 from pipeline.onboarding.scaffold import Evaluation, Facts, Labels, configuration_files, write_files
 
 STEPS = 1000
@@ -29,13 +33,13 @@ STEPS = 1000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--name", required=True, help="a short name for the new configuration")
+    parser.add_argument("--name", help="a short name for the new configuration")
     for option, text in (
         ("--source-images", "labelled images: a folder or a quoted pattern"),
         ("--source-labels", "their labels"),
         ("--target-images", "images like those the model is for"),
     ):
-        parser.add_argument(option, required=True, metavar="FOLDER", help=text)
+        parser.add_argument(option, metavar="FOLDER", help=text)
     parser.add_argument(
         "--target-labels", metavar="FOLDER", help="labels of some of them, used for figures only"
     )
@@ -82,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Look, write, check that it plans, and say what to run."""
     root = DEFAULT_FILE.parent
+    _complete(arguments)
     _check_options(arguments, root)
     facts = _look(arguments)
     paths = write_files(configuration_files(facts), root, arguments.force)
@@ -91,6 +96,19 @@ def execute(arguments: argparse.Namespace) -> int:
     print("written:", *(f"  {path}" for path in paths), sep="\n")
     print(f"\nNow run:\n\n  python -m pipeline start --configfile {suite}\n")
     return 0
+
+
+def _complete(arguments: argparse.Namespace) -> None:
+    """Ask for what is needed where nothing of it was given on a terminal; ConfigError for what is missing."""
+    needed = ("name", *NEEDED)
+    missing = [f"--{key.replace('_', '-')}" for key in needed if not getattr(arguments, key)]
+    if len(missing) == len(needed) and sys.stdin.isatty():
+        answers = ask(Path())
+        vars(arguments).update(answers)
+        words = [f"--{key.replace('_', '-')} {shlex.quote(text)}" for key, text in answers.items()]
+        print(f"The same without questions:\n  python -m pipeline init {' '.join(words)}\n")
+    elif missing:
+        raise ConfigError(f"init: needs {', '.join(missing)}; without any option it asks, on a terminal")
 
 
 def _check_options(arguments: argparse.Namespace, root: Path) -> None:
