@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from keyword import iskeyword
 
+from pipeline import __version__
 from pipeline.artifacts.errors import SegadaptError
 
 VERBS = {
@@ -47,6 +48,7 @@ def parser_of(wanted: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m pipeline", description="segadapt: from simulator to camera."
     )
+    parser.add_argument("--version", action="version", version=f"segadapt {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, text in VERBS.items():
         verb = verbs.add_parser(name, help=text, description=text)

@@ -19,3 +19,12 @@ def test_a_verb_that_does_not_exist_is_refused(capsys):
         main(["strat"])
     assert ended.value.code == 2
     assert "start" in capsys.readouterr().err
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    from importlib import metadata
+
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"segadapt {metadata.version('segadapt')}\n"
