@@ -14,6 +14,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
 from pipeline.artifacts.errors import ConfigError, DataError
@@ -80,6 +81,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=int, default=STEPS, help=f"steps of the first training (default: {STEPS})"
     )
+    parser.add_argument(
+        "--ignore-hood",
+        action="store_true",
+        help="ignore what is one class in nearly every source image and ends sharply, as the car's own hood",
+    )
     parser.add_argument("--force", action="store_true", help="overwrite files of that name")
 
 
@@ -94,6 +100,7 @@ def execute(arguments: argparse.Namespace) -> int:
     _check_plans(suite, f"{arguments.name}-source")
     _print_facts(facts)
     print("written:", *(f"  {path}" for path in paths), sep="\n")
+    import_module("pipeline.onboarding.hood").offer_mask(arguments.name, Library(root), arguments.ignore_hood)
     print(f"\nNow run:\n\n  python -m pipeline start --configfile {suite}\n")
     return 0
 

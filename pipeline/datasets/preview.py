@@ -162,14 +162,15 @@ def preview_of(
     )
 
 
-def split_preview(title: str, content: CacheContent) -> Preview:
-    """Look at the files of a split; DataError names one that cannot be used."""
+def split_preview(title: str, content: CacheContent, looked_at: int = LOOKED_AT) -> Preview:
+    """Look at the files of a split, at most so many; DataError names one that cannot be used."""
     listing = list_split(content.spec, content.split, content.labels != "none", content.names)
-    items = [listing.items[place] for place in evenly(len(listing.items), LOOKED_AT)]
+    items = [listing.items[place] for place in evenly(len(listing.items), looked_at)]
     converter, result = Converter(content, ()), ShardResult(0)
     samples = (Sample(item.name, *converter.pair(item, result)) for item in items)
     classes = content.taxonomy.names if content.taxonomy else ()
-    return preview_of(title, samples, len(listing.items), file_sizes(content.spec, items), classes)
+    sizes = file_sizes(content.spec, items)
+    return preview_of(title, samples, len(listing.items), sizes, classes, looked_at)
 
 
 def cache_preview(

@@ -42,6 +42,14 @@ def test_the_own_hood_is_shown(clone, tmp_path, capsys):
         Image.fromarray(ids).save(tmp_path / f"sim/sem/{number}.png")
     target(tmp_path)
     assert run(tmp_path) == 0
+    told = capsys.readouterr().out
+    assert "12.5% of the picture is class_9 in nearly every source image" in told and "--ignore-hood" in told
+    assert Path("results/preview/mine/hood.jpg").is_file() and not Path("config/datasets/masks").exists()
     assert preview() == 0
     assert "12.5% of the picture is `class_9` in nearly every image" in capsys.readouterr().out
     assert "in red, what keeps still" in Path("results/preview/mine/index.html").read_text("utf-8")
+    assert run(tmp_path, "--ignore-hood", "--force") == 0
+    capsys.readouterr()
+    assert preview() == 0
+    told = capsys.readouterr().out
+    assert "in nearly every image" not in told and "no pixel in any image of: class_9" in told
