@@ -7,9 +7,14 @@ import torch
 from torch.backends import cudnn
 
 from gpu_sections.harness import MIB, Record, Scale, median_ms
-from gpu_sections.trainings import METHODS, network_of, set_up, train, train_parameters
+from gpu_sections.trainings import METHODS, Determinism, network_of, set_up, train, train_parameters
 
-MODES = (("exact", "float32"), ("exact", "bfloat16"), ("fast", "bfloat16"), ("fast", "float32"))
+MODES: tuple[tuple[Determinism, str], ...] = (
+    ("exact", "float32"),
+    ("exact", "bfloat16"),
+    ("fast", "bfloat16"),
+    ("fast", "float32"),
+)
 
 
 def device(record: Record, scale: Scale) -> None:
@@ -68,11 +73,11 @@ def methods(record: Record, scale: Scale) -> None:
                 def steps(
                     network: str = network,
                     method: str = method,
-                    determinism: str = determinism,
+                    determinism: Determinism = determinism,
                     precision: str = precision,
                 ) -> dict[str, object]:
                     parameters = train_parameters(method, precision, steps=2)
-                    done = train(network_of(network), parameters, sizes, scale, determinism, precision)  # type: ignore[arg-type]
+                    done = train(network_of(network), parameters, sizes, scale, determinism)
                     return {"finite": True, "terms": len(done.values)}
 
                 record.attempt(f"{network} {method} {determinism} {precision}", steps)

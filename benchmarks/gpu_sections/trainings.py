@@ -81,8 +81,9 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "self_training": ("self_training", {}),
     "mrkld": ("self_training", {"regulariser": "mrkld"}),
     "lrent": ("self_training", {"regulariser": "lrent"}),
+    "mean_teacher": ("mean_teacher", {"mask_weight": 1.0}),
 }
-"""Every method, with the regularisers of self-training: name and objective."""
+"""Every method, with the regularisers of self-training and the masked view: name and objective."""
 
 
 def train_parameters(method: str, precision: Precision, **more: Any) -> TrainParameters:

@@ -1,5 +1,6 @@
 """Benchmarks at toy size still measure what they say: both forms of a comparison give the same result."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from pipeline.methods.registry import METHODS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -88,3 +91,23 @@ def test_the_cache_is_read(run):
 def test_an_exported_network_gives_the_same_ids(run):
     figures = run("export", "--size", 64, 48, "--rounds", 1, "--backbones", "small")["figures"]
     assert figures["small"]["equal_ids"] >= 0.999
+
+
+@pytest.fixture
+def smoke(monkeypatch):
+    """The section that tries every method on a GPU."""
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    return importlib.import_module("gpu_sections.smoke")
+
+
+def test_the_gpus_smoke_names_every_method(smoke):
+    assert {name for name, _ in smoke.METHODS.values()} == set(METHODS)
+
+
+@pytest.mark.slow
+def test_the_gpus_smoke_makes_steps(smoke, tmp_path, monkeypatch):
+    monkeypatch.setattr(smoke, "MODES", (("fast", "float32"),))
+    monkeypatch.setattr(smoke, "METHODS", ("mean_teacher",))
+    record = smoke.Record("methods", tmp_path)
+    smoke.methods(record, importlib.import_module("gpu_sections.harness").toy_scale(1))
+    assert [row["finite"] for row in record.rows] == [True, True], record.tracebacks
