@@ -12,7 +12,7 @@ from pipeline.data.batch import Batch
 from pipeline.methods.base import Context, Term
 from pipeline.methods.losses import labels_of, map_size
 from pipeline.methods.parameters import FeatureDistance
-from pipeline.networks.base import Output, SegmentationNetwork
+from pipeline.networks.base import SegmentationNetwork
 from pipeline.numerics.feature_distance import cosine_distance, masked_distance, thing_mask
 
 FROZEN, HEAD = "frozen", "feature_head"
@@ -38,7 +38,7 @@ class FrozenCopy(nn.Module):
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
         """Compute the backbone's last map (B, C, h, w)."""
-        return cast(Output, self.network(images)).feature
+        return self.network.last_map(images)
 
 
 def _forget(module: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from pipeline.artifacts.errors import DataError
 from pipeline.data.batch import Batch
 from pipeline.methods.base import Context, Term
 from pipeline.methods.parameters import LovaszParameters
-from pipeline.networks.base import Output, SegmentationNetwork
+from pipeline.networks.base import Detail, Output, SegmentationNetwork
 from pipeline.numerics import Size
 from pipeline.numerics.label_grid import labels_on_grid
 from pipeline.numerics.lovasz import lovasz_softmax
@@ -21,6 +21,19 @@ Maps = dict[str, Tensor]
 
 SEGMENTATION_WEIGHTS = {"main": 1.0, "aux": 0.1}
 """Weights of the cross-entropy by level. Source: AdaptSegNet (Tsai 2018), released code."""
+
+DETAIL_WEIGHTS = {"main": 0.9, "detail": 0.1}
+"""The same of a network of two resolutions. Source: HRDA (Hoyer 2022), released code."""
+
+
+def weights_of(output: Output) -> Mapping[str, float]:
+    """Name the weights of an output's levels."""
+    return SEGMENTATION_WEIGHTS if output.detail is None else DETAIL_WEIGHTS
+
+
+def window(maps: Tensor, detail: Detail) -> Tensor:
+    """Cut a detail's window out of maps (B, H, W) of the images' size."""
+    return maps[:, detail.rows, detail.columns]
 
 
 def levels(network: SegmentationNetwork) -> tuple[str, ...]:
@@ -112,9 +125,13 @@ def segmentation_term(
         name: mean(total, labels, context, domain)
         for name, total in cross_entropy_sums(network, output, labels).items()
     }
+    if output.detail is not None:
+        own = window(labels, output.detail)
+        total, _ = upsampled_cross_entropy_sum(output.detail.logits, own, network.align_corners)
+        means["detail"] = all_mean(total, own, context, domain)
     name = "segmentation" if domain == "source" else f"segmentation_{domain}"
     summands = {f"{name}_{level}": value.detach() for level, value in means.items()} if len(means) > 1 else {}
-    return Term(name, weighted(means, SEGMENTATION_WEIGHTS), weight, summands=summands)
+    return Term(name, weighted(means, weights_of(output)), weight, summands=summands)
 
 
 def with_lovasz(

@@ -25,19 +25,20 @@ from pipeline.methods.frozen_features import (
 )
 from pipeline.methods.losses import (
     MEANS,
-    SEGMENTATION_WEIGHTS,
     image_size,
     labels_of,
     map_size,
     segmentation_term,
     upsampled,
     weighted,
+    weights_of,
+    window,
     with_lovasz,
 )
 from pipeline.methods.parameters import MeanTeacherParameters
 from pipeline.methods.teacher import Teacher
 from pipeline.methods.views import affine_grid, masked, moved, moved_labels, recolored
-from pipeline.networks.base import Output, SegmentationNetwork
+from pipeline.networks.base import SegmentationNetwork
 from pipeline.numerics.class_mix import class_mask, mixed
 from pipeline.numerics.pseudo_label_weights import quality_weight, weighted_cross_entropy
 from pipeline.numerics.randomness import Draws
@@ -105,7 +106,7 @@ class MeanTeacher(Method[MeanTeacherParameters]):
         wanted = self.parameters.feature_distance
         if wanted is None or wanted.where == "things":
             return
-        feature = cast(Output, modules["network"](batch.images)).feature
+        feature = cast(SegmentationNetwork, modules["network"]).last_map(batch.images)
         value = feature_distance(modules, feature, batch, "target", context)
         yield Term("feature_distance_target", value, wanted.weight, updated(modules))
 
@@ -171,13 +172,17 @@ class MeanTeacher(Method[MeanTeacherParameters]):
         target_logits: Tensor | None = None,
     ) -> Term:
         """Make the weighted cross-entropy of a view, meaned over all pixels of the step's target images."""
-        logits = upsampled(network, network(view.images), map_size(view.images))
+        output = network(view.images)
         share = context.image_share["target"]
         means = {
             level: weighted_cross_entropy(value, view.labels, view.weight) * share
-            for level, value in logits.items()
+            for level, value in upsampled(network, output, map_size(view.images)).items()
         }
-        return Term(name, weighted(means, SEGMENTATION_WEIGHTS), weight, target_logits=target_logits)
+        if output.detail is not None:
+            labels, own = (window(one, output.detail) for one in (view.labels, view.weight))
+            logits = network.upsample(output.detail.logits, map_size(labels))
+            means["detail"] = weighted_cross_entropy(logits, labels, own) * share
+        return Term(name, weighted(means, weights_of(output)), weight, target_logits=target_logits)
 
 
 def _class_order(draws: Draws, count: int) -> list[int]:

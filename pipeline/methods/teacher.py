@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from pipeline.networks.base import SegmentationNetwork
+from pipeline.networks.two_resolutions import TwoResolutions
 
 
 class Teacher(nn.Module):
@@ -23,6 +24,8 @@ class Teacher(nn.Module):
     def __init__(self, network: SegmentationNetwork) -> None:
         super().__init__()
         self.network = deepcopy(network).requires_grad_(False)
+        if isinstance(self.network, TwoResolutions):
+            self.network.everywhere = True
         self.register_buffer("t", torch.zeros((), dtype=torch.int64))
 
     def train(self, mode: bool = True) -> Self:

@@ -15,17 +15,27 @@ from pipeline.numerics import Precision
 from pipeline.numerics.upsampling import Enlarged, upsample
 
 
+class Detail(NamedTuple):
+    """Logits (B, K, h, w) of a window of the images: these rows and columns of their pixels."""
+
+    logits: Tensor
+    rows: slice
+    columns: slice
+
+
 class Output(NamedTuple):
     """One forward pass: logits (B, K, h, w) on the network's own grid, never up-sampled.
 
     `main` always; `aux` only from a multi-level network; `feature` (B, C, h, w) is the map that the main
-    head reads; `skip` is the low-level map that it reads too, or None. `classify(feature, skip)` is `main`.
+    head reads; `skip` is the low-level map that it reads too, or None. `classify(feature, skip)` is `main`. `detail`: a
+    window's own logits, from a network of two resolutions in training.
     """
 
     main: Tensor
     aux: Tensor | None
     feature: Tensor
     skip: Tensor | None = None
+    detail: Detail | None = None
 
 
 class SegmentationNetwork(nn.Module):
@@ -76,6 +86,11 @@ class SegmentationNetwork(nn.Module):
     def logits(self, images: Tensor) -> Tensor:
         """Compute the main logits of uint8 RGB images (B, 3, H, W) on the network's grid: float32 (B, K, h, w)."""
         return self(normalise(images, self.profile)).main.float()
+
+    def last_map(self, images: Tensor) -> Tensor:
+        """Compute `feature` alone."""
+        output: Output = self(images)
+        return output.feature
 
     def classify(self, feature: Tensor, skip: Tensor | None = None) -> Tensor:
         """Run the main head alone on a feature map, and its skip map where the network has one."""

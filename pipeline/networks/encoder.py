@@ -110,6 +110,11 @@ class EncoderNetwork(SegmentationNetwork):
         aux = self.aux(features.previous) if "aux" in self.head_roles else None
         return Output(self.classify(features.last, skip), aux, features.last, skip)
 
+    def last_map(self, images: Tensor) -> Tensor:
+        """Compute the encoder's last map, without any head."""
+        features: Features = self.backbone(images)
+        return features.last
+
     def _skip(self, features: Features) -> Tensor | None:
         if isinstance(self.main, DaformerHead):
             return self.main.lower(features.levels[:-1])

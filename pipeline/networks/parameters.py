@@ -124,6 +124,10 @@ class NetworkParameters(Strict):
         Literal["aspp", "daformer", "vit_light"],
         Field(description="main head: ASPP-sum, DAFormer's over all levels, or a light one for plain ViTs"),
     ] = "aspp"
+    resolutions: Annotated[
+        Literal["one", "two"],
+        Field(description="two: context at half the size, details at full size (HRDA); with head daformer"),
+    ] = "one"
     dilations: Annotated[
         tuple[Dilation, ...],
         Field(min_length=1, description="dilations of the ASPP-sum head, or of DAFormer's"),
@@ -231,6 +235,10 @@ class NetworkParameters(Strict):
         if self.head == "daformer" and self.batch_norm != "train":
             raise ValueError(
                 f"head daformer has BatchNorm that starts untrained: it needs batch_norm: train, found {self.batch_norm}"
+            )
+        if self.resolutions == "two" and (self.head, self.levels) != ("daformer", "single"):
+            raise ValueError(
+                f"resolutions two needs head: daformer and levels: single, found {self.head} and {self.levels}"
             )
         if self.aspp == "legacy_two" and len(self.dilations) < 3:
             raise ValueError(

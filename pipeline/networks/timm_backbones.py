@@ -12,6 +12,7 @@ from pipeline.artifacts.errors import ConfigError
 from pipeline.networks.encoder import Channels, Encoder, EncoderNetwork, Features
 from pipeline.networks.parameters import NetworkParameters
 from pipeline.networks.timm_models import create_model, profile_of, reads_one_size, whole_cells
+from pipeline.networks.two_resolutions import TwoResolutions
 from pipeline.networks.vit_backbones import VitEncoder
 
 SKIP_WIDTH = 64
@@ -88,8 +89,14 @@ def _parts(module: nn.Module, prefix: str, ends: Sequence[str]) -> Iterator[str]
 def build_timm_network(parameters: NetworkParameters, num_classes: int) -> EncoderNetwork:
     """Make a network on one of timm's models with random weights."""
     plain = reads_one_size(parameters.backbone)
+    if plain and parameters.resolutions == "two":
+        raise ConfigError(
+            f"resolutions two needs a backbone with a map of stride 4, and {parameters.backbone} has one grid; choose a "
+            "hierarchical one such as timm/pvt_v2_b5"
+        )
     encoder = VitEncoder(parameters) if plain else TimmEncoder(parameters)
-    network = EncoderNetwork(parameters, num_classes, encoder, SKIP_WIDTH)
+    kind = TwoResolutions if parameters.resolutions == "two" else EncoderNetwork
+    network = kind(parameters, num_classes, encoder, SKIP_WIDTH)
     if parameters.profile == "timm":
         network.profile = encoder.profile
     return network

@@ -41,6 +41,8 @@ def objective_fits(parameters: TrainParameters, facts: Facts) -> None:
             f"{backbone} has a single one; use a segmentation network, or another method"
         )
     _features_fit(parameters, facts)
+    if facts.network.resolutions == "two":
+        _whole_windows(parameters, facts)
     if objective.mixes_domains():
         _mixed_images_fit(parameters, facts)
     for domain in objective.pseudo_labelled:
@@ -68,6 +70,18 @@ def _features_fit(parameters: TrainParameters, facts: Facts) -> None:
             f"{facts.location}: `feature_distance` on things needs a taxonomy that names some, and "
             f"{facts.taxonomy.name} names none; add `things: [...]` to it"
         )
+
+
+def _whole_windows(parameters: TrainParameters, facts: Facts) -> None:
+    """Check that a network of two resolutions is trained on crops whose windows are whole cells."""
+    for domain in parameters.objective.domains():
+        augmentation = parameters.augmentation.get(domain)
+        crop = augmentation.crop if augmentation else None
+        if crop is None or any(side % 64 for side in crop):
+            raise ConfigError(
+                f"{facts.location}: augmentation.{domain}.crop: a network of two resolutions is trained on crops whose "
+                f"sides are multiples of 64, found {'none' if crop is None else f'{crop[0]}x{crop[1]}'}"
+            )
 
 
 def _mixed_images_fit(parameters: TrainParameters, facts: Facts) -> None:

@@ -20,7 +20,7 @@ from pipeline.stages.results import Results
 RECIPES = sorted(path.stem for path in (REPOSITORY / "config/recipes").glob("*.yaml"))
 LABELLED = {"ass", "ass-paper", "joint-ce", "strong-few", "target-only"}
 """Recipes with a few labelled target images; `oracle` reads all labels."""
-FROZEN = {"daformer-paper", "mic-paper", "vfm-uda-plus-paper"}
+FROZEN = {"daformer-paper", "hrda-paper", "mic-paper", "vfm-uda-plus-paper"}
 """Recipes that keep features near those of trained weights, which the small network does not have."""
 FEW = ["intrada", "joint-ce", "source-only", "target-only"]
 """Those that differ most in what they read."""
