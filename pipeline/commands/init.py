@@ -18,10 +18,12 @@ from importlib import import_module
 from pathlib import Path
 
 from pipeline.artifacts.errors import ConfigError, DataError
+from pipeline.commands.configuration import add_offline_argument, stay_offline
 from pipeline.config.load import DEFAULT_FILE, Library, load_config
 from pipeline.datasets.listing import list_split
 from pipeline.datasets.sizes import describe_orientations, describe_sizes, working_sizes
 from pipeline.onboarding.evaluation import held_out, some_of_the_target
+from pipeline.onboarding.first_network import first_network
 from pipeline.onboarding.inspection import ImageFacts, image_facts
 from pipeline.onboarding.label_reading import describe_labels, naming_of, read_labels
 from pipeline.onboarding.pairing import pair_up
@@ -77,7 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("WIDTH", "HEIGHT"),
         help="working size (default: up to 512 pixels)",
     )
-    parser.add_argument("--network", default="small", help="a file in config/networks/ (default: small)")
+    parser.add_argument(
+        "--network",
+        help="a file in config/networks/ (default: mobilenet-v2 where its ImageNet weights can be had, else small)",
+    )
+    add_offline_argument(parser)
     parser.add_argument(
         "--steps", type=int, default=STEPS, help=f"steps of the first training (default: {STEPS})"
     )
@@ -93,7 +99,9 @@ def execute(arguments: argparse.Namespace) -> int:
     """Look, write, check that it plans, and say what to run."""
     root = DEFAULT_FILE.parent
     _complete(arguments)
+    stay_offline(arguments)
     _check_options(arguments, root)
+    _choose_network(arguments, Library(root))
     facts = _look(arguments)
     paths = write_files(configuration_files(facts), root, arguments.force)
     suite = root / f"{arguments.name}.yaml"
@@ -131,7 +139,14 @@ def _check_options(arguments: argparse.Namespace, root: Path) -> None:
         raise ConfigError("--target-labels, --heldout-images: figures are made on one of them; leave one out")
     if arguments.steps < 1 or (arguments.size and min(arguments.size) < 32):
         raise ConfigError("--steps must be at least 1, and both sides of --size at least 32 pixels")
-    Library(root).network(arguments.network, "--network")
+
+
+def _choose_network(arguments: argparse.Namespace, library: Library) -> None:
+    """Check the network that was named, or choose one and say why."""
+    if arguments.network is None:
+        arguments.network, line = first_network(library)
+        print(line)
+    library.network(arguments.network, "--network")
 
 
 def _look(arguments: argparse.Namespace) -> Facts:

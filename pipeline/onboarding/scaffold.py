@@ -26,6 +26,7 @@ from pipeline.onboarding.class_naming import (
     describe_ids,
     describe_value,
 )
+from pipeline.onboarding.first_network import SCRATCH
 from pipeline.onboarding.inspection import LabelFacts, Value
 from pipeline.onboarding.picture_folders import Pairs, Pictures
 
@@ -268,18 +269,18 @@ def _suite(facts: Facts) -> str:
     # Classes are pasted between images of one size: what source and target both have.
     source, target = working_sizes(facts.source_sizes, facts.target_sizes, facts.size)
     crop = f"[{min(source[0], target[0])}, {min(source[1], target[1])}]"
+    rates = "lr: 0.001, head_lr_mult: 1.0" if facts.network == SCRATCH else "lr: 0.0002, head_lr_mult: 5.0"
     return f"""\
 # python -m pipeline start --configfile config/{facts.name}.yaml
-# A mean teacher (docs/methods/mean-teacher.md) from scratch, sized for a machine without a GPU. Better, with time or a
-# GPU: more steps, and a network with ImageNet weights (config/networks/: mobilenet-v3-large, resnet50). All keys:
-# docs/parameters.md
+# A mean teacher (docs/methods/mean-teacher.md), sized for a machine without a GPU. Better, with time or a GPU: more
+# steps, and a larger network with weights (docs/networks.md). All keys: docs/parameters.md
 task: {facts.name}
 network: {facts.network}
 seeds: [0]
 set:
   train:
     batch: 4
-    optimiser: {{kind: adamw, lr: 0.001, head_lr_mult: 1.0}}
+    optimiser: {{kind: adamw, {rates}}}
     augmentation:
       # Mirrored pictures must mean the same: remove `flip` for text and the like.
       source:

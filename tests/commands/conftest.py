@@ -46,3 +46,11 @@ def clone(tmp_path, monkeypatch):
     strangers.make_clone(tmp_path / "clone")
     monkeypatch.chdir(tmp_path / "clone")
     return tmp_path / "clone"
+
+
+@pytest.fixture(autouse=True)
+def no_weights(tmp_path, monkeypatch):
+    """No initial weights are at hand and none can be fetched, unless a test says so."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.delenv("SEGADAPT_DATA", raising=False)

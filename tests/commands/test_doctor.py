@@ -186,7 +186,8 @@ def test_weights_of_another_checksum(work, capsys):
     assert code == 1 and "another weight file than declared: SHA-256 is" in out
 
 
-def test_the_licence_of_weights_is_shown(work, capsys):
+def test_the_licence_of_weights_is_shown(work, capsys, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     weights = {"source": "${DATA}/w.pth", "license": "Apache-2.0"}
     write(work, "networks/net.yaml", {"backbone": "mobilenet_v2", "output_stride": 16, "weights": weights})
     Path("data/w.pth").write_bytes(b"any")

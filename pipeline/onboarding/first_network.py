@@ -1,0 +1,41 @@
+"""Which network `init` writes where none is named: MobileNetV2 with ImageNet weights, if they can be had."""
+
+from typing import NamedTuple
+
+from pipeline.artifacts.errors import ConfigError
+from pipeline.config.load import Library
+
+PRETRAINED = ("mobilenet-v2", "mobilenet-v2-torchvision")
+"""In the order of trial: the file of `SEGADAPT_DATA`, then torchvision's, from its cache or fetched."""
+SCRATCH = "small"
+
+
+class FirstNetwork(NamedTuple):
+    """A file in `config/networks/`, and a line on it to be printed."""
+
+    name: str
+    line: str
+
+
+def first_network(library: Library) -> FirstNetwork:
+    """The first of `PRETRAINED` whose weights are at hand or can be fetched, else the one that learns from scratch."""
+    from pipeline.networks.weight_files import find_weights, license_of  # torch is slow to import
+
+    reasons = []
+    for name in PRETRAINED:
+        network = library.network(name, "init")
+        if network.weights is None:
+            continue
+        try:
+            path = find_weights(network.weights, network.backbone)
+        except ConfigError as error:
+            reasons.append(f"  {name}: {error}")
+            continue
+        said = license_of(network.weights, network.backbone) or "not stated"
+        return FirstNetwork(name, f"network: {name}, weights {path} (licence: {said})")
+    lines = "\n".join(reasons)
+    return FirstNetwork(
+        SCRATCH,
+        f"network: {SCRATCH}, from scratch, since no ImageNet weights can be had:\n{lines}\n  It learns large classes "
+        "such as sky and road and hardly any small one; bring a file of weights and give --network.",
+    )
