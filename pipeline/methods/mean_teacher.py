@@ -5,7 +5,7 @@ onto which classes of labelled ones are pasted (the strong view), and from maske
 publishes is the student.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 from typing import cast
@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from pipeline.artifacts.errors import DataError
+from pipeline.artifacts.errors import ConfigError, DataError
 from pipeline.data.batch import Batch
 from pipeline.data.margins import MARGINS
 from pipeline.methods.base import Context, Method, Term
@@ -37,7 +37,7 @@ from pipeline.methods.losses import (
 )
 from pipeline.methods.parameters import MeanTeacherParameters
 from pipeline.methods.teacher import Teacher
-from pipeline.methods.views import affine_grid, masked, moved, moved_labels, recolored
+from pipeline.methods.views import affine_grid, masked, masked_tokens, moved, moved_labels, recolored
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.numerics.class_mix import class_mask, mixed
 from pipeline.numerics.pseudo_label_weights import quality_weight, weighted_cross_entropy
@@ -46,11 +46,15 @@ from pipeline.numerics.randomness import Draws
 
 @dataclass(frozen=True)
 class Labelled:
-    """Network input (B, 3, H, W), its labels int64 (B, h, w), and how much each counts, (B, h, w)."""
+    """Network input (B, 3, H, W), its labels int64 (B, h, w), and how much each counts, (B, h, w).
+
+    `tokens`: bool (B, h', w'), those for which the network's mask token stands; None: it is given the images alone.
+    """
 
     images: Tensor
     labels: Tensor
     weight: Tensor
+    tokens: Tensor | None = None
 
 
 class MeanTeacher(Method[MeanTeacherParameters]):
@@ -76,8 +80,7 @@ class MeanTeacher(Method[MeanTeacherParameters]):
         yield self._consistency("mixed", network, strong, 1.0, context, logits)
         if self.parameters.mask_weight > 0:
             strong = self._strong(network, taught, "mask", context)
-            images = masked(strong.images, self.parameters.mask_block, context.draws("mask"))
-            view = Labelled(images, taught.labels, taught.weight)
+            view = self._masked(network, strong, taught, context.draws("mask"))
             yield self._consistency("masked", network, view, self.parameters.mask_weight, context)
 
     def after_step(self, modules: Mapping[str, nn.Module], context: Context) -> None:
@@ -162,6 +165,22 @@ class MeanTeacher(Method[MeanTeacherParameters]):
         grid = affine_grid(map_size(images), affine, context.draws(f"{name} affine"), images.device)
         return Labelled(moved(images, grid, profile), *moved_labels(view.labels, view.weight, grid))
 
+    def _masked(
+        self, network: SegmentationNetwork, strong: Labelled, taught: Labelled, draws: Sequence[Draws]
+    ) -> Labelled:
+        """Leave out most of a strong view: squares of its pixels, or tokens inside the network."""
+        if self.parameters.mask_kind == "squares":
+            images = masked(strong.images, self.parameters.mask_block, draws)
+            return Labelled(images, taught.labels, taught.weight)
+        if network.token_stride is None:
+            raise ConfigError(
+                f"mask_kind: tokens needs a vision transformer, and {network.parameters_spec.backbone} is none; choose "
+                "`mask_kind: squares`, or a network such as dinov2-vits14"
+            )
+        size, device = map_size(strong.images), strong.images.device
+        tokens = masked_tokens(size, network.token_stride, draws, device)
+        return Labelled(strong.images, taught.labels, taught.weight, tokens)
+
     def _consistency(
         self,
         name: str,
@@ -172,7 +191,7 @@ class MeanTeacher(Method[MeanTeacherParameters]):
         target_logits: Tensor | None = None,
     ) -> Term:
         """Make the weighted cross-entropy of a view, meaned over all pixels of the step's target images."""
-        output = network(view.images)
+        output = network(view.images) if view.tokens is None else network(view.images, view.tokens)
         share = context.image_share["target"]
         means = {
             level: weighted_cross_entropy(value, view.labels, view.weight) * share

@@ -334,6 +334,12 @@ class MeanTeacherParameters(AnchoredParameters):
         Field(description="rotation, shift, zoom and shear of mixed and masked images and their labels"),
     ] = None
     mask_weight: Annotated[Weight, Field(description="weight of masked consistency; 0 leaves it out")] = 0.0
+    mask_kind: Annotated[
+        Literal["squares", "tokens"],
+        Field(
+            description="what is masked: squares of the image, or a ViT's tokens by its mask token (VFM-UDA)"
+        ),
+    ] = "squares"
     mask_block: Annotated[
         int, Field(ge=1, le=4096, description="side in pixels of the squares, 70 % of which are masked")
     ] = 64
@@ -364,7 +370,9 @@ class MeanTeacherParameters(AnchoredParameters):
     @model_validator(mode="after")
     def _no_dead_options(self) -> Self:
         if not self.mask_weight:
-            self._refuse_unused(("mask_block",), "`mask_weight: 0`")
+            self._refuse_unused(("mask_kind", "mask_block"), "`mask_weight: 0`")
+        if self.mask_kind == "tokens":
+            self._refuse_unused(("mask_block",), "`mask_kind: tokens`")
         return self
 
 

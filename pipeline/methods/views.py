@@ -99,3 +99,10 @@ def masked(images: Tensor, block: int, draws: Sequence[Draws]) -> Tensor:
     row = torch.arange(height, device=images.device) * rows // height
     column = torch.arange(width, device=images.device) * columns // width
     return images * grid[:, row[:, None], column[None, :]][:, None]
+
+
+def masked_tokens(size: Size, stride: int, draws: Sequence[Draws], device: torch.device) -> Tensor:
+    """Choose 70 % of the tokens of images of `size`: bool (B, h, w), h and w rounded up. Source: VFM-UDA."""
+    rows, columns = (ceil(side / stride) for side in size)
+    chosen = [[own.uniform() < MASKED for _ in range(rows * columns)] for own in draws]
+    return torch.tensor(chosen).to(device, non_blocking=True).reshape(len(chosen), rows, columns)

@@ -309,6 +309,20 @@ def test_daformer_hrda_and_mic_as_published(plan, source):
 
 
 @pytest.mark.parametrize("source", ["gta5", "synthia"])
+def test_vfm_uda_as_published(plan, source):
+    found = published(plan, f"vfm-uda-{source}", "inter")
+    assert (found["steps"], found["batch"], found["power"]) == (40_000, 8, 1.0)
+    assert found["warmup"] == {"steps": 1_500, "decay": "after"}
+    rates = [found["optimiser"][key] for key in ("lr", "head_lr_mult", "backbone_lr_mult")]
+    assert rates == [pytest.approx(5e-5 * 8**0.5, rel=1e-3), 1.0, 0.1]
+    wanted = {"mirrored": True, "mask_weight": 1.0, "mask_kind": "tokens", "feature_distance": None}
+    assert found["objective"] | wanted == found["objective"]
+    assert found["objective"]["margins"] == {"top": 0.03, "bottom": 0.25, "left": 0.03, "right": 0.03}
+    assert found["augmentation"]["source"]["rare_sampling"]["temperature"] == 0.05
+    assert found["network"]["head"] == "vit_light"
+
+
+@pytest.mark.parametrize("source", ["gta5", "synthia"])
 def test_dacs_as_published(plan, source):
     dacs = published(plan, f"dacs-{source}", "inter")
     assert (dacs["steps"], dacs["batch"], dacs["power"]) == (250_000, 2, 0.9)

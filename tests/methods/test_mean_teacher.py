@@ -114,6 +114,37 @@ def test_the_masked_term_sees_the_target_alone_in_other_draws() -> None:
     assert "masked" not in Setting().run()
 
 
+class TokenNetwork(ToyNetwork):
+    """Stands for a ViT: a masked patch of 8 pixels is black."""
+
+    token_stride = 8
+
+    def forward(self, images: torch.Tensor, token_mask: torch.Tensor | None = None) -> Any:
+        if token_mask is not None:
+            mask = token_mask.repeat_interleave(8, dim=1).repeat_interleave(8, dim=2)
+            images = images.masked_fill(mask[:, None], 0.0)
+        return super().forward(images)
+
+
+def test_tokens_are_masked_inside_the_network_in_the_masked_pass_alone() -> None:
+    plain = Setting(mask_weight=1.0, mask_kind="tokens")
+    with pytest.raises(ConfigError, match="needs a vision transformer"):
+        plain.run()
+    tokens = TokenNetwork().train()
+    setting = Setting(mask_weight=1.0, mask_kind="tokens")
+    setting.network = tokens
+    setting.learner = replace(setting.learner, network=tokens)
+    found = setting.run()
+    labels, weight = setting.taught()
+    chosen = [[own.uniform() < 0.7 for _ in range(16)] for own in setting.draws("mask")]
+    mask = torch.tensor(chosen).reshape(2, 4, 4)
+    assert 0.4 < mask.float().mean() < 0.95
+    grown = mask.repeat_interleave(8, 1).repeat_interleave(8, 2)[:, None]
+    view = setting.images("target").masked_fill(grown, 0.0)
+    assert found["masked"] == pytest.approx(setting.loss(view, labels, weight), rel=1e-5)
+    assert found["mixed"] == pytest.approx(Setting().run()["mixed"], rel=1e-5)
+
+
 def test_the_mix_has_its_own_colors() -> None:
     assert Setting(mix_color={"contrast": 0.5}).run()["mixed"] != Setting().run()["mixed"]
 
@@ -292,6 +323,10 @@ def test_a_classifier_learns_without_pasting_and_with_it_is_refused() -> None:
         objective_fits(toy_parameters("mean_teacher"), facts)
 
 
-def test_a_block_without_masking_is_refused() -> None:
+def test_a_block_without_squares_is_refused() -> None:
+    with pytest.raises(ValidationError, match="mask_block: not used with `mask_kind: tokens`"):
+        toy_parameters(
+            "mean_teacher", objective={"mask_weight": 1.0, "mask_kind": "tokens", "mask_block": 32}
+        )
     with pytest.raises(ValidationError, match="mask_block: not used with `mask_weight: 0`"):
         toy_parameters("mean_teacher", objective={"mask_block": 32})

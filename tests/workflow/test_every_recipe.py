@@ -44,6 +44,8 @@ def experiment(recipe, task):
         body["set"]["inter"]["objective"] = {"lovasz_images": 2}
     if recipe in FROZEN:
         body["set"]["inter"]["objective"] = {"feature_distance": None}
+    if recipe.startswith("vfm-uda"):  # it has no tokens either
+        body["set"]["inter"]["objective"] = {"feature_distance": None, "mask_kind": "squares"}
     if values.get("rounds"):
         body["rounds"] = 1
     return body | ({"labelled": {"count": 2}} if recipe in LABELLED else {})
