@@ -41,6 +41,7 @@ from pipeline.training.metrics import MetricsTable
 from pipeline.training.parameters import RunSettings, TrainParameters
 from pipeline.training.progress import Progress
 from pipeline.training.state import StateStore
+from pipeline.training.tensorboard import TensorBoardTable
 
 ADABN_IMAGES = 32
 """Target images, evenly spaced, whose BatchNorm statistics `adabn` takes a share of."""
@@ -171,10 +172,22 @@ def _job(job: Job, domains: Mapping[str, Domain], processes: Processes, device: 
         progress=Progress(
             job.key, learner.parameters.steps, job.log if processes.is_main else None, bar=job.alone
         ),
-        metrics=MetricsTable(job.out / "metrics.csv" if processes.is_main else None),
+        metrics=_metrics(job, processes),
         settings=job.settings,
         device=device,
         processes=processes,
+    )
+
+
+def _metrics(job: Job, processes: Processes) -> MetricsTable:
+    """The main process's table, with event files where they are wanted; another process's is nowhere."""
+    if not processes.is_main:
+        return MetricsTable(None)
+    path = job.out / "metrics.csv"
+    return (
+        TensorBoardTable(path, job.folder.run / "tensorboard")
+        if job.settings.tensorboard
+        else MetricsTable(path)
     )
 
 

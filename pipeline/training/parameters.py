@@ -241,6 +241,9 @@ class RunSettings(Strict):
         int | None, Field(ge=1, description="steps between saved training states, besides `state_minutes`")
     ] = None
     log_every: Annotated[int, Field(ge=1, description="steps between lines in a training's log")] = 50
+    tensorboard: Annotated[
+        bool, Field(description="also write a training's metrics as TensorBoard event files, into its `run/`")
+    ] = False
     runtime_minutes: Annotated[
         float | None,
         Field(
