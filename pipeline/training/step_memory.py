@@ -124,7 +124,12 @@ def _in_bfloat16(module: nn.Module) -> None:
     module.to(torch.bfloat16)
     networks: list[nn.Module] = [one for one in module.modules() if isinstance(one, SegmentationNetwork)]
     for reader in networks or [module]:
-        reader.register_forward_pre_hook(lambda _, inputs: tuple(one.to(torch.bfloat16) for one in inputs))
+        reader.register_forward_pre_hook(lambda _, inputs: tuple(map(_narrow, inputs)))
+
+
+def _narrow(tensor: Tensor) -> Tensor:
+    """A float tensor in bfloat16; a mask as it is."""
+    return tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor
 
 
 def _batch(count: int, size: WidthHeight, labelled: bool) -> Batch:

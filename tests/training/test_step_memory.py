@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.profiler import profile
 from toys import toy_parameters
 
@@ -14,7 +14,7 @@ from pipeline.networks.build import build_network
 from pipeline.networks.parameters import NetworkParameters
 from pipeline.training.learner import Learner
 from pipeline.training.step import StepRunner
-from pipeline.training.step_memory import LiveBytes, StepMemory, step_memory
+from pipeline.training.step_memory import LiveBytes, StepMemory, _in_bfloat16, step_memory
 
 NETWORK = NetworkParameters(backbone="small")
 CLASSES, SIZE = 5, (128, 96)
@@ -81,3 +81,10 @@ def test_what_is_dropped_is_counted_no_more() -> None:
             torch.empty(500)
         view = kept[0].view(10, 100)
     assert (live.now, live.peak, len(view)) == (4000, 6000, 10)
+
+
+def test_masks_stay_what_they_are_where_numbers_are_narrowed() -> None:
+    chosen = nn.Bilinear(2, 2, 2)
+    chosen.forward = lambda images, mask: (images.dtype, mask.dtype)  # type: ignore[method-assign,assignment]
+    _in_bfloat16(chosen)
+    assert chosen(torch.zeros(1, 2), torch.zeros(1, 2, dtype=torch.bool)) == (torch.bfloat16, torch.bool)
