@@ -54,7 +54,14 @@ def synchronise(network: nn.Module, mode: BatchNormMode) -> nn.Module:
 
     `batch_frozen_affine` is defined on one image per forward pass.
     """
-    return nn.SyncBatchNorm.convert_sync_batchnorm(network) if mode == "train" else network
+    if mode != "train":
+        return network
+    if any(type(layer).__module__.startswith("timm.") for layer in batch_norm_layers(network)):
+        from timm.layers import convert_sync_batchnorm  # torch's would lose the activations in timm's layers
+
+        converted: nn.Module = convert_sync_batchnorm(network)
+        return converted
+    return nn.SyncBatchNorm.convert_sync_batchnorm(network)
 
 
 def batch_norm_layers(network: nn.Module) -> list[_BatchNorm]:

@@ -55,7 +55,7 @@ def world(tmp_path_factory, small_model):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root / "clone")
         truth = ("--target-labels", str(root / "truth"), "--target-ids", "same")
-        assert run(root, *truth, "--classes", str(root / "names.yaml")) == 0
+        assert run(root, *truth, "--classes", str(root / "names.yaml"), "--network", "small") == 0
         assert main(predict(root)) == 0
         config = load_config(["config/mine.yaml"])
         write_stages([stage for one in Planner(config).plan() for stage in one.all_stages()])

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from pipeline.artifacts.errors import ArtifactError, ConfigError
+from pipeline.networks.batch_norm import synchronise
 from pipeline.networks.build import build_network, construct
 from pipeline.networks.files import load_network, read_record, save_network
 from pipeline.networks.normalise import normalise
@@ -123,6 +124,15 @@ def test_drop_path_leaves_out_blocks_in_training_alone():
     torch.manual_seed(0)
     assert not torch.equal(plain(IMAGES).feature, dropping(IMAGES).feature)
     assert torch.equal(plain.eval()(IMAGES).feature, dropping.eval()(IMAGES).feature)
+
+
+def test_layers_that_are_synchronised_keep_their_activations():
+    """timm's BatchNorm layers hold the activation that follows them."""
+    network = built(parameters("tf_efficientnet_lite0", 32, batch_norm="train")).eval()
+    layers = [module for module in network.modules() if hasattr(module, "act") and module.weight.ndim == 1]
+    synchronised = synchronise(network, "train")
+    kept = [module for module in synchronised.modules() if isinstance(module, torch.nn.SyncBatchNorm)]
+    assert sum(hasattr(module, "act") for module in kept) == len(layers) > 10
 
 
 def test_the_input_profile_is_the_models():
