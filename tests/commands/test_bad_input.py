@@ -166,7 +166,7 @@ def damaged(world, root, seed):
 def inside(monkeypatch):
     """Enter a folder; without Snakemake, since what comes before it is what reads the input."""
     for module in (start, suggest):
-        monkeypatch.setattr(module, "run_workflow", lambda *_: 1)
+        monkeypatch.setattr(module, "run_workflow", lambda *_, **__: 1)
     return monkeypatch.chdir
 
 
