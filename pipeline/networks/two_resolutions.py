@@ -82,7 +82,7 @@ class TwoResolutions(EncoderNetwork):
         """Answer on one window of half the sides, drawn from torch's generator on the host."""
         sides = [side // 2 for side in images.shape[-2:]]
         starts = [
-            OFFSET * int(torch.randint(0, (whole - side) // OFFSET + 1, ()))
+            OFFSET * int(torch.randint(0, (whole - side) // OFFSET + 1, (), device="cpu"))
             for whole, side in zip(images.shape[-2:], sides, strict=True)
         ]
         rows, columns = (slice(start, start + side) for start, side in zip(starts, sides, strict=True))

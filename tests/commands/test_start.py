@@ -11,7 +11,16 @@ from pipeline.commands import start
 
 def options(**values):
     return Namespace(
-        **{"cores": "2", "configfile": [], "config": [], "only": [], "seeds": [], "verbose": False, **values}
+        **{
+            "cores": "2",
+            "configfile": [],
+            "config": [],
+            "only": [],
+            "seeds": [],
+            "verbose": False,
+            "offline": False,
+            **values,
+        }
     )
 
 
