@@ -11,11 +11,11 @@ from PIL import Image
 
 from pipeline.artifacts.errors import ArtifactError, ConfigError, DataError
 from pipeline.datasets.taxonomy import Taxonomy
-from pipeline.inference.export import export_model
+from pipeline.inference.export import export_model, why_one_size
 from pipeline.inference.parity import agreement, spread
 from pipeline.inference.prediction import load_model, predict_image
 from pipeline.inference.test_modes import Plain, logits_at
-from pipeline.networks.build import build_network
+from pipeline.networks.build import build_network, construct
 from pipeline.networks.files import save_network
 from pipeline.networks.parameters import NetworkParameters, WeightsParameters
 from pipeline.networks.records import read_record
@@ -172,3 +172,14 @@ def test_families_agree_on_camvid(tmp_path, family):
     assert len(pictures) == 20
     found = agreement(model, exported.model(model), exported.run, pictures)
     assert found.holds(), found.shares()
+
+
+@pytest.mark.parametrize(
+    ("name", "any_size"), [("tf_efficientnet_lite0", False), ("mobilenetv3_small_100", True)]
+)
+def test_networks_that_pad_as_tensorflow_are_of_one_size(name, any_size):
+    """Tracing them for any size does not end."""
+    parameters = NetworkParameters(backbone=f"timm/{name}", output_stride=32, dilations=(1,), skip=True)
+    with torch.device("meta"):
+        network = construct(parameters, 3)
+    assert (why_one_size(network) is None) is any_size
