@@ -1,7 +1,8 @@
 """Whether an exported model says what the trained one does, pixel by pixel, on pictures of the user.
 
 Compared are `ids` of a batch of two (the picture and its mirror image) at the size that `predict` gives to the
-network, `ids` at other sizes where the graph takes them, and the whole of `predict`.
+network, `ids` at other sizes where the graph takes them, and the whole of `predict`. For a graph of one size the pictures
+are first stretched to it.
 """
 
 from collections.abc import Sequence
@@ -58,6 +59,8 @@ def agreement(model: Model, exported: Model, run: Run, pictures: Sequence[Path])
     found = Agreement()
     for number, path in enumerate(pictures):
         picture = Image.fromarray(read_image(path))
+        if not exported.network.any_size:
+            picture = picture.resize(model.working_size)
         small = input_image(model, picture)
         pixels = _tensor(small)
         _compare(found, "its own size", model, run, torch.cat([pixels, pixels.flip(2)]))

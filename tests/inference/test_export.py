@@ -1,7 +1,9 @@
 """Exported models: the graph's outputs, what the file says of itself, and what is refused by name."""
 
+import copy
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -183,3 +185,23 @@ def test_networks_that_pad_as_tensorflow_are_of_one_size(name, any_size):
     with torch.device("meta"):
         network = construct(parameters, 3)
     assert (why_one_size(network) is None) is any_size
+
+
+def test_pictures_are_stretched_to_a_graph_of_one_size(tmp_path):
+    """Of other proportions than the model's working size, as a source-only model meets on target pictures."""
+    parameters = NetworkParameters(backbone="small", dilations=(1, 3), skip=True)
+    model, _ = saved(tmp_path / "model", parameters, [40, 32])
+    fixed = replace(model, network=copy.deepcopy(model.network))
+    fixed.network.any_size = False
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 100, 3), dtype=np.uint8)).save(
+        tmp_path / "wide.png"
+    )
+    seen = []
+
+    def run(output, images):
+        seen.append(tuple(images.shape[1:3]))
+        with torch.inference_mode():
+            return logits_at(Plain(), model.network, images.permute(0, 3, 1, 2), seen[-1]).argmax(1)
+
+    assert agreement(model, fixed, run, [tmp_path / "wide.png"]).holds()
+    assert seen == [(32, 40)]
