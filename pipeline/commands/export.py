@@ -12,6 +12,7 @@ from pipeline.artifacts.errors import ConfigError, SegadaptError
 from pipeline.artifacts.files import check_writable, write_bytes
 from pipeline.datasets.walking import find_all_pictures
 from pipeline.networks.records import read_record
+from pipeline.numerics.spacing import evenly_spaced
 from pipeline.stages.parameters import TestMode
 
 if TYPE_CHECKING:
@@ -58,14 +59,14 @@ def execute(arguments: argparse.Namespace) -> int:
             f"--images {arguments.images} holds no picture to compare on; name a folder of some"
         )
     from pipeline.inference.export import export_model
-    from pipeline.inference.parity import LEAST, agreement, spread
+    from pipeline.inference.parity import LEAST, PICTURES, agreement
     from pipeline.inference.prediction import WEIGHTS, load_model
 
     model = load_model(arguments.model, "cpu")
     check_test_mode(model, arguments)
     record = read_record(arguments.model / WEIGHTS)
     exported = export_model(model, record, arguments.format, arguments.probabilities)
-    chosen = spread([arguments.images / name for name in pictures])
+    chosen = evenly_spaced([arguments.images / name for name in pictures], PICTURES)
     found = agreement(model, exported.model(model), exported.run, chosen)
     width, height = model.working_size
     sizes = "any size" if exported.one_size is None else f"{width}x{height} only ({exported.one_size})"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.artifacts.software import versions
 from pipeline.commands.main_process import sole_run, wait_for_others
+from pipeline.report.importing import import_archive
 from pipeline.stages.results import PAGE, Results
 
 
@@ -18,9 +19,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Check the archive, put it in place, and say what is where."""
-    # Imported late: it imports torch, and a mistake should be told at once.
-    from pipeline.report.importing import import_archive
-
     with sole_run(Results().run_lock()):
         wait_for_others()
         table, lines = import_archive(arguments.archive)

@@ -21,6 +21,7 @@ from pipeline.datasets.sizes import common_size, describe_orientations
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.datasets.still_regions import GRID, StillRegion, on_grid, still_in_images, still_in_labels
 from pipeline.numerics import IGNORE, WidthHeight
+from pipeline.numerics.spacing import evenly_spaced
 
 UInt8 = NDArray[np.uint8]
 
@@ -124,11 +125,6 @@ class Preview:
         return found
 
 
-def evenly(count: int, wanted: int) -> list[int]:
-    """At most `wanted` of the places 0..count-1, evenly spaced."""
-    return [place * count // min(count, wanted) for place in range(min(count, wanted))]
-
-
 def preview_of(
     title: str,
     samples: Iterable[Sample],
@@ -139,7 +135,7 @@ def preview_of(
 ) -> Preview:
     """Look at the samples of a split of so many images, at most 12 of which are kept; `sizes`: of their files."""
     seen, grids, maps, kept = _Counts(), [], [], []
-    wanted = set(evenly(min(images, looked_at), SHOWN))
+    wanted = set(evenly_spaced(range(min(images, looked_at)), SHOWN))
     for place, sample in enumerate(samples):
         seen.add(sample.label)
         if min(sample.image.shape[:2]) >= _SMALLEST_SIDE:
@@ -165,7 +161,7 @@ def preview_of(
 def split_preview(title: str, content: CacheContent, looked_at: int = LOOKED_AT) -> Preview:
     """Look at the files of a split, at most so many; DataError names one that cannot be used."""
     listing = list_split(content.spec, content.split, content.labels != "none", content.names)
-    items = [listing.items[place] for place in evenly(len(listing.items), looked_at)]
+    items = evenly_spaced(listing.items, looked_at)
     converter, result = Converter(content, ()), ShardResult(0)
     samples = (Sample(item.name, *converter.pair(item, result)) for item in items)
     classes = content.taxonomy.names if content.taxonomy else ()
@@ -177,7 +173,7 @@ def cache_preview(
     title: str, cache: Cache, classes: Sequence[str], sizes: Sequence[WidthHeight], looked_at: int = LOOKED_AT
 ) -> Preview:
     """Look at a prepared split; classes are counted in all of its labels. `sizes`: of the images' own files."""
-    places = evenly(len(cache), looked_at)
+    places = evenly_spaced(range(len(cache)), looked_at)
     found = preview_of(title, samples_of(cache, places), len(cache), sizes, classes, looked_at)
     known = cache.statistics
     if "class_pixels" not in known:

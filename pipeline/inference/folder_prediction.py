@@ -95,7 +95,7 @@ def predict_folder(
             bad.append((job.image, str(pixels)))
             index.forget([job.image])
             continue
-        prediction = predict_image(model, Image.fromarray(pixels))
+        prediction = predict_image(model, pixels)
         _write(model, pixels, prediction, _outputs(out, job.output, wanted))
         index.add(entry_of(job.picture, job.image, job.output, job.kinds))
     control.progress(len(jobs), len(jobs))

@@ -48,12 +48,6 @@ class Agreement:
         return min(self.shares().values()) >= LEAST
 
 
-def spread(pictures: Sequence[Path], most: int = PICTURES) -> list[Path]:
-    """At most so many of the pictures, evenly over their order."""
-    places = np.linspace(0, len(pictures) - 1, min(most, len(pictures))).round().astype(int)
-    return [pictures[place] for place in places]
-
-
 def agreement(model: Model, exported: Model, run: Run, pictures: Sequence[Path]) -> Agreement:
     """Compare a model and its export on pictures; DataError names one that cannot be read."""
     found = Agreement()

@@ -12,9 +12,9 @@ import pandas as pd
 from pipeline.artifacts.files import read_json, write_json, write_text
 from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.data.cache import Cache
-from pipeline.datasets.preview import evenly
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.inference.overlays import as_bytes
+from pipeline.numerics.spacing import evenly_spaced
 from pipeline.plan.records import NamedStage, ReportRecord, RunRecord
 from pipeline.report.costs import costs_of
 from pipeline.report.data_sides import data_sides
@@ -186,8 +186,8 @@ def _ranking(results: Results, record: RunRecord, shown: ArtifactFolder | None) 
 def _thumbnails(cache: Cache, ranked: list[str]) -> tuple[Thumbnail, ...]:
     """Images at even distances in the order of rank."""
     return tuple(
-        Thumbnail(ranked[place], place, np.asarray(cache.images[cache.images.index_of(ranked[place])]))
-        for place in evenly(len(ranked), RANKED_SHOWN)
+        Thumbnail(name, place, np.asarray(cache.images[cache.images.index_of(name)]))
+        for place, name in evenly_spaced(list(enumerate(ranked)), RANKED_SHOWN)
     )
 
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pipeline.artifacts.files import read_json
 from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.data.cache import Cache
-from pipeline.datasets.preview import LOOKED_AT, SHOWN, Preview, cache_preview, evenly, samples_of
+from pipeline.datasets.preview import LOOKED_AT, SHOWN, Preview, cache_preview, samples_of
 from pipeline.datasets.taxonomy import Taxonomy
+from pipeline.numerics.spacing import evenly_spaced
 from pipeline.stages.prepare import PREVIEW
 from pipeline.stages.results import Results
 
@@ -33,9 +34,8 @@ def preview_of_artifact(results: Results, folder: ArtifactFolder, taxonomy: Taxo
     title = f"{made_of.dataset.name} {made_of.split}" if made_of else folder.path.name
     if not (folder.run / PREVIEW).is_file():
         return cache_preview(title, cache, taxonomy.names, (), SHOWN)
-    places = evenly(min(len(cache), LOOKED_AT), SHOWN)
-    spaced = evenly(len(cache), LOOKED_AT)
-    samples = list(samples_of(cache, [spaced[place] for place in places]))
+    shown = evenly_spaced(evenly_spaced(range(len(cache)), LOOKED_AT), SHOWN)
+    samples = list(samples_of(cache, shown))
     return replace(Preview.of_json(read_json(folder.run / PREVIEW), samples), title=title)
 
 

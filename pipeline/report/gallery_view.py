@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.numerics import IGNORE, Size
+from pipeline.numerics.spacing import evenly_spaced
 from pipeline.report import images
 from pipeline.report.comparison import Row, best_row
 from pipeline.report.model import Answer, ExperimentRecord, GalleryImage
@@ -46,9 +47,8 @@ def gallery_view(rows: Sequence[Row], share: float) -> tuple[dict[str, Any], dic
 
 def _spread_out(gallery: Sequence[GalleryImage]) -> list[GalleryImage]:
     """At most 48 images in an order whose every beginning is spread over the split."""
-    count = min(MOST, len(gallery))
-    chosen = [gallery[place * len(gallery) // count] for place in range(count)]
-    return [chosen[place] for place in sorted(range(count), key=lambda place: f"{place:06b}"[::-1])]
+    chosen = evenly_spaced(gallery, MOST)
+    return [chosen[place] for place in sorted(range(len(chosen)), key=lambda place: f"{place:06b}"[::-1])]
 
 
 def _image_view(

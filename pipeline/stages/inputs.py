@@ -1,8 +1,7 @@
 """Opening what other stages published: caches, taxonomies, networks, label maps, splits."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 
@@ -24,8 +23,6 @@ from pipeline.stages.record import NetworkUsed
 from pipeline.stages.snapshots import snapshot_path, snapshot_steps
 from pipeline.training.devices import choose_device, configure_determinism
 from pipeline.training.parameters import TrainParameters
-
-Item = TypeVar("Item")
 
 
 def cache_of(folder: ArtifactFolder) -> Cache:
@@ -137,13 +134,6 @@ def source_of_round(domain: Domain, parameters: TrainParameters, seed: int) -> D
     """
     names = source_names_of_round(parameters, domain.names, seed)
     return domain if names is None else domain.restricted(names)
-
-
-def evenly_spaced(items: Sequence[Item], count: int) -> list[Item]:
-    """`count` of the items at even distances, all of them for 0 or when there are no more."""
-    if count == 0 or count >= len(items):
-        return list(items)
-    return [items[i * len(items) // count] for i in range(count)]
 
 
 class Chosen:

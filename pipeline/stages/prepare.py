@@ -13,10 +13,11 @@ from pipeline.datasets.conversion import CacheContent
 from pipeline.datasets.items import Listing
 from pipeline.datasets.listing import list_split
 from pipeline.datasets.preparation import prepare
-from pipeline.datasets.preview import LOOKED_AT, cache_preview, evenly, file_sizes
+from pipeline.datasets.preview import LOOKED_AT, cache_preview, file_sizes
 from pipeline.datasets.taxonomy import palette_of
 from pipeline.inference.overlays import jpeg
 from pipeline.inference.sheets import preview_sheet
+from pipeline.numerics.spacing import evenly_spaced
 from pipeline.stages.base import Job
 from pipeline.stages.parameters import PrepareParameters
 from pipeline.stages.progress import Progress
@@ -44,7 +45,7 @@ def _show(job: Job[PrepareParameters], listing: Listing) -> None:
     """Write beside the artifact what people should see of it, and log what is likely to spoil a training."""
     data, cache = _data(job), Cache(job.out)
     classes = job.taxonomy.names if job.parameters.labels != "none" else ()
-    looked_at = [listing.items[place] for place in evenly(len(listing.items), LOOKED_AT)]
+    looked_at = evenly_spaced(listing.items, LOOKED_AT)
     sizes = file_sizes(data.dataset, looked_at)
     preview = cache_preview(f"{data.dataset.name} {data.split}", cache, classes, sizes)
     palette = palette_of(class_colors(classes))

@@ -11,9 +11,10 @@ from pipeline.inference.measures import SelectionMeasure
 from pipeline.inference.passes import Measure, Result, run_pass
 from pipeline.inference.test_modes import Plain
 from pipeline.numerics.selection import PredictionSums, highest, information_maximisation, mean_entropy
+from pipeline.numerics.spacing import evenly_spaced
 from pipeline.stages.base import Job
 from pipeline.stages.examples import write_examples
-from pipeline.stages.inputs import Chosen, cache_of, evenly_spaced, load_on_device, pass_settings
+from pipeline.stages.inputs import Chosen, cache_of, load_on_device, pass_settings
 from pipeline.stages.parameters import SelectParameters
 from pipeline.stages.snapshots import snapshot_path, snapshot_steps
 

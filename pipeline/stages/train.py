@@ -21,8 +21,9 @@ from pipeline.networks.files import build_from, load_network, save_network
 from pipeline.networks.target_statistics import with_statistics_of
 from pipeline.numerics import WidthHeight
 from pipeline.numerics.randomness import derived_seed, seeded
+from pipeline.numerics.spacing import evenly_spaced
 from pipeline.stages.base import Job, StageFile
-from pipeline.stages.inputs import chosen_step, domain_of, evenly_spaced, network_used, source_of_round
+from pipeline.stages.inputs import chosen_step, domain_of, network_used, source_of_round
 from pipeline.stages.job_log import no_log, open_log
 from pipeline.stages.snapshots import SNAPSHOTS, snapshot_path, snapshot_steps
 from pipeline.training.devices import (

@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.artifacts.errors import ArtifactError, ConfigError, DataError
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.inference.export import export_model, why_one_size
-from pipeline.inference.parity import agreement, spread
+from pipeline.inference.parity import PICTURES, agreement
 from pipeline.inference.prediction import load_model, predict_image
 from pipeline.inference.test_modes import Plain, logits_at
 from pipeline.networks.build import build_network, construct
@@ -22,6 +22,7 @@ from pipeline.networks.files import save_network
 from pipeline.networks.parameters import NetworkParameters, WeightsParameters
 from pipeline.networks.records import read_record
 from pipeline.networks.small import SmallEncoder
+from pipeline.numerics.spacing import evenly_spaced
 
 TAXONOMY = Taxonomy.model_validate(
     {"name": "three", "classes": [{"name": n, "color": [9 * i, 1, 2]} for i, n in enumerate("abc")]}
@@ -84,10 +85,6 @@ def test_agreement_counts_every_pixel(small, make_pictures, tmp_path):
     found.add("predict", np.zeros(8), np.ones(8))
     assert found.shares()["predict"] == pytest.approx(64 * 80 / (64 * 80 + 8))
     assert not found.holds()
-
-
-def test_pictures_are_spread_over_their_order():
-    assert spread([Path(str(n)) for n in range(9)], 3) == [Path("0"), Path("4"), Path("8")]
 
 
 def test_classifier_keeps_its_one_size(tmp_path, make_pictures):
@@ -170,7 +167,9 @@ def test_families_agree_on_camvid(tmp_path, family):
     model, record = saved(tmp_path / "model", families()[family], [160, 120])
     exported = export_model(model, record, "onnx", probabilities=False)
     assert exported.one_size is None
-    pictures = spread(sorted(Path(os.environ["SEGADAPT_DATA"], "camvid/images").rglob("*.*")))
+    pictures = evenly_spaced(
+        sorted(Path(os.environ["SEGADAPT_DATA"], "camvid/images").rglob("*.*")), PICTURES
+    )
     assert len(pictures) == 20
     found = agreement(model, exported.model(model), exported.run, pictures)
     assert found.holds(), found.shares()
