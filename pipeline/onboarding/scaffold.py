@@ -202,49 +202,40 @@ def _split(images: Sequence[str], labels: Sequence[str], listed: str | None = No
     return "{" + ", ".join(keys) + "}"
 
 
-def _root(folder: Path) -> str:
-    return f"root: {_quoted(str(folder))}\n"
+def _dataset(about: str, root: Path, splits: Mapping[str, str], labels: Labels | None) -> str:
+    """A dataset file: a comment, the folder, the splits, and what the values of its labels mean."""
+    lines = [f"# {about}", f"root: {_quoted(str(root))}", "splits:"]
+    lines += [f"  {name}: {files}" for name, files in splits.items()]
+    return "\n".join(lines) + "\n" + (_meaning(labels) if labels else "")
 
 
 def _source(facts: Facts) -> str:
     pairs = facts.source
-    return (
-        f"# Labelled source: {len(pairs.files)} images of {describe_sizes(facts.source_sizes)}.\n"
-        + _root(pairs.root)
-        + "splits:\n"
-        f"  train: {_split(pairs.images, pairs.labels)}\n" + _meaning(facts.labels)
-    )
+    about = f"Labelled source: {len(pairs.files)} images of {describe_sizes(facts.source_sizes)}."
+    return _dataset(about, pairs.root, {"train": _split(pairs.images, pairs.labels)}, facts.labels)
 
 
 def _target(facts: Facts) -> str:
     described = f"{len(facts.target.files)} images of {describe_sizes(facts.target_sizes)}"
     if facts.evaluation is None or facts.evaluation.is_apart:
         advice = " For figures add a split with `labels`, and `evaluate` in the task."
-        return (
-            f"# Unlabelled target: {described}.{advice if facts.evaluation is None else ''}\n"
-            + _root(facts.target.root)
-            + "splits:\n"
-            f"  train: {_split(facts.target.patterns, ())}\n"
-        )
+        about = f"Unlabelled target: {described}.{advice if facts.evaluation is None else ''}"
+        return _dataset(about, facts.target.root, {"train": _split(facts.target.patterns, ())}, None)
     pairs, lists = facts.evaluation.pairs, f"./lists/{facts.name}"
-    return (
-        f"# Target: {described}. Training opens no label of it; the images of `val` are kept out of training.\n"
-        + _root(pairs.root)
-        + "splits:\n"
-        f"  train: {_split(pairs.images, (), f'{lists}-train.txt')}\n"
-        f"  val: {_split(pairs.images, pairs.labels, f'{lists}-val.txt')}\n"
-        + _meaning(facts.evaluation.labels)
+    about = (
+        f"Target: {described}. Training opens no label of it; the images of `val` are kept out of training."
     )
+    splits = {
+        "train": _split(pairs.images, (), f"{lists}-train.txt"),
+        "val": _split(pairs.images, pairs.labels, f"{lists}-val.txt"),
+    }
+    return _dataset(about, pairs.root, splits, facts.evaluation.labels)
 
 
 def _held_out(evaluation: Evaluation) -> str:
     pairs = evaluation.pairs
-    return (
-        f"# Held out for figures: {len(pairs.files)} images of the target's kind that no training reads.\n"
-        + _root(pairs.root)
-        + "splits:\n"
-        f"  val: {_split(pairs.images, pairs.labels)}\n" + _meaning(evaluation.labels)
-    )
+    about = f"Held out for figures: {len(pairs.files)} images of the target's kind that no training reads."
+    return _dataset(about, pairs.root, {"val": _split(pairs.images, pairs.labels)}, evaluation.labels)
 
 
 def _task(facts: Facts) -> str:

@@ -53,8 +53,8 @@ class RunRecord(RunName):
     `names`: of its task, recipe and network. `taxonomy`: as the configuration has it now, for pages. `stages` in the
     recipe's order; `final`: the one whose model is taken away. `selects`, `evaluates`: the figures of training stages
     by their names; `also`: those on further splits, by the split's title. `scoring`: how evaluations are made.
-    `swept`: values of the suite's swept parameters by their dotted paths.
-    `source_only`: the stage that the guard compares `final` with; None without a guard.
+    `target_labels`: whether a training opened labels of the target's images. `source_only`: the stage that the guard
+    compares `final` with; None without a guard.
     """
 
     kind: Literal["experiment"] = "experiment"
@@ -69,6 +69,7 @@ class RunRecord(RunName):
     selects: dict[str, ArtifactRef]
     evaluates: dict[str, ArtifactRef]
     also: dict[str, dict[str, ArtifactRef]] = {}
+    target_labels: bool = False
     source_only: str | None = None
 
     def of_kind(self, kind: str) -> list[NamedStage]:
@@ -125,5 +126,6 @@ def run_record(run: PlannedRun) -> RunRecord:
         selects=refs(run.selects),
         evaluates=refs(run.evaluates),
         also={title: refs(stages) for title, stages in run.also.items()},
+        target_labels=run.target_labels,
         source_only=run.source_only,
     )

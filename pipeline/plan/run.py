@@ -46,6 +46,8 @@ class PlannedRun:
     evaluates: dict[str, Stage] = field(default_factory=dict)
     also: dict[str, dict[str, Stage]] = field(default_factory=dict)
     """Evaluations on further splits, by the title of the split, then as `evaluates`."""
+    target_labels: bool = False
+    """Whether a training opened labels of the target's images."""
     source_only: str | None = None
     """The stage whose model is taken away where the adapted one looks worse; None: the last one's always is."""
 
@@ -121,6 +123,8 @@ class RunPlanner:
             )
         if not run.trained:
             raise ConfigError(f"{self.recipe_location}: no stage of kind train; nothing would be learnt")
+        target = self.domains.data.target
+        run.target_labels = any(labels_seen(stage, target) for stage in run.trained.values())
         run.source_only = self._source_only(run) if self.recipe.guard else None
         self._add_figures(run)
         return run

@@ -15,6 +15,7 @@ from pipeline.artifacts.files import read_json
 from pipeline.config.suites import Suite
 from pipeline.plan.records import RunName
 from pipeline.plan.run import PlannedRun
+from pipeline.stages.record import ArtifactRef
 from pipeline.stages.results import MADE, Results
 
 LONG_AGO = 86_400
@@ -26,7 +27,7 @@ def date_back_stale_views(runs: Collection[PlannedRun], suites: Iterable[Suite],
 
     Nothing is removed or written; one that may not be touched stays as it is.
     """
-    stale = {_key(run) for run in runs if not _is_current(run, results)}
+    stale = {_key(run) for run in runs if not is_current(results, _name(run), _artifacts(run))}
     for run in runs:
         if _key(run) in stale:
             _date_back(results.metrics(run.experiment, run.seed))
@@ -37,17 +38,24 @@ def date_back_stale_views(runs: Collection[PlannedRun], suites: Iterable[Suite],
             _date_back(made)
 
 
-def _key(run: PlannedRun) -> str:
-    return RunName(experiment=run.experiment, seed=run.seed).key
-
-
-def _is_current(run: PlannedRun, results: Results) -> bool:
-    """Whether the experiment's folder is of the stages that are planned, all of which have finished."""
-    stages = run.all_stages()
+def is_current(results: Results, run: RunName, artifacts: Collection[ArtifactRef]) -> bool:
+    """Whether a run's folder is made of exactly these artifacts, all of which have finished."""
     shown = _read(results.metrics(run.experiment, run.seed)).get("artifacts")
-    return shown == sorted({stage.key for stage in stages}) and all(
-        results.manifest(stage.record).is_file() for stage in stages
+    return shown == sorted({one.key for one in artifacts}) and all(
+        results.manifest(one).is_file() for one in artifacts
     )
+
+
+def _name(run: PlannedRun) -> RunName:
+    return RunName(experiment=run.experiment, seed=run.seed)
+
+
+def _key(run: PlannedRun) -> str:
+    return _name(run).key
+
+
+def _artifacts(run: PlannedRun) -> list[ArtifactRef]:
+    return [stage.record for stage in run.all_stages()]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import IO, Literal
 
 from pipeline.artifacts.errors import ArtifactError, ConfigError
-from pipeline.artifacts.files import read_json, replacing, sha256_file
+from pipeline.artifacts.files import replacing, sha256_file
 from pipeline.artifacts.folder import FILES, MANIFEST, MEMO, ArtifactFolder
 from pipeline.artifacts.software import versions
 from pipeline.config.suites import Suite
 from pipeline.plan.records import ReportRecord, RunName, RunRecord
+from pipeline.plan.stale_views import is_current
 from pipeline.report.archive import TABLE, ArchiveTable, FileEntry, misplaced
 from pipeline.stages.record import ArtifactRef, StageRecord, read_record
 from pipeline.stages.results import Results
@@ -66,13 +67,11 @@ def finished_runs(results: Results, experiment: str) -> list[RunRecord]:
 
 
 def _finished(results: Results, experiment: str, seed: int) -> RunRecord | None:
-    metrics = results.metrics(experiment, seed)
     path = results.planned(RunName(experiment=experiment, seed=seed).key)
-    if not metrics.is_file() or not path.is_file():
+    if not path.is_file():
         return None
     record = read_record(path, RunRecord)
-    shown = read_json(metrics)["keys"] == {stage.name: stage.key for stage in record.stages}
-    return record if shown and all(results.manifest(one).is_file() for one in record.artifacts()) else None
+    return record if is_current(results, record, record.artifacts()) else None
 
 
 def stages_of(results: Results, runs: list[RunRecord]) -> dict[str, StageRecord]:

@@ -39,7 +39,7 @@ from pipeline.report.model import (
 from pipeline.report.page import build_report
 from pipeline.report.tables import text_table, write_tables
 from pipeline.report.unfinished import unfinished_stages
-from pipeline.stages.parameters import PrepareParameters, SplitParameters
+from pipeline.stages.parameters import SplitParameters
 from pipeline.stages.prior_file import stored_prior
 from pipeline.stages.record import ArtifactRef, read_record
 from pipeline.stages.results import MADE, PAGE, SUMMARY, Results
@@ -191,23 +191,6 @@ def _thumbnails(cache: Cache, ranked: list[str]) -> tuple[Thumbnail, ...]:
     )
 
 
-def _opens_target_labels(results: Results, record: RunRecord) -> bool:
-    """Whether a training reads prepared labels of the dataset that the model is for."""
-    data = _data_stages(results, record)
-    prepared = data.get("evaluation", data.get("target"))
-    goal = None if prepared is None else results.record(prepared.path.name).data
-    if goal is None:
-        return False
-    for stage in record.of_kind("train"):
-        planned = results.record(stage.key)
-        for role in [role for domain in planned.domains.values() for role in domain.caches]:
-            read = results.record(planned.parents[role].key)
-            assert isinstance(read.parameters, PrepareParameters)
-            if read.parameters.labels != "none" and read.data and read.data.dataset.name == goal.dataset.name:
-                return True
-    return False
-
-
 def _data_stages(results: Results, record: RunRecord) -> dict[str, ArtifactFolder]:
     """The `prepare` artifacts that the experiment read, by what for: `evaluation` and `target` may be missing."""
     found: dict[str, ArtifactFolder] = {}
@@ -318,5 +301,5 @@ def experiment_record(results: Results, records: list[RunRecord]) -> ExperimentR
         software=_software(results.folder(trained[-1])),
         costs=tuple(cost for record in records for cost in costs_of(results, record)),
         sides=data_sides(results, data, taxonomy),
-        target_labels=_opens_target_labels(results, first),
+        target_labels=first.target_labels,
     )
