@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.data.batch import Batch
-from pipeline.methods.parameters import ObjectiveParameters
+from pipeline.methods.objective import ObjectiveParameters
 from pipeline.numerics.randomness import Draws, tag
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pipeline.data.batch import Batch
 from pipeline.methods.base import Context, Term
 from pipeline.methods.losses import labels_of, map_size
-from pipeline.methods.parameters import FeatureDistance
+from pipeline.methods.objective import FeatureDistance
 from pipeline.networks.base import SegmentationNetwork
 from pipeline.numerics.feature_distance import cosine_distance, masked_distance, thing_mask
 

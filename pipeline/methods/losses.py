@@ -9,7 +9,7 @@ from torch import Tensor
 from pipeline.artifacts.errors import DataError
 from pipeline.data.batch import Batch
 from pipeline.methods.base import Context, Term
-from pipeline.methods.parameters import LovaszParameters
+from pipeline.methods.objective import LovaszParameters
 from pipeline.networks.base import Detail, Output, SegmentationNetwork
 from pipeline.numerics import Size
 from pipeline.numerics.label_grid import labels_on_grid

@@ -9,7 +9,7 @@ from pipeline.methods.ass import Ass
 from pipeline.methods.base import Method
 from pipeline.methods.mean_teacher import MeanTeacher
 from pipeline.methods.minent import Minent
-from pipeline.methods.parameters import ObjectiveParameters
+from pipeline.methods.objective import ObjectiveParameters
 from pipeline.methods.plca import Plca
 from pipeline.methods.self_training import SelfTraining
 from pipeline.methods.supervised import Supervised

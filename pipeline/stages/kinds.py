@@ -11,7 +11,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from pipeline.datasets.taxonomy import TaxonomyPart
-from pipeline.methods.parameters import Setting, in_round
+from pipeline.methods.objective import Setting
+from pipeline.methods.parameters import in_round
 from pipeline.stages.parameters import (
     EvaluateParameters,
     PrepareParameters,

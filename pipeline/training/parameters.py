@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from pipeline.data.parameters import Augmentation
-from pipeline.methods.parameters import OBJECTIVES, Domain, Objective
+from pipeline.methods.objective import Domain
+from pipeline.methods.parameters import OBJECTIVES, Objective
 from pipeline.numerics import Precision
 from pipeline.schema.strict import Strict
 

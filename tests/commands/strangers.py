@@ -88,3 +88,10 @@ def source_of(name="mine"):
 
 def target_of(name="mine"):
     return library().dataset(f"{name}-target", "test")
+
+
+def held_out(tmp_path, count=3, values=(7, 8)):
+    for number in range(count):
+        picture(tmp_path / f"test/pic/{number}.jpg", (60, 44), seed=10 + number)
+        label(tmp_path / f"test/ids/{number}.png", values, (60, 44))
+    return "--heldout-images", str(tmp_path / "test/pic"), "--heldout-labels", str(tmp_path / "test/ids")

@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from strangers import label, library, picture, refused, run, source, target
+from strangers import held_out, label, library, picture, refused, run, source, target
 
-from pipeline.__main__ import main
 from pipeline.config.load import load_config
 from pipeline.datasets.listing import list_split
 from pipeline.plan.planner import Planner
@@ -140,13 +139,6 @@ def test_some_targets_labelled_are_the_ones_for_figures(clone, tmp_path):
     assert len(list_split(spec, "train", False).items) == 4
 
 
-def held_out(tmp_path, count=3, values=(7, 8)):
-    for number in range(count):
-        picture(tmp_path / f"test/pic/{number}.jpg", (60, 44), seed=10 + number)
-        label(tmp_path / f"test/ids/{number}.png", values, (60, 44))
-    return "--heldout-images", str(tmp_path / "test/pic"), "--heldout-labels", str(tmp_path / "test/ids")
-
-
 def test_a_held_out_folder_with_ids_of_its_own_gives_the_figures(clone, tmp_path, capsys):
     source(tmp_path)
     target(tmp_path)
@@ -177,62 +169,6 @@ def test_held_out_images_that_cannot_be_meant_are_refused(clone, tmp_path, capsy
     assert run(tmp_path, *words, "--target-ids", "same") == 2
     refused(capsys, "1 images have no label")
     assert not (clone / "config/mine.yaml").exists()
-
-
-def answering(monkeypatch, *answers):
-    """A terminal at which somebody gives these answers; returns the questions."""
-    asked, left = [], list(answers)
-
-    def answer(question):
-        asked.append(question)
-        if not left:
-            raise EOFError
-        return left.pop(0)
-
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("builtins.input", answer)
-    return asked
-
-
-def test_without_options_enter_is_enough(clone, tmp_path, monkeypatch, capsys):
-    source(clone)
-    target(clone)
-    monkeypatch.chdir(clone)
-    asked = answering(monkeypatch, "", "", "", "", "")
-    assert main(["init"]) == 0
-    guessed = [question.rpartition("[")[2].partition("]")[0] for question in asked]
-    assert guessed == ["sim/rgb", "sim/sem", "photos", "none", "photos"]
-    told = capsys.readouterr().out
-    assert "  5 pictures, such as IMG_0.jpg" in told
-    words = "--source-images sim/rgb --source-labels sim/sem --target-images photos --name photos"
-    assert f"python -m pipeline init {words}" in told
-    assert len(Planner(load_config(["config/photos.yaml"])).plan()) == 2
-
-
-def test_other_answers_and_mistakes(clone, tmp_path, monkeypatch, capsys):
-    source(clone)
-    target(clone)
-    held_out(clone)
-    monkeypatch.chdir(clone)
-    asked = answering(monkeypatch, "gone", "", "", "", "", "", "mine")
-    assert main(["init", "--target-ids", "ignore=7", "class_3=8"]) == 0
-    assert "there is no" in capsys.readouterr().out
-    assert [one.rpartition("[")[2] for one in asked[4:6]] == ["test/pic]: ", "test/ids]: "]
-    assert list_split(library().dataset("mine-heldout", "test"), "val", True).names == ("0", "1", "2")
-
-
-def test_an_input_that_ends_writes_nothing(clone, tmp_path, monkeypatch, capsys):
-    answering(monkeypatch, "")
-    assert main(["init"]) == 2
-    refused(capsys, "the input ended before all was answered")
-    assert not list(clone.glob("config/*/photos*"))
-
-
-@pytest.mark.parametrize("words", [[], ["--name", "mine"]])
-def test_without_a_terminal_nothing_is_asked(clone, monkeypatch, capsys, words):
-    monkeypatch.setattr("sys.stdin.isatty", lambda: bool(words), raising=False)
-    assert main(["init", *words]) == 2
-    refused(capsys, "--source-images, --source-labels, --target-images; without any option it asks")
 
 
 def test_nothing_is_overwritten_without_force(clone, tmp_path, capsys):
@@ -391,27 +327,3 @@ class TestMistakes:
     def test_an_unknown_network(self, tmp_path, capsys):
         assert run(tmp_path, "--network", "smal") == 2
         refused(capsys, "did you mean `small`")
-
-
-def test_without_weights_the_network_learns_from_scratch_and_that_is_said(clone, tmp_path, capsys):
-    source(tmp_path)
-    target(tmp_path)
-    assert run(tmp_path) == 0
-    out = capsys.readouterr().out
-    assert "network: small, from scratch, since no ImageNet weights can be had" in out
-    assert "SEGADAPT_DATA is not set" in out and "nothing is fetched offline" in out
-    assert "hardly any small one" in out
-    text = (clone / "config/mine.yaml").read_text()
-    assert "network: small\n" in text and "lr: 0.001, head_lr_mult: 1.0" in text
-
-
-def test_weights_at_hand_are_taken_and_their_licence_is_printed(clone, tmp_path, capsys):
-    cached = tmp_path / "torch/hub/checkpoints/mobilenet_v2-b0353104.pth"
-    cached.parent.mkdir(parents=True)
-    cached.touch()
-    source(tmp_path)
-    target(tmp_path)
-    assert run(tmp_path) == 0
-    assert f"mobilenet-v2-torchvision, weights {cached} (licence: BSD-3-Clause)" in capsys.readouterr().out
-    text = (clone / "config/mine.yaml").read_text()
-    assert "network: mobilenet-v2-torchvision\n" in text and "lr: 0.0002, head_lr_mult: 5.0" in text

@@ -1,41 +1,19 @@
 """The papers' configurations: planned on the real folder layout, and run for two steps on the real formats."""
 
-import re
 import shutil
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-import torch
-import torchvision
-import yaml
 from driving_data import CITYSCAPES_IDS, stripes
+from paper_runs import CONFIG, published, ran, tiny
 from process_settings import process_settings  # noqa: F401 - a fixture
-from shipped import EXPERIMENTS, SUITES
+from shipped import EXPERIMENTS
 
 from pipeline.artifacts.files import read_json
-from pipeline.config.load import load_config
 from pipeline.datasets.taxonomy import IGNORE, Taxonomy
-from pipeline.plan.files import write_stage_files
-from pipeline.plan.planner import Planner
 from pipeline.plan.stage import in_order
-from pipeline.report.publishing import run_file
 
-CONFIG = Path(__file__).resolve().parents[2] / "config"
 PAPERS = {name: experiment for name, experiment in EXPERIMENTS.items() if name.startswith("paper-")}
-
-
-@pytest.fixture
-def plan(driving_data, monkeypatch):
-    """Plan experiments of the papers, by name or pattern, on the placeholder data."""
-    monkeypatch.setenv("SEGADAPT_DATA", str(driving_data))
-
-    def planned(*names, root=CONFIG):
-        suites = [root / f"{suite}.yaml" for suite in SUITES if suite.startswith("paper-")]
-        return Planner(load_config(suites, {"only": [f"paper-{name}" for name in names]}, root)).plan()
-
-    return planned
 
 
 @pytest.mark.parametrize("paper", [name for name, one in PAPERS.items() if one.labelled is None])
@@ -76,13 +54,6 @@ def test_ass_and_its_baselines_learn_from_the_same_labels(plan_ass, source):
     assert len(subset.parameters.names) == 2
     assert without.stages["inter"].parents["labelled"].key == subset.key
     assert alone.stages["few"].parents["source"].key == subset.key
-
-
-def published(plan, paper, stage):
-    """Parameters of one training stage of a paper, and its network, as plain data."""
-    planned = plan(paper)[0].stages[stage]
-    network = planned.record.network.parameters.model_dump(mode="json")
-    return planned.parameters.model_dump(mode="json") | {"network": network}
 
 
 @pytest.mark.parametrize(
@@ -263,135 +234,11 @@ def test_rows_of_plcas_ablation_differ_by_their_terms(plan):
     assert terms("") == [3.0, 0.1, 0.1, 0.01]
 
 
-FAMILY = {"kind": "adamw", "lr": 6e-5, "head_lr_mult": 10.0, "backbone_lr_mult": 1.0, "decays": "no_norms"}
-"""The optimiser of DAFormer and its followers."""
-
-
-@pytest.mark.parametrize("source", ["gta5", "synthia"])
-def test_daformer_hrda_and_mic_as_published(plan, source):
-    daformer, hrda, mic = (
-        published(plan, f"{name}-{source}", "inter") for name in ("daformer", "hrda", "mic")
-    )
-    for one in (daformer, hrda, mic):
-        assert one["optimiser"] == FAMILY
-        assert (one["steps"], one["batch"], one["power"]) == (40_000, 2, 1.0)
-        assert one["warmup"] == {"steps": 1_500, "decay": "during"}
-        sampling = one["augmentation"]["source"]["rare_sampling"]
-        assert (sampling["temperature"], sampling["min_share"]) == (
-            0.01,
-            0.0015 if source == "gta5" else 0.0031,
-        )
-        network = one["network"]
-        assert (network["backbone"], network["head"], network["drop_path"]) == (
-            "timm/pvt_v2_b5",
-            "daformer",
-            0.1,
-        )
-    wanted = {
-        "teacher_decay": 0.999,
-        "quality": "batch",
-        "ce_denominator": "all",
-        "feature_distance": {"where": "things", "weight": 0.005},
-        "class_share": 0.5,
-        "mask_weight": 0.0,
-    }
-    assert daformer["objective"] | wanted == daformer["objective"]
-    assert hrda["objective"] | wanted == hrda["objective"]
-    assert mic["objective"] == hrda["objective"] | {"mask_weight": 1.0, "mask_block": 64}
-    assert {**mic, "objective": None} == {**hrda, "objective": None}
-    edges = [hrda["objective"]["margins"][edge] for edge in ("top", "bottom", "left")]
-    assert [round(side * edge) for side, edge in zip((1024, 1024, 2048), edges, strict=True)] == [30, 240, 30]
-    assert [round(512 * daformer["objective"]["margins"][edge]) for edge in ("top", "bottom")] == [15, 120]
-    crops = [one["augmentation"][role]["crop"] for one in (daformer, hrda) for role in ("source", "target")]
-    assert crops == [[512, 512], [512, 512], [1024, 1024], [1024, 1024]]
-    assert (daformer["network"]["resolutions"], hrda["network"]["resolutions"]) == ("one", "two")
-    assert plan(f"hrda-{source}")[0].evaluates["inter"].parameters.test_mode == "sliding"
-
-
-@pytest.mark.parametrize("source", ["gta5", "synthia"])
-def test_vfm_uda_as_published(plan, source):
-    found = published(plan, f"vfm-uda-{source}", "inter")
-    assert (found["steps"], found["batch"], found["power"]) == (40_000, 8, 1.0)
-    assert found["warmup"] == {"steps": 1_500, "decay": "after"}
-    rates = [found["optimiser"][key] for key in ("lr", "head_lr_mult", "backbone_lr_mult")]
-    assert rates == [pytest.approx(5e-5 * 8**0.5, rel=1e-3), 1.0, 0.1]
-    wanted = {"mirrored": True, "mask_weight": 1.0, "mask_kind": "tokens", "feature_distance": None}
-    assert found["objective"] | wanted == found["objective"]
-    assert found["objective"]["margins"] == {"top": 0.03, "bottom": 0.25, "left": 0.03, "right": 0.03}
-    assert found["augmentation"]["source"]["rare_sampling"]["temperature"] == 0.05
-    assert found["network"]["head"] == "vit_light"
-
-
-@pytest.mark.parametrize("source", ["gta5", "synthia"])
-def test_dacs_as_published(plan, source):
-    dacs = published(plan, f"dacs-{source}", "inter")
-    assert (dacs["steps"], dacs["batch"], dacs["power"]) == (250_000, 2, 0.9)
-    assert dacs["optimiser"] == {"kind": "sgd", "lr": 2.5e-4, "head_lr_mult": 10.0, "backbone_lr_mult": 1.0}
-    assert dacs["objective"]["teacher_decay"] == 0.99
-    assert dacs["objective"]["feature_distance"] is None
-    assert dacs["network"]["levels"] == "single"
-
-
-def tiny(folder):
-    """IntraDA's suite with small pictures and the demo's network; two steps."""
-    root = Path(shutil.copytree(CONFIG, folder / "config"))
-    for path in (root / "tasks").glob("*-cityscapes.yaml"):
-        path.write_text(re.sub(r"size: \[\d+, \d+\]", "size: [64, 48]", path.read_text()))
-    suite = root / "paper-intrada.yaml"
-    suite.write_text(re.sub(r"network: .*", "network: small", suite.read_text()))
-    settings = root / "settings.yaml"
-    steps = {"train": {"steps": 2, "horizon": None, "snapshots": 1}, "select": {"images": 2}}
-    run = {"device": "cpu", "threads": 1, "workers": 0}
-    settings.write_text(yaml.safe_dump({"set": steps, "run": run}))
-    return [suite, settings]
-
-
-def tiny_modern(folder):
-    """The suite since 2021 with small crops, and MobileNetV2 from a made-up file of weights; two steps."""
-    suite, settings = tiny(folder)
-    root = settings.parent
-    weights = folder / "weights.pth"
-    torch.save(torchvision.models.mobilenet_v2().state_dict(), weights)
-    network = {"backbone": "mobilenet_v2", "output_stride": 16, "weights": {"source": str(weights)}}
-    (root / "networks/tiny.yaml").write_text(yaml.safe_dump(network))
-    suite = suite.with_name("paper-modern.yaml")
-    suite.write_text(re.sub(r"(\bnetwork: )[\w-]+", r"\1tiny", suite.read_text()))
-    changed = yaml.safe_load(settings.read_text())
-    views = {name: {"crop": [32, 32], "shorter_side": [40, 56]} for name in ("source", "target")}
-    changed["set"]["train"] |= {"warmup": {"steps": 1}, "augmentation": views}
-    settings.write_text(yaml.safe_dump(changed))
-    return [suite, settings]
-
-
-@pytest.mark.parametrize("paper", ["mic-synthia", pytest.param("daformer-gta5", marks=pytest.mark.slow)])
-def test_a_paper_since_2021_runs_two_steps_on_tiny_files(driving_data, monkeypatch, tmp_path, paper):
-    monkeypatch.setenv("SEGADAPT_DATA", str(driving_data))
-    choice = {"only": f"paper-{paper}", "seeds": 0}
-    config = load_config(tiny_modern(tmp_path), choice, tmp_path / "config")
-    (run,) = Planner(config).plan()
-    write_stage_files(config, [run], tmp_path / "results")
-    for stage in in_order(run.all_stages()):
-        log = tmp_path / f"{stage.key}.log"
-        assert run_file(tmp_path / f"results/stages/{stage.key}.json", log) == 0, log.read_text()
-    table = pd.read_csv(tmp_path / "results/adapt" / run.stages["inter"].key / "metrics.csv")
-    assert table["step"].tolist() == [1, 2]
-    assert np.isfinite(table).all(axis=None)
-    assert {"feature_distance", "mixed"} | ({"masked"} if "mic" in paper else set()) <= set(table)
-    metrics = read_json(tmp_path / "results/evaluate" / run.evaluates["inter"].key / "metrics.json")
-    assert metrics["images"] == 2
-
-
 @pytest.mark.parametrize("paper", ["intrada-gta5", "intrada-synthia"])
 def test_a_paper_runs_two_steps_on_tiny_files(driving_data, monkeypatch, tmp_path, paper):
     """From the real formats to metrics, with no label of the target's training images on the disk."""
     monkeypatch.setenv("SEGADAPT_DATA", str(driving_data))
-    choice = {"only": f"paper-{paper}", "seeds": 0}
-    config = load_config(tiny(tmp_path), choice, tmp_path / "config")
-    (run,) = Planner(config).plan()
-    write_stage_files(config, [run], tmp_path / "results")
-    for stage in in_order(run.all_stages()):
-        log = tmp_path / f"{stage.key}.log"
-        assert run_file(tmp_path / f"results/stages/{stage.key}.json", log) == 0, log.read_text()
+    run = ran(paper, tiny(tmp_path), tmp_path)
     stage = run.evaluates["intra"]
     metrics = read_json(tmp_path / "results" / stage.rule / stage.key / "metrics.json")
     assert metrics["images"] == 2

@@ -1,0 +1,111 @@
+"""DACS, DAFormer, HRDA, MIC and VFM-UDA: as published, and run for two steps on the real formats."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torchvision
+import yaml
+from paper_runs import published, ran, tiny
+from process_settings import process_settings  # noqa: F401 - a fixture
+
+from pipeline.artifacts.files import read_json
+
+FAMILY = {"kind": "adamw", "lr": 6e-5, "head_lr_mult": 10.0, "backbone_lr_mult": 1.0, "decays": "no_norms"}
+"""The optimiser of DAFormer and its followers."""
+
+
+@pytest.mark.parametrize("source", ["gta5", "synthia"])
+def test_daformer_hrda_and_mic_as_published(plan, source):
+    daformer, hrda, mic = (
+        published(plan, f"{name}-{source}", "inter") for name in ("daformer", "hrda", "mic")
+    )
+    for one in (daformer, hrda, mic):
+        assert one["optimiser"] == FAMILY
+        assert (one["steps"], one["batch"], one["power"]) == (40_000, 2, 1.0)
+        assert one["warmup"] == {"steps": 1_500, "decay": "during"}
+        sampling = one["augmentation"]["source"]["rare_sampling"]
+        assert (sampling["temperature"], sampling["min_share"]) == (
+            0.01,
+            0.0015 if source == "gta5" else 0.0031,
+        )
+        network = one["network"]
+        assert (network["backbone"], network["head"], network["drop_path"]) == (
+            "timm/pvt_v2_b5",
+            "daformer",
+            0.1,
+        )
+    wanted = {
+        "teacher_decay": 0.999,
+        "quality": "batch",
+        "ce_denominator": "all",
+        "feature_distance": {"where": "things", "weight": 0.005},
+        "class_share": 0.5,
+        "mask_weight": 0.0,
+    }
+    assert daformer["objective"] | wanted == daformer["objective"]
+    assert hrda["objective"] | wanted == hrda["objective"]
+    assert mic["objective"] == hrda["objective"] | {"mask_weight": 1.0, "mask_block": 64}
+    assert {**mic, "objective": None} == {**hrda, "objective": None}
+    edges = [hrda["objective"]["margins"][edge] for edge in ("top", "bottom", "left")]
+    assert [round(side * edge) for side, edge in zip((1024, 1024, 2048), edges, strict=True)] == [30, 240, 30]
+    assert [round(512 * daformer["objective"]["margins"][edge]) for edge in ("top", "bottom")] == [15, 120]
+    crops = [one["augmentation"][role]["crop"] for one in (daformer, hrda) for role in ("source", "target")]
+    assert crops == [[512, 512], [512, 512], [1024, 1024], [1024, 1024]]
+    assert (daformer["network"]["resolutions"], hrda["network"]["resolutions"]) == ("one", "two")
+    assert plan(f"hrda-{source}")[0].evaluates["inter"].parameters.test_mode == "sliding"
+
+
+@pytest.mark.parametrize("source", ["gta5", "synthia"])
+def test_vfm_uda_as_published(plan, source):
+    found = published(plan, f"vfm-uda-{source}", "inter")
+    assert (found["steps"], found["batch"], found["power"]) == (40_000, 8, 1.0)
+    assert found["warmup"] == {"steps": 1_500, "decay": "after"}
+    rates = [found["optimiser"][key] for key in ("lr", "head_lr_mult", "backbone_lr_mult")]
+    assert rates == [pytest.approx(5e-5 * 8**0.5, rel=1e-3), 1.0, 0.1]
+    wanted = {"mirrored": True, "mask_weight": 1.0, "mask_kind": "tokens", "feature_distance": None}
+    assert found["objective"] | wanted == found["objective"]
+    assert found["objective"]["margins"] == {"top": 0.03, "bottom": 0.25, "left": 0.03, "right": 0.03}
+    assert found["augmentation"]["source"]["rare_sampling"]["temperature"] == 0.05
+    assert found["network"]["head"] == "vit_light"
+
+
+@pytest.mark.parametrize("source", ["gta5", "synthia"])
+def test_dacs_as_published(plan, source):
+    dacs = published(plan, f"dacs-{source}", "inter")
+    assert (dacs["steps"], dacs["batch"], dacs["power"]) == (250_000, 2, 0.9)
+    assert dacs["optimiser"] == {"kind": "sgd", "lr": 2.5e-4, "head_lr_mult": 10.0, "backbone_lr_mult": 1.0}
+    assert dacs["objective"]["teacher_decay"] == 0.99
+    assert dacs["objective"]["feature_distance"] is None
+    assert dacs["network"]["levels"] == "single"
+
+
+def tiny_modern(folder):
+    """The suite since 2021 with small crops, and MobileNetV2 from a made-up file of weights; two steps."""
+    suite, settings = tiny(folder)
+    root = settings.parent
+    weights = folder / "weights.pth"
+    torch.save(torchvision.models.mobilenet_v2().state_dict(), weights)
+    network = {"backbone": "mobilenet_v2", "output_stride": 16, "weights": {"source": str(weights)}}
+    (root / "networks/tiny.yaml").write_text(yaml.safe_dump(network))
+    suite = suite.with_name("paper-modern.yaml")
+    suite.write_text(re.sub(r"(\bnetwork: )[\w-]+", r"\1tiny", suite.read_text()))
+    changed = yaml.safe_load(settings.read_text())
+    views = {name: {"crop": [32, 32], "shorter_side": [40, 56]} for name in ("source", "target")}
+    changed["set"]["train"] |= {"warmup": {"steps": 1}, "augmentation": views}
+    settings.write_text(yaml.safe_dump(changed))
+    return [suite, settings]
+
+
+@pytest.mark.parametrize("paper", ["mic-synthia", pytest.param("daformer-gta5", marks=pytest.mark.slow)])
+def test_a_paper_since_2021_runs_two_steps_on_tiny_files(driving_data, monkeypatch, tmp_path, paper):
+    monkeypatch.setenv("SEGADAPT_DATA", str(driving_data))
+    run = ran(paper, tiny_modern(tmp_path), tmp_path)
+    table = pd.read_csv(tmp_path / "results/adapt" / run.stages["inter"].key / "metrics.csv")
+    assert table["step"].tolist() == [1, 2]
+    assert np.isfinite(table).all(axis=None)
+    assert {"feature_distance", "mixed"} | ({"masked"} if "mic" in paper else set()) <= set(table)
+    metrics = read_json(tmp_path / "results/evaluate" / run.evaluates["inter"].key / "metrics.json")
+    assert metrics["images"] == 2
