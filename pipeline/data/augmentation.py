@@ -2,7 +2,7 @@
 
     augmented = augment(image, label, key, parameters)
 
-The geometry is drawn first (`place`), then applied to image and label (`placement.py`), then the color of
+The geometry is drawn first (`place`, `crops.py`), then applied to image and label (`placement.py`), then the color of
 the image is changed. Rotations use the platform's sine and cosine; everything else is exact arithmetic or
 Pillow's fixed point.
 """
@@ -15,16 +15,15 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
 from pipeline.artifacts.errors import DataError
+from pipeline.data.crops import crop_origin
 from pipeline.data.parameters import Affine, Augmentation, Color, RareCrops
-from pipeline.data.placement import Matrix, Pixels, Placement, resized_label
+from pipeline.data.placement import Matrix, Pixels, Placement
 from pipeline.numerics import WidthHeight
-from pipeline.numerics.mining import mined_crop_origin, mining_classes
+from pipeline.numerics.mining import mining_classes
 from pipeline.numerics.randomness import Draws
 
-RARE_CROPS = 0.8
-"""Share of the crops that look for a rare class. Source: released codes of CBST and CRST."""
 PRIORITY_SHARE = 0.001
-"""A class with a smaller share of the pixels is always rare. Source: the same."""
+"""A class with a smaller share of the pixels is always rare. Source: released codes of CBST and CRST."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +70,8 @@ def place(
     """
     affine = draw_affine(size, draws, parameters.affine) if parameters.affine else None
     resized = _draw_size(size, draws, parameters)
+    left, top = crop_origin(label, resized, draws, parameters, rare)
     window = parameters.crop or resized
-    origin = None
-    if label is not None and (draws.chance(RARE_CROPS) if parameters.rare_crops else rare):
-        origin = mined_crop_origin(resized_label(label, resized), rare, window, draws.below)
-    if origin is None:
-        room = max(0, resized[0] - window[0]), max(0, resized[1] - window[1])
-        origin = draws.between(0, room[0]), draws.between(0, room[1])
-    left, top = origin
     return Placement(size, resized, left, top, window, draws.chance(parameters.flip), affine)
 
 

@@ -66,6 +66,8 @@ class StepDataset(Dataset[dict[str, Batch]]):
         self.order = order
         self.slots = tuple(range(order.batch) if slots is None else slots)
         self.augmentation = {name: augmentation.get(name, Augmentation()) for name in self.domains}
+        for name in self.domains:
+            self._check_labels(name)
         self._rare = {name: self._rare_classes(name) for name in self.domains}
         self._rare_images = {
             name: RareImages(self.domains[name], wanted)
@@ -77,13 +79,16 @@ class StepDataset(Dataset[dict[str, Batch]]):
         """Load the images of a step, numbered from 0."""
         return {name: self._domain_batch(name, step) for name in self.domains}
 
+    def _check_labels(self, name: str) -> None:
+        """Refuse crops chosen by labels where there are none; `rare_sampling` refuses by itself."""
+        by_label = {"rare_crops": None, "max_class_share": 1.0}
+        for key, unset in by_label.items():
+            if getattr(self.augmentation[name], key) != unset and not self.domains[name].has_labels:
+                raise DataError(f"augmentation.{name}.{key}: the images have no labels here; remove the key")
+
     def _rare_classes(self, name: str) -> tuple[int, ...]:
         wanted = self.augmentation[name].rare_crops
-        if wanted is None:
-            return ()
-        if not self.domains[name].has_labels:
-            raise DataError(f"augmentation.{name}.rare_crops: the images have no labels here; remove the key")
-        return rare_classes(self.domains[name].class_counts(), wanted)
+        return () if wanted is None else rare_classes(self.domains[name].class_counts(), wanted)
 
     def _domain_batch(self, name: str, step: int) -> Batch:
         domain = self.domains[name]

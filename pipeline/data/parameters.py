@@ -91,6 +91,15 @@ class RareSampling(Strict):
             ge=0.0, lt=1.0, description="an image shows a class that has more than this share of its pixels"
         ),
     ] = 0.00325
+    crop_share: Annotated[
+        float | None,
+        Field(
+            ge=0.0,
+            lt=1.0,
+            description="draw crops until the class has more than this share of one's pixels, ten times at most; none: "
+            "the crop lies around one of its pixels",
+        ),
+    ] = None
 
 
 class Augmentation(Strict):
@@ -119,6 +128,14 @@ class Augmentation(Strict):
     rare_sampling: Annotated[
         RareSampling | None, Field(description="images, and crops of them, that show rare classes")
     ] = None
+    max_class_share: Annotated[
+        float,
+        Field(
+            gt=0.0,
+            le=1.0,
+            description="draw crops until no class has this share of one's labelled pixels, ten times at most",
+        ),
+    ] = 1.0
     style: Annotated[
         Share,
         Field(
@@ -152,7 +169,26 @@ class Augmentation(Strict):
             raise ValueError("rare_crops, affine: crops are aimed before the affine step; choose one")
         if self.rare_sampling and (self.rare_crops or self.affine):
             raise ValueError("rare_sampling: not with rare_crops or affine; choose one")
+        if self.judges_crops:
+            self._check_judged()
         return self
+
+    @property
+    def judges_crops(self) -> bool:
+        """Whether crops are drawn again until what they show is wanted."""
+        return self.max_class_share < 1.0 or bool(
+            self.rare_sampling and self.rare_sampling.crop_share is not None
+        )
+
+    def _check_judged(self) -> None:
+        if not self.crop:
+            raise ValueError("max_class_share, crop_share: need `crop: [width, height]`")
+        if self.affine:
+            raise ValueError("max_class_share, affine: crops are judged before the affine step; choose one")
+        if self.rare_crops or (self.rare_sampling and self.rare_sampling.crop_share is None):
+            raise ValueError(
+                "max_class_share: not with crops around a rare class; give rare_sampling a `crop_share`"
+            )
 
     def _check_step(self, step: float) -> None:
         if self.scale is None:

@@ -1,7 +1,6 @@
 """Rare-class sampling: which class a slot should show, and in which image.
 
-Source: Hoyer et al., DAFormer, CVPR 2022, section 3.3. There a random crop is drawn up to ten times until it shows
-the class; here it lies around one of the class's pixels (`numerics/mining.py`), so it always does.
+Source: Hoyer et al., DAFormer, CVPR 2022, section 3.3. Where in the image the crop lies: `crops.py`.
 """
 
 import logging

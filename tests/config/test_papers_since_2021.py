@@ -15,6 +15,8 @@ from pipeline.artifacts.files import read_json
 
 FAMILY = {"kind": "adamw", "lr": 6e-5, "head_lr_mult": 10.0, "backbone_lr_mult": 1.0, "decays": "no_norms"}
 """The optimiser of DAFormer and its followers."""
+LEAST = {"gta5": 0.0015, "synthia": 0.0031}
+"""3,000 pixels as a share of a label."""
 
 
 @pytest.mark.parametrize("source", ["gta5", "synthia"])
@@ -26,11 +28,11 @@ def test_daformer_hrda_and_mic_as_published(plan, source):
         assert one["optimiser"] == FAMILY
         assert (one["steps"], one["batch"], one["power"]) == (40_000, 2, 1.0)
         assert one["warmup"] == {"steps": 1_500, "decay": "during"}
+        assert one["augmentation"]["source"]["max_class_share"] == 0.75
         sampling = one["augmentation"]["source"]["rare_sampling"]
-        assert (sampling["temperature"], sampling["min_share"]) == (
-            0.01,
-            0.0015 if source == "gta5" else 0.0031,
-        )
+        side = one["augmentation"]["source"]["crop"][0]
+        assert sampling["crop_share"] * side**2 == pytest.approx(1500 * (side / 512) ** 2, rel=1e-3)
+        assert (sampling["temperature"], sampling["min_share"]) == (0.01, LEAST[source])
         network = one["network"]
         assert (network["backbone"], network["head"], network["drop_path"]) == (
             "timm/pvt_v2_b5",
@@ -68,7 +70,9 @@ def test_vfm_uda_as_published(plan, source):
     wanted = {"mirrored": True, "mask_weight": 1.0, "mask_kind": "tokens", "feature_distance": None}
     assert found["objective"] | wanted == found["objective"]
     assert found["objective"]["margins"] == {"top": 0.03, "bottom": 0.25, "left": 0.03, "right": 0.03}
-    assert found["augmentation"]["source"]["rare_sampling"]["temperature"] == 0.05
+    assert found["augmentation"]["source"]["max_class_share"] == 0.75
+    sampling = found["augmentation"]["source"]["rare_sampling"]
+    assert sampling == {"share": 1.0, "temperature": 0.05, "min_share": LEAST[source], "crop_share": 0.00572}
     assert found["network"]["head"] == "vit_light"
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from pipeline.artifacts.errors import DataError
-from pipeline.data import augmentation
+from pipeline.data import crops
 from pipeline.data.augmentation import augment, draw_affine, place, rare_classes
 from pipeline.data.parameters import Affine, Augmentation, RareCrops, RareSampling
 from pipeline.data.placement import Placement, nearest_indices, resized_label
@@ -168,7 +168,7 @@ def test_labels_hold_no_new_ids_after_any_change(scene):
 
 
 def test_rare_crops_show_a_rare_class_where_there_is_one(monkeypatch):
-    monkeypatch.setattr(augmentation, "RARE_CROPS", 1.0)
+    monkeypatch.setattr(crops, "RARE_CROPS", 1.0)
     image, label = coded(60, 40)
     label = np.zeros_like(label)
     label[31, 47] = 7
@@ -180,7 +180,7 @@ def test_rare_crops_show_a_rare_class_where_there_is_one(monkeypatch):
 
 
 def test_rare_crops_follow_the_resize(monkeypatch):
-    monkeypatch.setattr(augmentation, "RARE_CROPS", 1.0)
+    monkeypatch.setattr(crops, "RARE_CROPS", 1.0)
     image, label = coded(60, 40)
     label = np.zeros_like(label)
     label[4:6, 50:52] = 3
