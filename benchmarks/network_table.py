@@ -6,14 +6,18 @@ Memory: parameters, their gradients and what autograd keeps of one image of 1024
 optimiser, and no working memory of kernels.
 """
 
+import sys
 from pathlib import Path
 
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pipeline.config.load import Library
 from pipeline.networks.build import construct
 from pipeline.networks.parameters import CLASSIFIERS, NetworkParameters
 from pipeline.networks.weight_files import license_of
+from pipeline.training.step_memory import fused_attention
 
 CLASSES = 19
 HEIGHT, WIDTH = 512, 1024
@@ -29,7 +33,7 @@ def memory_of(parameters: NetworkParameters) -> tuple[int, int]:
 
     with torch.device("meta"):
         network = construct(parameters, CLASSES)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with fused_attention(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         network(torch.empty(1, 3, HEIGHT, WIDTH, device="meta"))
     own = {tensor.untyped_storage()._cdata for tensor in network.parameters()}
     activations = sum(t.untyped_storage().nbytes() for key, t in kept.items() if key not in own)

@@ -1,11 +1,13 @@
 """The memory of one training step, made without memory: tensors on torch's meta device have sizes and no numbers."""
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
@@ -75,6 +77,34 @@ class LiveBytes(TorchDispatchMode):
         del self._held[key]
 
 
+@contextmanager
+def fused_attention() -> Iterator[None]:
+    """Attention in blocks inside, as devices compute it: the meta device alone would keep every pair of tokens.
+
+    No mode of torch reaches the passes that `checkpointing` repeats, so the function itself is exchanged.
+    """
+    plain = F.scaled_dot_product_attention
+    setattr(F, plain.__name__, _attention_in_blocks)
+    try:
+        yield
+    finally:
+        setattr(F, plain.__name__, plain)
+
+
+def _attention_in_blocks(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
+    kernel = torch.ops.aten._scaled_dot_product_efficient_attention
+    made: tuple[Tensor, ...] = kernel(query, key, value, attn_mask, True, dropout_p, is_causal, scale=scale)
+    return made[0]
+
+
 def step_memory(
     network: NetworkParameters,
     num_classes: int,
@@ -89,7 +119,7 @@ def step_memory(
     runner = _runner(network, num_classes, parameters)
     modules = runner.modules.values()
     batch = {name: _batch(parameters.batch, size, name in labelled) for name, size in sizes.items()}
-    with LiveBytes() as live:
+    with LiveBytes() as live, fused_attention():
         runner.run(0, batch)
     trained = {name: _numbers(trained_tensors(module).values()) for name, module in runner.modules.items()}
     own = trained.pop("network")

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.profiler import profile
+from torch.utils.checkpoint import checkpoint
 from toys import toy_parameters
 
 from pipeline.data.batch import Batch
@@ -14,7 +16,13 @@ from pipeline.networks.build import build_network
 from pipeline.networks.parameters import NetworkParameters
 from pipeline.training.learner import Learner
 from pipeline.training.step import StepRunner
-from pipeline.training.step_memory import LiveBytes, StepMemory, _in_bfloat16, step_memory
+from pipeline.training.step_memory import (
+    LiveBytes,
+    StepMemory,
+    _in_bfloat16,
+    fused_attention,
+    step_memory,
+)
 
 NETWORK = NetworkParameters(backbone="small")
 CLASSES, SIZE = 5, (128, 96)
@@ -81,6 +89,26 @@ def test_what_is_dropped_is_counted_no_more() -> None:
             torch.empty(500)
         view = kept[0].view(10, 100)
     assert (live.now, live.peak, len(view)) == (4000, 6000, 10)
+
+
+def attended(tokens: int, repeated: bool) -> int:
+    """Bytes at the peak of forward and backward of attention over so many tokens."""
+    with torch.device("meta"):
+        numbers = [torch.empty(1, 6, tokens, 64, requires_grad=True) for _ in range(3)]
+    attention = F.scaled_dot_product_attention
+    with LiveBytes() as live, fused_attention():
+        if repeated:
+            result = checkpoint(lambda *q: F.scaled_dot_product_attention(*q), *numbers, use_reentrant=False)
+        else:
+            result = F.scaled_dot_product_attention(*numbers)
+        torch.autograd.grad(result.sum(), numbers)
+    assert F.scaled_dot_product_attention is attention
+    return live.peak
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_attention_keeps_no_pairs_of_tokens(repeated: bool) -> None:
+    assert attended(8000, repeated) < 2.1 * attended(4000, repeated) < 2.1 * 20 * 4000 * 6 * 64 * 4
 
 
 def test_masks_stay_what_they_are_where_numbers_are_narrowed() -> None:
