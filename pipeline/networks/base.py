@@ -96,6 +96,12 @@ class SegmentationNetwork(nn.Module):
         """Run the main head alone on a feature map, and its skip map where the network has one."""
         raise NotImplementedError
 
+    def class_bias(self) -> Tensor | None:
+        """Find the main head's bias (K,), which is added to the logits everywhere; None for a head without one."""
+        head = self.get_submodule(self.head_roles["main"])
+        last = [layer for layer in head.modules() if isinstance(layer, nn.Conv2d | nn.Linear)][-1]
+        return last.bias
+
     @property
     def device(self) -> torch.device:
         """Where the network computes."""

@@ -18,6 +18,7 @@ from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.batch_norm import batch_norm_layers
 from pipeline.networks.build import build_network
 from pipeline.networks.files import build_from, load_network, save_network
+from pipeline.networks.logit_adjustment import with_adjusted_logits
 from pipeline.networks.target_statistics import with_statistics_of
 from pipeline.numerics import WidthHeight
 from pipeline.numerics.randomness import derived_seed, seeded
@@ -44,8 +45,8 @@ from pipeline.training.progress import Progress
 from pipeline.training.state import StateStore
 from pipeline.training.tensorboard import TensorBoardTable
 
-ADABN_IMAGES = 32
-"""Target images, evenly spaced, whose BatchNorm statistics `adabn` takes a share of."""
+TARGET_IMAGES = 32
+"""Target images, evenly spaced, that `adabn` and `logit_adjustment` look at."""
 
 
 def compute(job: Job) -> dict[str, Any]:
@@ -149,8 +150,7 @@ def _job(job: Job, domains: Mapping[str, Domain], processes: Processes, device: 
     """All that one process trains with."""
     learner = _learner(job)
     _check_domains(job, domains)
-    if job.parameters.adabn and not batch_norm_layers(learner.network):
-        job.log.warning("adabn: the network has no BatchNorm, and is published as it is")
+    _warn_of_what_does_nothing(job, learner.network)
     store = StateStore(
         job.folder.state / "training",
         _fingerprint(job, device),
@@ -192,16 +192,27 @@ def _metrics(job: Job, processes: Processes) -> MetricsTable:
     )
 
 
+def _warn_of_what_does_nothing(job: Job, network: SegmentationNetwork) -> None:
+    if job.parameters.adabn and not batch_norm_layers(network):
+        job.log.warning("adabn: the network has no BatchNorm, and is published as it is")
+    if job.parameters.logit_adjustment and network.class_bias() is None:
+        job.log.warning("logit_adjustment: the network's head has no bias, and is published as it is")
+
+
 def _published(
     network: SegmentationNetwork, parameters: TrainParameters, domains: Mapping[str, Domain]
 ) -> SegmentationNetwork:
-    """The network itself, or a copy with a share of the target's BatchNorm statistics."""
-    if not parameters.adabn:
+    """The network itself, or a copy that has looked at the target: its statistics first, then the answers."""
+    if not parameters.adabn and not parameters.logit_adjustment:
         return network
     target = domains["target"]
-    places = evenly_spaced(range(len(target)), ADABN_IMAGES)
+    places = evenly_spaced(range(len(target)), TARGET_IMAGES)
     images = [torch.from_numpy(target.image(place).transpose(2, 0, 1).copy()) for place in places]
-    return with_statistics_of(network, images, parameters.adabn)
+    if parameters.adabn:
+        network = with_statistics_of(network, images, parameters.adabn)
+    if parameters.logit_adjustment:
+        network = with_adjusted_logits(network, images, parameters.logit_adjustment)
+    return network
 
 
 def _learner(job: Job) -> Learner:

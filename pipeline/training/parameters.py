@@ -123,6 +123,14 @@ class TrainParameters(Strict):
             description="share of BatchNorm's statistics that published networks take from 32 target images",
         ),
     ] = 0.0
+    logit_adjustment: Annotated[
+        float,
+        Field(
+            ge=0.0,
+            le=1.0,
+            description="how far published networks favour classes that they rarely answer on 32 target images",
+        ),
+    ] = 0.0
     snapshots: Annotated[
         int, Field(ge=1, le=1000, description="evenly spaced networks kept, the last included")
     ] = 5
@@ -198,12 +206,13 @@ class TrainParameters(Strict):
         return value
 
     def domains_read(self) -> tuple[Domain, ...]:
-        """Name the domains whose images the stage reads: the objective's, and the target where its colors or its
-        statistics serve.
+        """Name the domains whose images the stage reads: the objective's, and the target where its colors, its
+        statistics or the answers on it serve.
         """
         domains = self.objective.domains()
         styled = any(augmentation.style for augmentation in self.augmentation.values())
-        return (*domains, "target") if (styled or self.adabn) and "target" not in domains else domains
+        further = styled or self.adabn or self.logit_adjustment
+        return (*domains, "target") if further and "target" not in domains else domains
 
     def schedule_horizon(self) -> int:
         """Return the step at which the poly schedule would reach 0."""
