@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from pipeline.artifacts.errors import ConfigError
 from pipeline.networks.encoder import Channels, Encoder, EncoderNetwork, Features
 from pipeline.networks.parameters import NetworkParameters
-from pipeline.networks.timm_models import create_model, profile_of, reads_one_size, whole_cells
+from pipeline.networks.timm_models import Reading, create_model, profile_of, reading_of, whole_cells
+from pipeline.networks.timm_names import check_timm_name
 from pipeline.networks.two_resolutions import TwoResolutions
 from pipeline.networks.vit_backbones import VitEncoder
 
@@ -21,10 +22,11 @@ SKIP_WIDTH = 64
 class TimmEncoder(Encoder):
     """A model whose stages double their stride; `low` is its map of stride 4."""
 
-    def __init__(self, parameters: NetworkParameters) -> None:
+    def __init__(self, parameters: NetworkParameters, reading: Reading) -> None:
         super().__init__()
         self.model = create_model(
             parameters,
+            **reading.options,
             drop_path_rate=parameters.drop_path or None,
             output_stride=parameters.output_stride if parameters.output_stride < 32 else None,
         )
@@ -88,13 +90,14 @@ def _parts(module: nn.Module, prefix: str, ends: Sequence[str]) -> Iterator[str]
 
 def build_timm_network(parameters: NetworkParameters, num_classes: int) -> EncoderNetwork:
     """Make a network on one of timm's models with random weights."""
-    plain = reads_one_size(parameters.backbone)
-    if plain and parameters.resolutions == "two":
+    check_timm_name(parameters.backbone, "backbone")
+    reading = reading_of(parameters.backbone)
+    if reading.plain and parameters.resolutions == "two":
         raise ConfigError(
             f"resolutions two needs a backbone with a map of stride 4, and {parameters.backbone} has one grid; choose a "
             "hierarchical one such as timm/pvt_v2_b5"
         )
-    encoder = VitEncoder(parameters) if plain else TimmEncoder(parameters)
+    encoder = (VitEncoder if reading.plain else TimmEncoder)(parameters, reading)
     kind = TwoResolutions if parameters.resolutions == "two" else EncoderNetwork
     network = kind(parameters, num_classes, encoder, SKIP_WIDTH)
     if parameters.profile == "timm":

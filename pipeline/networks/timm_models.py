@@ -1,33 +1,35 @@
 """What encoders of timm's models share: making the model, its input profile, and images of whole cells."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.artifacts.errors import ConfigError
 from pipeline.networks.parameters import TIMM, InputProfile, NetworkParameters
-from pipeline.networks.timm_names import check_timm_name
+
+ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False})
+"""timm's options by which a model made for one size takes others, newest first."""
+OTHER_SIZE = (192, 320)
+"""Height and width that no model of timm is made for; windows of 7, 8 or 16 cells do not fill all its maps."""
 
 
 def create_model(parameters: NetworkParameters, **options: Any) -> Any:
     """Make timm's model of that name with random weights from torch's current generator.
 
-    Raises ConfigError for an unknown name, or an option that this model does not have.
+    Raises ConfigError for an option that this model does not have.
     """
     import timm  # slow to import, and other networks do without
 
-    check_timm_name(parameters.backbone, "backbone")
     name = parameters.backbone.removeprefix(TIMM)
     given = {key: value for key, value in options.items() if value is not None}
     try:
         model: Any = timm.create_model(name, pretrained=False, **given)
     except (AssertionError, TypeError) as error:
-        if "dynamic_img_size" in str(error):
-            raise ConfigError(
-                f"backbone {parameters.backbone} reads images of one size in timm; choose another model"
-            ) from error
         if isinstance(error, TypeError) and not any(f"'{key}'" in str(error) for key in given):
             raise
         raise ConfigError(
@@ -44,12 +46,64 @@ def create_model(parameters: NetworkParameters, **options: Any) -> Any:
     return model
 
 
-def reads_one_size(backbone: str) -> bool:
-    """Whether the model's published weights were made for one size of images, as a plain ViT's are."""
+@dataclass(frozen=True)
+class Reading:
+    """How a model takes images of any size: options of timm's, and whether all its blocks share one grid."""
+
+    options: dict[str, Any]
+    plain: bool
+
+
+def reading_of(backbone: str) -> Reading:
+    """How timm lets a model read images of any size, found without memory.
+
+    Raises ConfigError for one that reads images of one size.
+    """
     import timm
 
-    said = timm.get_pretrained_cfg(backbone.removeprefix(TIMM))
-    return said is not None and bool(said.fixed_input_size)
+    name = backbone.removeprefix(TIMM)
+    said = timm.get_pretrained_cfg(name)
+    if said is None or not said.fixed_input_size:
+        return Reading({}, plain=False)
+    with torch.device("meta"):
+        options, model = _made_for_any_size(name)
+    strides = [level["reduction"] for level in getattr(model, "feature_info", None) or []]
+    reading = Reading(options, plain=len(set(strides)) == 1)
+    why_not = "no option for other sizes" if reading.plain else _why_one_size(model, strides)
+    if not options and why_not:
+        raise ConfigError(
+            f"backbone {backbone} reads images of one size in timm ({why_not}); choose another model"
+        )
+    return reading
+
+
+def _made_for_any_size(name: str) -> tuple[dict[str, Any], Any]:
+    """The first of timm's options for images of any size that a model has, and the model."""
+    import timm
+
+    for options in ANY_SIZE:
+        try:
+            return options, timm.create_model(name, pretrained=False, **options)
+        except TypeError as error:
+            if not any(key in str(error) for key in options):
+                raise
+    return {}, timm.create_model(name, pretrained=False)
+
+
+def _why_one_size(model: Any, strides: Sequence[int]) -> str:
+    """What a model says to images of another size than its weights', or "" where its maps are right."""
+    height, width = OTHER_SIZE
+    if not hasattr(model, "forward_intermediates"):
+        return ""
+    try:
+        maps = model.eval().forward_intermediates(
+            torch.empty(1, 3, height, width, device="meta"), intermediates_only=True
+        )
+    except (AssertionError, RuntimeError) as error:
+        return f"to {width}x{height} pixels it says: {(str(error) or type(error).__name__).splitlines()[0]}"
+    sizes = [tuple(level.shape[-2:]) for level in maps]
+    wanted = [(height // stride, width // stride) for stride in strides]
+    return "" if sizes == wanted else f"of {width}x{height} pixels it makes maps of {sizes}"
 
 
 def profile_of(model: Any) -> InputProfile:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pipeline.artifacts.errors import ConfigError
 from pipeline.networks.encoder import Channels, Encoder, Features
 from pipeline.networks.parameters import NetworkParameters
-from pipeline.networks.timm_models import create_model, profile_of, whole_cells
+from pipeline.networks.timm_models import Reading, create_model, profile_of, whole_cells
 
 LEVELS = 4
 
@@ -24,11 +24,9 @@ class VitEncoder(Encoder):
     The mask token is the weight file's where it has one; else it starts at zero and is trained.
     """
 
-    def __init__(self, parameters: NetworkParameters) -> None:
+    def __init__(self, parameters: NetworkParameters, reading: Reading) -> None:
         super().__init__()
-        self.model = create_model(
-            parameters, drop_path_rate=parameters.drop_path or None, dynamic_img_size=True
-        )
+        self.model = create_model(parameters, **reading.options, drop_path_rate=parameters.drop_path or None)
         info = list(self.model.feature_info)
         _check(parameters, info)
         self.profile = profile_of(self.model)

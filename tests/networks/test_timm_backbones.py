@@ -51,6 +51,9 @@ def built(chosen, seed=0):
         ("convnext_atto", 8, (40, 80, 160, 320)),
         ("tf_efficientnet_lite0", 16, (24, 40, 112, 320)),
         ("resnet18", 32, (64, 128, 256, 512)),
+        # Their weights are made for images of one size.
+        ("swin_tiny_patch4_window7_224", 32, (96, 192, 384, 768)),
+        ("mvitv2_tiny", 32, (96, 192, 384, 768)),
     ],
 )
 @pytest.mark.parametrize("size", [(64, 96), (70, 100)])
@@ -93,6 +96,7 @@ def test_the_maps_are_timms_own():
         ("tf_efficientnet_lite0", 16, 8, "blocks.2", "blocks.3"),
         ("resnet18", 32, 2, "act1", "maxpool"),
         ("resnet18", 32, 8, "layer2", "layer3"),
+        ("swin_tiny_patch4_window7_224", 32, 8, "layers.1", "layers.2"),
     ],
 )
 def test_stages_freeze_by_stride(name, stride, freeze, last_frozen, first_trained):
@@ -110,10 +114,9 @@ def test_stages_freeze_by_stride(name, stride, freeze, last_frozen, first_traine
     assert trained[0].startswith(f"model.{first_trained}") or first_trained == "maxpool"
 
 
-def test_every_trainable_tensor_has_a_gradient():
-    network = built(
-        parameters("pvt_v2_b0", 32, drop_path=0.5, skip=False, head="daformer", batch_norm="train")
-    )
+@pytest.mark.parametrize("name", ["pvt_v2_b0", "swin_tiny_patch4_window7_224"])
+def test_every_trainable_tensor_has_a_gradient(name):
+    network = built(parameters(name, 32, drop_path=0.2, skip=False, head="daformer", batch_norm="train"))
     network(IMAGES).main.square().sum().backward()
     assert [name for name, tensor in network.named_parameters() if tensor.grad is None] == []
 
@@ -154,7 +157,9 @@ def test_the_input_profile_is_the_models():
         ("mixer_b16_224", 32, "mixer_b16_224 reads images of one size"),
         ("csatv2", 32, "maps of strides 8, 8, 16, 32, 64"),
         ("convnext_atto", 14, "cannot make convnext_atto with output_stride=14"),
-        ("nest_tiny", 32, "reads images of one size"),
+        ("nest_tiny", 32, "reads images of one size in timm .*Input height .192. doesn't match model .224"),
+        ("maxvit_tiny_tf_224", 32, "reads images of one size in timm .*must be divisible by window"),
+        ("xcit_nano_12_p8_224", 8, "reads images of one size in timm .no option for other sizes"),
     ],
 )
 def test_models_that_do_not_fit_are_refused_by_name(name, stride, message):
