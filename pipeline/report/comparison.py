@@ -40,6 +40,11 @@ class Row:
         return self.stage == self.experiment.stages[-1]
 
     @property
+    def is_adapted(self) -> bool:
+        """Whether it is more than the source stage, the first of its chain."""
+        return self.stage != self.experiment.stages[0]
+
+    @property
     def runs(self) -> list[StageResult]:
         """What was run of it, by seed."""
         found = (
@@ -86,11 +91,20 @@ def rows_of(data: ReportData, members: Sequence[ExperimentRecord]) -> list[Row]:
 
 
 def best_row(rows: Sequence[Row]) -> Row | None:
-    """The final stage with the highest figure that had no label of the target; None without figures."""
-    known = [
-        row for row in rows if row.is_final and row.mean is not None and not row.experiment.target_labels
-    ]
-    return max(known, key=lambda row: row.mean or 0.0, default=None)
+    """The row with the highest figure that had no label of the target, source stages too; None without figures."""
+    known = [row for row in rows if row.mean is not None and not row.experiment.target_labels]
+    return max(known, key=lambda row: (row.mean or 0.0, row.is_final), default=None)
+
+
+def best_adapted(rows: Sequence[Row]) -> Row | None:
+    """The best of the rows that are adapted; None without one."""
+    return best_row([row for row in rows if row.is_adapted])
+
+
+def difference(row: Row, other: Row) -> tables.Spread | None:
+    """Row minus other, paired by seed; None without any pair."""
+    ours, theirs = _by_seed(row), _by_seed(other)
+    return tables.spread(ours[seed] - theirs[seed] for seed in ours if seed in theirs)
 
 
 def row_data(data: ReportData, rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -99,7 +113,7 @@ def row_data(data: ReportData, rows: Sequence[Row]) -> list[dict[str, Any]]:
     return [
         {
             "name": row.name,
-            "values": {run.seed: _headline(row, run) for run in row.runs if run.scores},
+            "values": _by_seed(row),
             "baseline": _baseline_place(data, row, places),
             "classes": row.class_means(),
             "matrix": row.matrix(),
@@ -108,8 +122,9 @@ def row_data(data: ReportData, rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def _headline(row: Row, run: StageResult) -> float:
-    return round(run.scores["last"].metrics[row.experiment.headline], 4)
+def _by_seed(row: Row) -> dict[int, float]:
+    headline = row.experiment.headline
+    return {run.seed: round(run.scores["last"].metrics[headline], 4) for run in row.runs if run.scores}
 
 
 def _baseline_place(data: ReportData, row: Row, places: dict[Names, int]) -> int | None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pipeline.numerics import IGNORE, Size
 from pipeline.numerics.spacing import evenly_spaced
 from pipeline.report import images
-from pipeline.report.comparison import Row, best_row
+from pipeline.report.comparison import Row, best_adapted
 from pipeline.report.model import Answer, ExperimentRecord, GalleryImage
 
 BYTES = 3_400_000
@@ -82,7 +82,7 @@ def _present(ids: NDArray[np.uint8]) -> list[int]:
 def _controls(
     rows: Sequence[Row], answered: Sequence[int], first: ExperimentRecord, count: int
 ) -> dict[str, Any]:
-    best = best_row(rows)
+    best = best_adapted(rows)
     after = next((place for place in answered if rows[place] is best), answered[-1] if answered else None)
     options: Mapping[str, str] = {
         **({"label": "label"} if first.gallery[0].label is not None else {}),

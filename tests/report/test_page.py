@@ -95,7 +95,7 @@ def test_summary_says_the_best_its_gain_and_what_to_do(page):
     summary = page[page.index('class="card"') : page.index("How to read the figures")]
     for text in (
         "mIoU 46.50 ± 0.71 %",
-        "<b>streets-intrada</b>",
+        "<b>streets-intrada / intra</b>",
         "+5.50 ± 0.71",
         "2 pairs of seeds",
         "pipeline suggest",
@@ -106,7 +106,7 @@ def test_summary_says_the_best_its_gain_and_what_to_do(page):
 def test_what_had_target_labels_is_never_the_best(make_chain, experiment):
     oracle = make_chain("oracle", {"source": [90.0, 91.0, 92.0]}, target_labels=True)
     summary = render(ReportData((oracle, experiment))).partition("How to read")[0]
-    assert "<b>streets-intrada</b>" in summary and "<b>oracle</b>" not in summary
+    assert "<b>streets-intrada / intra</b>" in summary and "<b>oracle" not in summary
 
 
 def test_every_line_of_the_comparison_has_a_cell_for_each_heading(make_chain):
