@@ -78,6 +78,24 @@ class Row:
         return matrix or None
 
 
+def predicted_shares(row: Row) -> list[float] | None:
+    """The share of each class in what a row's last step says; None where nothing was kept of it.
+
+    Of the evaluation split's labelled pixels, added over seeds; without labels of the target images that `select`
+    kept, of one seed.
+    """
+    matrix, classes = row.matrix(), len(row.experiment.class_names)
+    if matrix is not None:
+        counts = np.sum(matrix, axis=0)
+    else:
+        maps = [answer.classes for run in row.runs for answer in run.answers.values()]
+        counts = sum(
+            (np.bincount(one.ravel(), minlength=classes) for one in maps), np.zeros(classes, np.int64)
+        )
+    total = counts.sum()
+    return (counts / total).tolist() if total else None
+
+
 def rows_of(data: ReportData, members: Sequence[ExperimentRecord]) -> list[Row]:
     """The rows of experiments on one task, in the order of `tables.results_table`."""
     lines = tables.results_table(data)

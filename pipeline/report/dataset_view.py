@@ -1,4 +1,4 @@
-"""What a page shows of a task's data: pictures under their labels, class frequencies, sizes, warnings."""
+"""What a page shows of a task's data: class frequencies, of predictions too, pictures under their labels, warnings."""
 
 from collections.abc import Mapping, Sequence
 from math import log10
@@ -12,25 +12,33 @@ from pipeline.datasets.sizes import describe_sizes, orientations
 from pipeline.inference.sheets import still_picture
 from pipeline.report import images
 
-_LEAST = 1e-5
-"""Share of the pixels at which a bar begins: bars are logarithmic, or rare classes would have none."""
+_DECADES = 5
+"""The frequencies' axis is logarithmic, or rare classes would all lie at 0: it begins at 1e-5 of the pixels."""
 
 
 def dataset_view(
-    sides: Mapping[str, Preview], palette: NDArray[np.uint8], warnings: Sequence[str]
+    sides: Mapping[str, Preview],
+    palette: NDArray[np.uint8],
+    warnings: Sequence[str],
+    predicted: Mapping[str, Sequence[float]],
 ) -> dict[str, Any]:
-    """Return what `dataset.html` shows of the sides by what for, such as `source`, and of all that warns."""
+    """Return what `dataset.html` shows of the sides by what for, such as `source`, and of all that warns.
+
+    `predicted`: the share of each class in what a model says, by the name of that model.
+    """
     labelled = {role: side for role, side in sides.items() if side.pixels is not None}
     names = next((side.classes for side in labelled.values()), ())
+    series = {role: [side.share(place) for place in range(len(names))] for role, side in labelled.items()}
+    series |= {f"predicted: {name}": list(shares) for name, shares in predicted.items()} if names else {}
     return {
         "warnings": warnings,
         "sides": [_side(role, side, palette) for role, side in sides.items()],
-        "roles": list(labelled),
+        "series": list(series),
         "classes": [
             {
                 "name": name,
                 "color": images.css_color(palette[place]),
-                "bars": [_bar(side.share(place)) for side in labelled.values()],
+                "marks": [_mark(shares[place]) for shares in series.values()],
             }
             for place, name in enumerate(names)
         ],
@@ -54,7 +62,7 @@ def _facts(side: Preview) -> Sequence[str]:
     if side.pixels is None:
         facts.append("labels not opened")
     else:
-        facts.append(f"{side.ignored:.1%} of the pixels ignored")
+        facts.append(f"{100 * side.ignored:.1f} % of the pixels ignored")
     if side.looked_at < side.images:
         facts.append(f"{side.looked_at} looked at")
     return facts
@@ -70,6 +78,9 @@ def _tile(sample: Sample, palette: NDArray[np.uint8]) -> dict[str, Any]:
     }
 
 
-def _bar(share: float) -> dict[str, str]:
-    width = 0.0 if share <= _LEAST else 1 - log10(share) / log10(_LEAST)
-    return {"width": f"{100 * width:.1f}%", "text": "none" if share == 0 else f"{100 * share:.3g} %"}
+def _mark(share: float) -> dict[str, str]:
+    """Where a share lies on the axis, in percent of its length, and its text."""
+    least = 10**-_DECADES
+    place = 0.0 if share <= least else 100 * (1 + log10(share) / _DECADES)
+    text = "none" if share == 0 else f"< {100 * least:g}" if share < least else f"{100 * share:.2g}"
+    return {"place": f"{place:.1f}%", "text": text}

@@ -4,6 +4,7 @@ python -m pipeline run results/stages/report-SUITE.json      (`collect.publish` 
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from pipeline.artifacts.files import write_text
 from pipeline.report import tables
 from pipeline.report.comparison import (
     Row,
+    best_adapted,
     best_row,
     class_view,
     further_metrics,
     line_view,
+    predicted_shares,
     row_data,
     rows_of,
 )
@@ -113,10 +116,19 @@ def _task(
         "class_table": _class_table(rows, first) if first.kind != "classification" else None,
         "gallery": gallery[0] if gallery else None,
         "legend": class_view(members),
-        "dataset": dataset_view(first.sides, first.palette, _warnings(first)) if first.sides else None,
+        "dataset": _dataset(rows, first) if first.sides else None,
     }
     read = {"rows": row_data(data, rows), "classes": class_view(members), "gallery": gallery and gallery[1]}
     return view, read
+
+
+def _dataset(rows: Sequence[Row], first: ExperimentRecord) -> dict[str, Any]:
+    """The data, with what the best adapted row and its source stage make of the target."""
+    adapted = best_adapted(rows) or next((row for row in reversed(rows) if row.runs), rows[-1])
+    chain = (row for row in rows if row.experiment is adapted.experiment and row.mode == adapted.mode)
+    shares = {row.name: predicted_shares(row) for row in chain if not row.is_adapted or row is adapted}
+    known = {name: found for name, found in shares.items() if found is not None}
+    return dataset_view(first.sides, first.palette, _warnings(first), known)
 
 
 def _warnings(item: ExperimentRecord) -> list[str]:

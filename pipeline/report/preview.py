@@ -47,7 +47,7 @@ def task_warnings(task: Task, sides: dict[str, Preview]) -> Iterator[str]:
 
 def write_preview(name: str, sides: dict[str, Preview], warnings: list[str], taxonomy: Taxonomy) -> Path:
     """Write `results/preview/<task>/index.html` and return its path."""
-    view = dataset_view(sides, taxonomy.palette(), warnings)
+    view = dataset_view(sides, taxonomy.palette(), warnings, {})
     page = Results().preview(name) / PAGE
     page.parent.mkdir(parents=True, exist_ok=True)
     write_text(page, render_template("preview.html", task=name, dataset=view))

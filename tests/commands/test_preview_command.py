@@ -26,7 +26,7 @@ def test_a_page_and_warnings_before_anything_is_prepared(clone, tmp_path, capsys
     assert "source: mine-source train, 4 images, 4 looked at" in told
     assert "evaluation: mine-target val, 2 images" in told and "warning" not in told
     page = Path("results/preview/mine/index.html").read_text("utf-8")
-    assert "75 %" in page and "50 %" in page and "labels not opened" in page
+    assert "<td>75</td>" in page and "<td>50</td>" in page and "labels not opened" in page
     assert page.count('class="over"') == 4 + 2
     assert {path.name for path in Path("results").iterdir()} == {"preview"}
 

@@ -125,10 +125,42 @@ def test_data_are_shown_with_their_warnings(page):
         "source: no pixel in any image of: person",
         "rendered train, 40 images",
         "80x60, landscape",
-        "70 %",
+        "25.0 % of the pixels ignored",
     ):
         assert text in section, text
     assert section.count('class="over"') == 1 and "labels not opened" in section
+
+
+def shares(page):
+    """The headings of the class frequencies, and their cells by class."""
+    table = table_of(page, "shares")
+    heads = re.findall(r"<th>([^<]+)</th>", table)
+    return heads, {
+        re.sub("<.*?>", "", line[0]): re.findall(r"<td>([^<]+)</td>", line[1])
+        for line in re.findall(r"<tr><th>(.*?)</th>(.*?)</tr>", table, re.DOTALL)
+    }
+
+
+def test_class_frequencies_of_the_predictions_stand_beside_those_of_the_labels(page):
+    """By hand, of the made-up confusion matrix: 100, 118 and 82 of 300 pixels; only the best chain is shown."""
+    heads, cells = shares(page)
+    assert heads == ["source", "predicted: streets-intrada / source", "predicted: streets-intrada / intra"]
+    assert cells == {
+        "road": ["30", "33", "33"],
+        "car": ["70", "39", "39"],
+        "person": ["none", "27", "27"],
+    }
+    assert "labelled pixels of the evaluation split" in page
+
+
+def test_without_labels_the_predictions_on_target_images_are_counted(experiment):
+    """`intra` moves labels of 20 rows a class by whole rows alone, so that each class keeps a third."""
+    runs = tuple(replace(run, scores={}, snapshots=None) for run in experiment.runs)
+    text = render(ReportData((replace(experiment, runs=runs),)))
+    heads, cells = shares(text)
+    assert heads[-1] == "predicted: streets-intrada / intra"
+    assert [line[-1] for line in cells.values()] == ["33", "33", "33"]
+    assert "Predicted frequencies: the target images" in text
 
 
 def test_costs_are_added_over_stages(page):
