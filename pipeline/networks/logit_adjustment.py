@@ -32,4 +32,4 @@ def with_adjusted_logits(
 
 def _mean_answer(network: SegmentationNetwork, image: Tensor) -> Tensor:
     """The mean probability of each class over an image: float32 (K,)."""
-    return network.logits(image[None].to(network.device)).softmax(1).mean((0, 2, 3))
+    return network.logits(image[None].to(network.device)).softmax(dim=1).mean((0, 2, 3))

@@ -5,6 +5,7 @@ from chain_world import Chain, write
 
 from pipeline.artifacts.files import read_json
 from pipeline.networks.records import read_record
+from pipeline.report.guard import seems_worse
 
 COLLAPSE = {"inter": {"objective": {"entropy_weight": 100.0}, "steps": 20, "optimiser": {"lr": 0.02}}}
 """So much weight on a sure answer that the network gives the same one everywhere."""
@@ -52,6 +53,13 @@ def test_the_log_and_the_summary_say_it_loudly(collapsed, capsys):
     summary = (chain.results / "report/chain/summary.txt").read_text("utf-8")
     assert "main/seed0: ADAPTATION SEEMS TO HAVE MADE THINGS WORSE" in summary
     assert "guard: right in 1 of 1 choices" in summary
+
+
+@pytest.mark.parametrize(
+    ("adapted", "worse"), [(0.80, False), (0.77, False), (0.73, False), (0.71, True), (0.0, True)]
+)
+def test_only_a_clear_difference_counts_as_worse(adapted, worse):
+    assert seems_worse(adapted, source_only=0.77) is worse
 
 
 def test_no_label_of_the_evaluation_is_opened_to_choose(collapsed):
