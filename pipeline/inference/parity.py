@@ -8,6 +8,7 @@ are first stretched to it.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import torch
@@ -29,10 +30,11 @@ OTHER_SIZES = ((0.75, 0.75), (1.25, 1.0), (1.0, 0.8), (1.1, 1.3))
 
 @dataclass
 class Agreement:
-    """Pixels compared, and those of the same id, by what was compared."""
+    """Pixels compared, and those of the same id, by what was compared; times of the exported graph over the model's."""
 
     pixels: dict[str, int] = field(default_factory=dict)
     equal: dict[str, int] = field(default_factory=dict)
+    times: list[float] = field(default_factory=list)
 
     def add(self, what: str, ours: np.ndarray, theirs: np.ndarray) -> None:
         """Count two maps of ids of the same shape."""
@@ -57,7 +59,7 @@ def agreement(model: Model, exported: Model, run: Run, pictures: Sequence[Path])
             picture = picture.resize(model.working_size)
         small = input_image(model, picture)
         pixels = _tensor(small)
-        _compare(found, "its own size", model, run, torch.cat([pixels, pixels.flip(2)]))
+        found.times.append(_compare(found, "its own size", model, run, torch.cat([pixels, pixels.flip(2)])))
         if exported.network.any_size:
             factors = OTHER_SIZES[number % len(OTHER_SIZES)]
             size = [max(32, round(side * factor)) for side, factor in zip(small.size, factors, strict=True)]
@@ -71,8 +73,14 @@ def _tensor(picture: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(picture))[None]
 
 
-def _compare(found: Agreement, what: str, model: Model, run: Run, images: Tensor) -> None:
+def _compare(found: Agreement, what: str, model: Model, run: Run, images: Tensor) -> float:
+    """Count the ids of both; return the time of the exported graph over that of the model."""
     size = model.network.label_size((images.shape[1], images.shape[2]))
+    start = perf_counter()
     with torch.inference_mode():
         ours = winner(logits_at(Plain(), model.network, images.permute(0, 3, 1, 2), size))[1]
-    found.add(what, ours.numpy(), run(IDS, images).numpy())
+    middle = perf_counter()
+    theirs = run(IDS, images)
+    end = perf_counter()
+    found.add(what, ours.numpy(), theirs.numpy())
+    return (end - middle) / (middle - start)

@@ -1,5 +1,7 @@
 """`export`: the file is left only where it agrees with `predict`, and `predict` takes it."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -29,6 +31,7 @@ def test_onnx_file_predicts_as_the_folder_does(model, photos, tmp_path, capsys):
     assert main(words(model, photos, file, "--format", "onnx")) == 0
     told = capsys.readouterr().out
     assert "100.000 % of the ids equal: predict, 2 pictures" in told and "any batch, any size" in told
+    assert float(re.search(r"([\d.]+) of the model folder's time for a batch of two", told)[1]) > 0.0
     for one in (model, file):
         out = ["--images", str(photos), "--out", str(tmp_path / f"out-{one.name}")]
         assert main(["predict", "--model", str(one), *out]) == 0

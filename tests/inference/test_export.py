@@ -14,6 +14,7 @@ from PIL import Image
 from pipeline.artifacts.errors import ArtifactError, ConfigError, DataError
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.inference.export import export_model, why_one_size
+from pipeline.inference.exported import _session
 from pipeline.inference.parity import PICTURES, agreement
 from pipeline.inference.prediction import load_model, predict_image
 from pipeline.inference.test_modes import Plain, logits_at
@@ -74,6 +75,12 @@ def test_file_is_used_as_the_model_folder_is(small, make_pictures, size):
     ours, theirs = predict_image(model, picture), predict_image(opened, picture)
     assert (ours.ids == theirs.ids).mean() > 0.999
     np.testing.assert_allclose(ours.entropy, theirs.entropy, atol=1e-3)
+
+
+def test_idle_threads_of_onnxruntime_wait(small):
+    options = _session(small[2].read_bytes(), small[2]).get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.intra_op_num_threads == torch.get_num_threads()
 
 
 def test_agreement_counts_every_pixel(small, make_pictures, tmp_path):
