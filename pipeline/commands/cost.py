@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 FIGURES = Path("benchmarks/out/gpu-h100.json")
 MEASURED = {"source": (1280, 720), "target": (1024, 512)}
 """Sizes of the images of the step that `benchmarks/gpu.py` times, on ResNet-101 with both heads."""
+MEASURED_FLOPS = 6.82e12
+"""What AdvEnt's step computes there, as `step_memory` counts it."""
 HEADER = ("training", "trained", "weights", "optimiser", "step", "peak", "H100")
 GIB = 2**30
 
@@ -35,7 +37,8 @@ def cost_table(runs: Sequence[PlannedRun]) -> str:
         [
             *lines,
             "Millions of numbers trained, GiB on one device, hours by benchmarks/out. `step`: activations, gradients and "
-            "intermediate results; what kernels use themselves comes on top.",
+            "intermediate results; what kernels use themselves comes on top. ~: not measured, but the step's arithmetic "
+            "at the rate of AdvEnt's; the order of magnitude.",
         ]
     )
 
@@ -66,7 +69,7 @@ def _row(name: str, stage: Stage) -> tuple[str, ...]:
         name,
         f"{memory.trained / 1e6:.1f}",
         *(f"{part / GIB:.2f}" for part in parts),
-        _hours(stage, known),
+        _hours(stage, known, memory.flops),
     )
 
 
@@ -98,16 +101,28 @@ def _size(parameters: TrainParameters, role: Any, stage: Stage) -> WidthHeight |
     return data.dataset.size if size is None and data and data.dataset.format == "streets" else size
 
 
-def _hours(stage: Stage, sizes: Mapping[str, WidthHeight]) -> str:
-    """Steps times the measured time of a step; `-` for a training that is not the one measured."""
+def _hours(stage: Stage, sizes: Mapping[str, WidthHeight], flops: int) -> str:
+    """Steps times the time of a step: the measured one, or after `~` by arithmetic at the rate of AdvEnt's.
+
+    `-` without figures of its precision, and for a step that computes so little that launching kernels takes the time.
+    """
     parameters: TrainParameters = stage.parameters
     network = stage.record.network
     assert network is not None
     same = (network.parameters.backbone, network.parameters.levels) == ("resnet101_caffe", "multi")
-    if not (same and parameters.batch == 1 and sizes == MEASURED and FIGURES.is_file()):
-        return "-"
-    sections = json.loads(FIGURES.read_text("utf-8"))["sections"]
-    rows = sections.get(parameters.method, {}).get("rows", [])
     wanted = f"{stage.record.determinism} {parameters.precision}"
-    times = [row["ms"] for row in rows if row["label"].startswith(wanted)]
-    return f"{parameters.steps * times[0] / 3.6e6:.1f}" if times else "-"
+    own = _measured(parameters.method, wanted)
+    if own and same and parameters.batch == 1 and sizes == MEASURED:
+        return f"{parameters.steps * own / 3.6e6:.1f}"
+    milliseconds = _measured("advent", wanted)
+    if not milliseconds or flops < MEASURED_FLOPS / 2:
+        return "-"
+    return f"~{parameters.steps * milliseconds * flops / MEASURED_FLOPS / 3.6e6:.1f}"
+
+
+def _measured(method: str, label: str) -> float:
+    """Milliseconds of the method's step under settings of that label; 0 where it was not measured."""
+    if not FIGURES.is_file():
+        return 0.0
+    rows = json.loads(FIGURES.read_text("utf-8"))["sections"].get(method, {}).get("rows", [])
+    return next((float(row["ms"]) for row in rows if row["label"].startswith(label)), 0.0)

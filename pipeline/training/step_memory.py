@@ -22,6 +22,7 @@ from pipeline.training.learner import Learner
 from pipeline.training.optimisers import trained_tensors
 from pipeline.training.parameters import TrainParameters
 from pipeline.training.step import StepRunner
+from pipeline.training.step_flops import CountedFlops
 
 META = torch.device("meta")
 FLOAT32, BFLOAT16 = 4, 2
@@ -34,12 +35,14 @@ STATES = {"sgd": 1, "adamw": 2}
 class StepMemory:
     """What a step needs, in bytes: numbers that are trained, all weights, the optimisers' state, and the most that a
     step holds besides: activations, gradients, intermediate results. What kernels need for themselves is not known.
+    `flops`: the floating-point operations of its products.
     """
 
     trained: int
     weights: int
     optimiser: int
     step: int
+    flops: int
 
     @property
     def peak(self) -> int:
@@ -119,7 +122,7 @@ def step_memory(
     runner = _runner(network, num_classes, parameters)
     modules = runner.modules.values()
     batch = {name: _batch(parameters.batch, size, name in labelled) for name, size in sizes.items()}
-    with LiveBytes() as live, fused_attention():
+    with LiveBytes() as live, CountedFlops() as counted, fused_attention():
         runner.run(0, batch)
     trained = {name: _numbers(trained_tensors(module).values()) for name, module in runner.modules.items()}
     own = trained.pop("network")
@@ -132,6 +135,7 @@ def step_memory(
         optimiser=FLOAT32
         * (STATES[parameters.optimiser.kind] * own + STATES["adamw"] * sum(trained.values())),
         step=live.peak + rest,
+        flops=counted.total,
     )
 
 

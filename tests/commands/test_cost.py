@@ -9,7 +9,9 @@ import pytest
 
 from pipeline.__main__ import main
 from pipeline.commands import cost
+from pipeline.networks.parameters import NetworkParameters
 from pipeline.training.parameters import TrainParameters
+from pipeline.training.step_memory import step_memory
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 ADVENT: dict[str, Any] = {"method": "advent", "steps": 120_000, "precision": "tf32"}
@@ -60,11 +62,24 @@ def test_hours_are_those_of_the_measured_step(monkeypatch, tmp_path):
     path = tmp_path / "gpu.json"
     path.write_text(json.dumps({"sections": {"advent": {"rows": rows}}}))
     monkeypatch.setattr(cost, "FIGURES", path)
-    assert cost._hours(stage(ADVENT), cost.MEASURED) == "5.0"
-    for other in ({"batch": 2}, {"precision": "float32"}, {"method": "minent"}):
-        assert cost._hours(stage(ADVENT | other), cost.MEASURED) == "-"
-    assert cost._hours(stage(ADVENT, levels="single"), cost.MEASURED) == "-"
-    assert cost._hours(stage(ADVENT), {**cost.MEASURED, "source": (1280, 760)}) == "-"
+    much = int(cost.MEASURED_FLOPS)
+    assert cost._hours(stage(ADVENT), cost.MEASURED, much) == "5.0"
+    for other in ({"batch": 2}, {"method": "minent"}):
+        assert cost._hours(stage(ADVENT | other), cost.MEASURED, 2 * much) == "~10.0"
+    assert cost._hours(stage(ADVENT, levels="single"), cost.MEASURED, much) == "~5.0"
+    assert cost._hours(stage(ADVENT), {**cost.MEASURED, "source": (1280, 760)}, much) == "~5.0"
+    assert cost._hours(stage(ADVENT | {"precision": "float32"}), cost.MEASURED, much) == "-"
+    assert cost._hours(stage(ADVENT | {"batch": 2}), cost.MEASURED, much // 3) == "-"
+
+
+def test_the_measured_step_computes_what_is_written_down():
+    network = NetworkParameters(
+        backbone="resnet101_caffe", profile="caffe", levels="multi", align_corners=True
+    )
+    found = step_memory(
+        network, 19, TrainParameters.model_validate(ADVENT), cost.MEASURED, frozenset({"source"})
+    )
+    assert found.flops == pytest.approx(cost.MEASURED_FLOPS, rel=0.01)
 
 
 def test_sizes_are_crops_or_the_tasks_and_else_not_known():

@@ -16,6 +16,7 @@ from pipeline.networks.build import build_network
 from pipeline.networks.parameters import NetworkParameters
 from pipeline.training.learner import Learner
 from pipeline.training.step import StepRunner
+from pipeline.training.step_flops import CountedFlops
 from pipeline.training.step_memory import (
     LiveBytes,
     StepMemory,
@@ -109,6 +110,20 @@ def attended(tokens: int, repeated: bool) -> int:
 @pytest.mark.parametrize("repeated", [False, True])
 def test_attention_keeps_no_pairs_of_tokens(repeated: bool) -> None:
     assert attended(8000, repeated) < 2.1 * attended(4000, repeated) < 2.1 * 20 * 4000 * 6 * 64 * 4
+
+
+@pytest.mark.parametrize(("groups", "full"), [(1, 8), (8, 1)])
+def test_products_are_counted_by_hand(groups: int, full: int) -> None:
+    """A convolution, its two gradients, and a product whose input needs none."""
+    layer = nn.Conv2d(8, 8, 3, padding=1, groups=groups)
+    images, matrix = torch.ones(2, 8, 5, 7, requires_grad=True), torch.ones(7, 3, requires_grad=True)
+    with CountedFlops() as counted:
+        made = layer(images)
+        once = 2 * 2 * 8 * full * 9 * 5 * 7
+        assert counted.total == once
+        product = made.detach().reshape(-1, 7) @ matrix
+        torch.autograd.grad(made.sum() + product.sum(), [images, layer.weight, matrix])
+    assert counted.total == 3 * once + 2 * (2 * 80 * 7 * 3)
 
 
 def test_masks_stay_what_they_are_where_numbers_are_narrowed() -> None:
