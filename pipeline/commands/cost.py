@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.config.shipped import shipped
 from pipeline.numerics import WidthHeight
 from pipeline.plan.run import PlannedRun
 from pipeline.plan.stage import Stage
@@ -13,7 +13,7 @@ from pipeline.training.parameters import TrainParameters
 if TYPE_CHECKING:
     from pipeline.training.step_memory import StepMemory
 
-FIGURES = Path("benchmarks/out/gpu-h100.json")
+FIGURES = shipped("gpu-h100.json")
 MEASURED = {"source": (1280, 720), "target": (1024, 512)}
 """Sizes of the images of the step that `benchmarks/gpu.py` times, on ResNet-101 with both heads."""
 MEASURED_FLOPS = 6.82e12

@@ -25,10 +25,13 @@ from pipeline.artifacts.files import make_folder, storage_error
 from pipeline.artifacts.owners import LockedError, clear_lock, living
 from pipeline.artifacts.processes import group_lives
 from pipeline.commands.configuration import chosen_assignments
-from pipeline.config.load import parse_assignments
+from pipeline.config.load import given_file, parse_assignments
+from pipeline.config.shipped import shipped
 from pipeline.stages.results import Results
 
 ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+SNAKEFILES = ("Snakefile", "workflow/Snakefile")
+"""Where Snakemake looks for a workflow in the working directory."""
 _POLL = 0.1  # seconds between two looks at stages that are ending
 _LOOK = 0.25  # seconds between two looks at how far the stages are
 
@@ -189,8 +192,10 @@ def _assignments(words: Sequence[str]) -> list[str]:
 
 def _snakemake(arguments: argparse.Namespace) -> list[str]:
     command = [sys.executable, "-m", "snakemake", "--cores", str(arguments.cores)]
+    if not any(map(os.path.isfile, SNAKEFILES)):
+        command += ["--snakefile", str(shipped("Snakefile"))]
     if arguments.configfile:
-        command += ["--configfile", *arguments.configfile]
+        command += ["--configfile", *map(str, map(given_file, arguments.configfile))]
     if assignments := chosen_assignments(arguments):
         command += ["--config", *_assignments(assignments)]
     return command

@@ -25,7 +25,7 @@ def execute(arguments: argparse.Namespace) -> int:
         places = {chosen: "--config"}
     for name, place in places.items():
         task = config.library.task(name, place)
-        sides = preview_sides(config.library, task, f"{config.library.root / 'tasks' / name}.yaml")
+        sides = preview_sides(config.library, task, str(config.library.file("tasks", name)))
         warnings = list(task_warnings(task, sides))
         page = write_preview(name, sides, warnings, config.library.taxonomy(task.taxonomy, place))
         print(f"task {name}")

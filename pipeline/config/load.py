@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pipeline.artifacts.errors import ConfigError
 from pipeline.config.models import Determinism, Overrides, Recipe, Settings, SuiteFile, Task
 from pipeline.config.selection import selected
+from pipeline.config.shipped import config_file, config_names
 from pipeline.config.suites import Experiment, Suite, read_suite
 from pipeline.config.validation import validated
 from pipeline.config.yaml_files import merge, read_yaml
@@ -27,23 +28,24 @@ DEFAULT_FILE = Path("config/config.yaml")
 
 
 class Library:
-    """The named files below one `config/` folder, each read and validated once."""
+    """The named files below a project's `config/` folder and, where it has none, the package's; each read once."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._read: dict[tuple[str, str], Any] = {}
 
-    def _names(self, folder: str) -> list[str]:
-        return sorted(path.stem for path in (self.root / folder).glob("*.yaml"))
-
     def _get(self, folder: str, name: str, model: type[Model], location: str) -> Model:
         if (folder, name) not in self._read:
-            path = self.root / folder / f"{name}.yaml"
+            path = self.file(folder, name)
             if not path.is_file():
-                raise ConfigError(f"{location}: no {path}; {nearest(name, self._names(folder))}")
+                raise ConfigError(f"{location}: no {path}; {nearest(name, config_names(self.root, folder))}")
             self._read[folder, name] = validated(model, read_yaml(path), str(path))
         found: Model = self._read[folder, name]
         return found
+
+    def file(self, folder: str, name: str) -> Path:
+        """`config/<folder>/<name>.yaml`, the project's or the package's."""
+        return config_file(self.root, f"{folder}/{name}.yaml")
 
     def task(self, name: str, location: str) -> Task:
         """`config/tasks/<name>.yaml`."""
@@ -66,12 +68,12 @@ class Library:
         said = self._get("datasets", name, DatasetFile, location).model_dump(
             by_alias=True, exclude_unset=True
         )
-        file = str(self.root / "datasets" / f"{name}.yaml")
+        file = str(self.file("datasets", name))
         return DatasetSpec.model_validate({**said, "name": name, "file": file})
 
     def datasets(self) -> list[str]:
         """Names of all dataset files."""
-        return self._names("datasets")
+        return config_names(self.root, "datasets")
 
 
 @dataclass(frozen=True)
@@ -146,16 +148,18 @@ def load_config(
 
     Suites among `files` take the place of the one that `config.yaml` names; other files hold settings alone. Settings
     are laid over one another in the order given. `root` is the folder that holds `config.yaml` (default `config/` in
-    the working directory). All that the suites name is validated too. Raises ConfigError with file, key and what to do.
+    the working directory); a file that it lacks is the package's. All that the suites name is validated too. Raises
+    ConfigError with file, key and what to do.
     """
     root = root or DEFAULT_FILE.parent
-    base = root / DEFAULT_FILE.name
+    base = config_file(root, DEFAULT_FILE.name)
     chosen = _undotted(overrides or {})
     override = validated(Overrides, chosen, "--config")
     contents = {base: read_yaml(base)} if base.is_file() else {}
-    given = {path: read_yaml(path) for path in map(Path, files) if path.resolve() != base.resolve()}
+    paths = [given_file(path) for path in files]
+    given = {path: read_yaml(path) for path in paths if path.resolve() != base.resolve()}
     if not any(map(is_suite, given.values())):
-        path = _default_suite(base, [*contents.values(), *given.values(), chosen])
+        path = _default_suite(root, [*contents.values(), *given.values(), chosen])
         contents[path] = read_yaml(path)
     contents |= given
     suites = [
@@ -198,25 +202,35 @@ def _determinism(base: Path, contents: Mapping[Path, Mapping[str, Any]]) -> Dete
 
 
 def suites_in(root: Path) -> Iterator[Suite]:
-    """Every suite in the folder `root`; a file with a mistake in it is passed over: it is told when it is given."""
-    for path in sorted(root.glob("*.yaml")):
+    """Every suite in the folder `root`, and of the package; one with a mistake in it is passed over.
+
+    Its mistake is told when it is given.
+    """
+    for path in (config_file(root, f"{name}.yaml") for name in config_names(root, "")):
         with suppress(ConfigError):
             values = read_yaml(path)
             if is_suite(values):
                 yield read_suite(path, values)
 
 
-def _default_suite(base: Path, settings: Sequence[Mapping[str, Any]]) -> Path:
+def given_file(path: str | os.PathLike[str]) -> Path:
+    """The file that a command line names: where it says, else the package's of that place."""
+    root, named = DEFAULT_FILE.parent, Path(path)
+    return config_file(root, named.relative_to(root)) if named.is_relative_to(root) else named
+
+
+def _default_suite(root: Path, settings: Sequence[Mapping[str, Any]]) -> Path:
     """The file of the suite that the settings name, the last of them that does."""
+    base = root / DEFAULT_FILE.name
     names = [values["suite"] for values in settings if values.get("suite") is not None]
     if not names:
         raise ConfigError(
             f"{base}: suite: missing; it names the suite that runs, or name one with --configfile; run from the "
             "folder that holds config/"
         )
-    path = base.parent / f"{names[-1]}.yaml"
+    path = config_file(root, f"{names[-1]}.yaml")
     if not path.is_file():
-        others = [suite.name for suite in suites_in(base.parent)]
+        others = [suite.name for suite in suites_in(root)]
         raise ConfigError(f"{base}: suite: no {path}; {nearest(names[-1], others)}")
     return path
 
@@ -271,4 +285,4 @@ def _check_names(library: Library, experiment: Experiment) -> None:
     task = library.task(experiment.task, experiment.place("task"))
     library.recipe(experiment.recipe, experiment.place("recipe"))
     library.network(experiment.network, experiment.place("network"))
-    library.taxonomy(task.taxonomy, f"{library.root / 'tasks' / experiment.task}.yaml: taxonomy")
+    library.taxonomy(task.taxonomy, f"{library.file('tasks', experiment.task)}: taxonomy")

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.config.load import DEFAULT_FILE, Config
+from pipeline.config.shipped import config_file
 from pipeline.config.suites import Experiment, Suite
 from pipeline.datasets.spec import DatasetSpec
 
@@ -16,23 +17,23 @@ def files_of(config: Config, suite: Suite, given: Sequence[Path]) -> list[Path]:
     """
     others = {Path(other.file).resolve() for other in config.suites if other is not suite}
     settings = [path for path in given if path.resolve() not in others]
-    found = [config.library.root / DEFAULT_FILE.name, Path(suite.file), *settings]
+    found = [config_file(config.library.root, DEFAULT_FILE.name), Path(suite.file), *settings]
     for experiment in suite.experiments.values():
         found += _of_experiment(config, experiment)
     return [path for path in dict.fromkeys(found) if path.is_file()]
 
 
 def _of_experiment(config: Config, experiment: Experiment) -> Iterator[Path]:
-    root, library = config.library.root, config.library
+    library = config.library
     task = library.task(experiment.task, experiment.place("task"))
-    yield root / "tasks" / f"{experiment.task}.yaml"
-    yield root / "recipes" / f"{experiment.recipe}.yaml"
-    yield root / "networks" / f"{experiment.network}.yaml"
-    yield root / "taxonomies" / f"{task.taxonomy}.yaml"
+    yield library.file("tasks", experiment.task)
+    yield library.file("recipes", experiment.recipe)
+    yield library.file("networks", experiment.network)
+    yield library.file("taxonomies", task.taxonomy)
     for split in (*task.source, task.target, *filter(None, [task.evaluate]), *task.also.values()):
         yield from _of_dataset(library.dataset(split.dataset, experiment.place("task")))
     if experiment.labelled is not None and experiment.labelled.names is not None:
-        yield root / experiment.labelled.names
+        yield config_file(library.root, experiment.labelled.names)
 
 
 def _of_dataset(spec: DatasetSpec) -> Iterator[Path]:

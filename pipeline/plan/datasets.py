@@ -10,6 +10,7 @@ from pipeline.artifacts.errors import ConfigError
 from pipeline.artifacts.files import digest_of
 from pipeline.config.load import Config
 from pipeline.config.models import DomainSplit, LabelledSubset, Task
+from pipeline.config.shipped import config_file
 from pipeline.datasets.contents import CONTENTS, Contents, remember, source_files
 from pipeline.datasets.items import Listing
 from pipeline.datasets.listing import identity, list_split
@@ -203,7 +204,9 @@ class DataPlanner:
         listing, _ = self.listing(task.target.dataset, task.target.split, False, location)
         available = [item.name for item in listing.items]
         if subset.names is not None:
-            chosen = self._names_from(self.config.library.root / subset.names, set(available), location)
+            chosen = self._names_from(
+                config_file(self.config.library.root, subset.names), set(available), location
+            )
         else:
             assert subset.count is not None
             if subset.count > len(available):

@@ -70,7 +70,7 @@ class Planner:
         library = self.config.library
         task = library.task(experiment.task, experiment.place("task"))
         if experiment.task not in self._tasks:
-            location = str(library.root / "tasks" / f"{experiment.task}.yaml")
+            location = str(library.file("tasks", experiment.task))
             self._tasks[experiment.task] = self.data.task(task, location)
         data, subset = self._tasks[experiment.task], experiment.labelled
         domains = TaskDomains(self.data, task, data, subset, seed, experiment.location)

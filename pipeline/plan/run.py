@@ -91,7 +91,7 @@ class RunPlanner:
     @cached_property
     def recipe_location(self) -> str:
         """The recipe's file."""
-        return str(self.library.root / "recipes" / f"{self.experiment.recipe}.yaml")
+        return str(self.library.file("recipes", self.experiment.recipe))
 
     @cached_property
     def network(self) -> NetworkParameters:

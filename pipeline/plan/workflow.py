@@ -32,10 +32,14 @@ Result = TypeVar("Result")
 RESULTS = Results()
 
 
-def set_environment(root: Path) -> None:
-    """Make jobs run with the Python that runs Snakemake, activated or not, and with the package in `root`."""
+def set_environment(code: Path | None) -> None:
+    """Make jobs run with the Python that runs Snakemake, activated or not, and with the package in `code`.
+
+    None: the package is installed, or found as this process found it.
+    """
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    if code is not None:
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(code), os.environ.get("PYTHONPATH")]))
     # Threads that spin while they wait take the cores from the jobs beside them.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

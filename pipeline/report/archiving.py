@@ -13,6 +13,7 @@ from pipeline.artifacts.errors import ArtifactError, ConfigError
 from pipeline.artifacts.files import replacing, sha256_file
 from pipeline.artifacts.folder import FILES, MANIFEST, MEMO, ArtifactFolder
 from pipeline.artifacts.software import versions
+from pipeline.config.shipped import place_of_shipped
 from pipeline.config.suites import Suite
 from pipeline.plan.records import ReportRecord, RunName, RunRecord
 from pipeline.plan.stale_views import is_current
@@ -30,9 +31,9 @@ class Contents:
     files: dict[str, Path] = field(default_factory=dict)
     known: dict[str, FileEntry] = field(default_factory=dict)
 
-    def add(self, path: Path) -> None:
-        """Take a file along; its name is its path from the working directory."""
-        self.files[path.as_posix()] = path
+    def add(self, path: Path, name: Path | None = None) -> None:
+        """Take a file along; its name, unless another is given, is its path from the working directory."""
+        self.files[(name or path).as_posix()] = path
 
     def add_folder(self, folder: Path) -> None:
         """Take along all files below a folder that are no links."""
@@ -114,7 +115,7 @@ class Chosen:
         """All that belongs to the runs; ArtifactError for a damaged artifact, ConfigError for a misplaced file."""
         found = Contents()
         for path in self.config:
-            found.add(_inside(path))
+            found.add(path, _inside(path))
         report = ReportRecord(suite=self.suite.name, runs=()).key
         for key in (*self.stages, *(run.key for run in self.runs), report):
             found.add(self.results.planned(key))
@@ -144,9 +145,13 @@ class Chosen:
 
 
 def _inside(path: Path) -> Path:
-    """The path as seen from the working directory; ConfigError for what `import` would not put anywhere."""
+    """The path as seen from the working directory, or where a project would have the package's file.
+
+    ConfigError for what `import` would not put anywhere.
+    """
     seen = path.absolute()
-    inside = seen.relative_to(Path.cwd()) if seen.is_relative_to(Path.cwd()) else seen
+    own = seen.relative_to(Path.cwd()) if seen.is_relative_to(Path.cwd()) else seen
+    inside = place_of_shipped(own) or own
     if why := misplaced(inside.as_posix()):
         raise ConfigError(f"{path}: {why}; move it there, for an archive takes nothing else along")
     return inside

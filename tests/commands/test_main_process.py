@@ -15,6 +15,7 @@ from pipeline.artifacts.owners import LOCKS, NOTES, LockedError, Owner
 from pipeline.commands import main_process
 from pipeline.commands.display import PlainLines, Watch
 from pipeline.commands.main_process import run_workflow
+from pipeline.config.shipped import shipped
 
 HOLDER = """
 import fcntl, os, sys
@@ -36,6 +37,7 @@ def options(**values):
 def calls(tmp_path, monkeypatch):
     """The commands that would have run, each with the descriptor that it inherits."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "Snakefile").touch()
     made = []
 
     class Group(main_process.ProcessGroup):
@@ -73,6 +75,14 @@ def test_snakemake_gets_the_options(calls):
         "--config", "determinism=fast", "only=x,y*", "seeds=0,1", "--", "results/x",
     ]  # fmt: skip
     assert isinstance(descriptor, int), "the run lock is inherited"
+
+
+def test_a_folder_without_a_snakefile_has_the_packages(calls):
+    Path("Snakefile").unlink()
+    run_workflow(options(configfile=["config/demo.yaml"]))
+    ((command, _),) = calls
+    assert command[5:7] == ["--snakefile", str(shipped("Snakefile"))]
+    assert command[7:] == ["--configfile", str(shipped("config/demo.yaml"))]
 
 
 def test_dotted_assignments_reach_snakemake_nested(calls):

@@ -3,13 +3,15 @@
 import sys
 from pathlib import Path
 
-ROOT = Path(workflow.basedir)
-ROOT = ROOT.parent if ROOT.name == "workflow" else ROOT
-sys.path.insert(0, str(ROOT))
+# In a clone the package lies beside workflow/; one that is installed is found as Snakemake itself is.
+ROOT = Path(str(workflow.current_basedir.join("../..").get_path_or_uri(secret_free=True))).resolve()
+CODE = ROOT if (ROOT / "pipeline").is_dir() else None
+if CODE is not None:
+    sys.path.insert(0, str(CODE))
 
 from pipeline.plan.workflow import Plan, set_environment
 
-set_environment(ROOT)
+set_environment(CODE)
 
 if workflow.is_main_process:
     plan = Plan.of_main_process(workflow.configfiles, workflow.config_settings.config)
