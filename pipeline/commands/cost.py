@@ -24,15 +24,7 @@ GIB = 2**30
 
 def cost_table(runs: Sequence[PlannedRun]) -> str:
     """One line for each training that differs in more than its seed or data: GiB by part, and hours."""
-    rows = [HEADER, *(_row(name, stage) for name, stage in _distinct(runs))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    lines = aligned([HEADER, *(_row(name, stage) for name, stage in _distinct(runs))])
     return "\n".join(
         [
             *lines,
@@ -43,20 +35,32 @@ def cost_table(runs: Sequence[PlannedRun]) -> str:
     )
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table whose first column is left-aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
 def _distinct(runs: Iterable[PlannedRun]) -> Iterable[tuple[str, Stage]]:
     seen = set()
     for run in runs:
         for name, stage in run.trained.items():
             network = stage.record.network
             assert network is not None
-            said = network.model_dump_json() + stage.parameters.model_dump_json() + str(_sizes(stage))
+            said = network.model_dump_json() + stage.parameters.model_dump_json() + str(domain_sizes(stage))
             if said not in seen:
                 seen.add(said)
                 yield f"{run.experiment}:{name}", stage
 
 
 def _row(name: str, stage: Stage) -> tuple[str, ...]:
-    sizes = _sizes(stage)
+    sizes = domain_sizes(stage)
     if None in sizes.values():
         return (name, *"-----", "- (images of their own sizes)")
     known = {role: size for role, size in sizes.items() if size is not None}
@@ -83,7 +87,7 @@ def _memory(stage: Stage, sizes: Mapping[str, WidthHeight]) -> "StepMemory":
     return step_memory(network.parameters, network.num_classes, parameters, sizes, labelled)
 
 
-def _sizes(stage: Stage) -> dict[str, WidthHeight | None]:
+def domain_sizes(stage: Stage) -> dict[str, WidthHeight | None]:
     """Width and height of what a step sees of each domain; None where each image has its own."""
     parameters: TrainParameters = stage.parameters
     return {role: _size(parameters, role, stage) for role in parameters.objective.domains()}
@@ -95,6 +99,11 @@ def _size(parameters: TrainParameters, role: Any, stage: Stage) -> WidthHeight |
         return augmentation.crop
     if augmentation and (augmentation.scale or augmentation.shorter_side):
         return None
+    return prepared_size(role, stage)
+
+
+def prepared_size(role: str, stage: Stage) -> WidthHeight | None:
+    """Width and height of a domain's images as they are prepared; None where each keeps its own."""
     prepared = stage.parents[role]
     size: WidthHeight | None = prepared.parameters.size
     data = prepared.record.data

@@ -2,6 +2,7 @@
 
 import argparse
 
+from pipeline.artifacts.errors import ConfigError
 from pipeline.commands.configuration import add_selection_arguments, chosen_configuration
 
 
@@ -13,10 +14,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="memory of each training, estimated, and hours where a GPU was measured, instead of the stages",
     )
+    parser.add_argument(
+        "--measure",
+        action="store_true",
+        help="with --cost: make a few steps of each kind of training here; pace, memory, and time of the whole plan",
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print the table."""
+    if arguments.measure and not arguments.cost:
+        raise ConfigError("--measure: needs --cost")
     from pipeline.commands.cost import cost_table
     from pipeline.plan.planner import Planner
     from pipeline.plan.table import plan_table
@@ -24,6 +32,11 @@ def execute(arguments: argparse.Namespace) -> int:
     runs = Planner(chosen_configuration(arguments)).plan()
     if arguments.cost:
         print(cost_table(runs))
+        if arguments.measure:
+            from pipeline.commands.measured_cost import measured_lines
+
+            for line in measured_lines(runs):
+                print(line, flush=True)
         return 0
     print(plan_table(runs))
     return 0

@@ -148,7 +148,7 @@ def _domains(job: Job) -> dict[str, Domain]:
 
 def _job(job: Job, domains: Mapping[str, Domain], processes: Processes, device: torch.device) -> TrainingJob:
     """All that one process trains with."""
-    learner = _learner(job)
+    learner = build_learner(job)
     _check_domains(job, domains)
     _warn_of_what_does_nothing(job, learner.network)
     store = StateStore(
@@ -162,7 +162,7 @@ def _job(job: Job, domains: Mapping[str, Domain], processes: Processes, device: 
     (job.out / SNAPSHOTS).mkdir(parents=True, exist_ok=True)
     return TrainingJob(
         learner=learner,
-        loader=_loader(job, domains, processes, device),
+        loader=build_loader(job, domains, processes, device),
         store=store,
         snapshot=lambda step: save_network(
             snapshot_path(job.folder, step),
@@ -215,7 +215,8 @@ def _published(
     return network
 
 
-def _learner(job: Job) -> Learner:
+def build_learner(job: Job) -> Learner:
+    """The network at its start, the method and its modules."""
     parameters = with_learning_rate_of_round(job.parameters)
     network = build_start(job)
     network.precision = parameters.precision
@@ -237,9 +238,10 @@ def with_learning_rate_of_round(parameters: TrainParameters) -> TrainParameters:
     return parameters.model_copy(update={"optimiser": scaled})
 
 
-def _loader(
+def build_loader(
     job: Job, domains: Mapping[str, Domain], processes: Processes, device: torch.device
 ) -> StepLoader:
+    """What loads the images of steps: this process's slots, augmented."""
     parameters: TrainParameters = job.parameters
     draws = parameters.schedule_horizon() * parameters.batch
     order = SampleOrder(_draws_seed(job), parameters.batch, parameters.sampling, draws)

@@ -84,6 +84,6 @@ def test_the_measured_step_computes_what_is_written_down():
 
 def test_sizes_are_crops_or_the_tasks_and_else_not_known():
     crops = {"augmentation": {"source": {"crop": [64, 32]}, "target": {"scale": [0.5, 2.0]}}}
-    assert cost._sizes(stage(ADVENT | crops)) == {"source": (64, 32), "target": None}
+    assert cost.domain_sizes(stage(ADVENT | crops)) == {"source": (64, 32), "target": None}
     assert cost._row("one", stage(ADVENT | crops))[-1] == "- (images of their own sizes)"
-    assert cost._sizes(stage(ADVENT)) == cost.MEASURED
+    assert cost.domain_sizes(stage(ADVENT)) == cost.MEASURED
