@@ -150,19 +150,19 @@ def examine_weights(weights: WeightsParameters, backbone: str) -> tuple[str, boo
     from pipeline.networks.weight_files import find_weights, license_of  # torch is slow to import
 
     fetched = weights.source.startswith(("http://", "https://")) or weights.source in ("torchvision", "timm")
+    licence = f"; licence: {license_of(weights, backbone) or 'not stated'}"
     try:
-        license = license_of(weights, backbone)
         # Nothing is fetched here: an offline machine learns what to bring before anything runs.
         path = None if fetched and not is_offline() else find_weights(weights, backbone)
     except SegadaptError as error:
-        return str(error), False
+        return f"{error}{licence}", False
     found = (
         f"{weights.source}: fetched once when first used, where there is a network"
         if path is None
         else f"{path}: found"
     )
     agrees = ", checksum agrees" * (path is not None and weights.sha256 is not None)
-    return f"{found}{agrees}; licence: {license or 'not stated'}", True
+    return f"{found}{agrees}{licence}", True
 
 
 def machine_lines() -> Iterator[str]:

@@ -23,7 +23,7 @@ from pipeline.config.load import DEFAULT_FILE, Library, load_config
 from pipeline.datasets.listing import list_split
 from pipeline.datasets.sizes import describe_orientations, describe_sizes, working_sizes
 from pipeline.onboarding.evaluation import held_out, some_of_the_target
-from pipeline.onboarding.first_network import first_network
+from pipeline.onboarding.first_network import first_network, named_network
 from pipeline.onboarding.inspection import ImageFacts, image_facts
 from pipeline.onboarding.label_reading import describe_labels, naming_of, read_labels
 from pipeline.onboarding.pairing import pair_up
@@ -142,11 +142,12 @@ def _check_options(arguments: argparse.Namespace, root: Path) -> None:
 
 
 def _choose_network(arguments: argparse.Namespace, library: Library) -> None:
-    """Check the network that was named, or choose one and say why."""
+    """Check the network that was named, or choose one; say what weights it takes, or why none."""
     if arguments.network is None:
         arguments.network, line = first_network(library)
-        print(line)
-    library.network(arguments.network, "--network")
+    else:
+        line = named_network(library, arguments.network)
+    print(line)
 
 
 def _look(arguments: argparse.Namespace) -> Facts:

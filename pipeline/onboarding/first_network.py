@@ -1,5 +1,6 @@
 """Which network `init` writes where none is named: MobileNetV2 with ImageNet weights, if they can be had."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.artifacts.errors import ConfigError
@@ -17,9 +18,18 @@ class FirstNetwork(NamedTuple):
     line: str
 
 
+def named_network(library: Library, name: str) -> str:
+    """A line on a network that was named: where its weights come from, and their licence.
+
+    ConfigError where there is no such file.
+    """
+    weights = library.network(name, "--network").weights
+    return _line(library, name, weights.source) if weights else f"network: {name}, no weights"
+
+
 def first_network(library: Library) -> FirstNetwork:
     """The first of `PRETRAINED` whose weights are at hand or can be fetched, else the one that learns from scratch."""
-    from pipeline.networks.weight_files import find_weights, license_of  # torch is slow to import
+    from pipeline.networks.weight_files import find_weights  # torch is slow to import
 
     reasons = []
     for name in PRETRAINED:
@@ -31,11 +41,19 @@ def first_network(library: Library) -> FirstNetwork:
         except ConfigError as error:
             reasons.append(f"  {name}: {error}")
             continue
-        said = license_of(network.weights, network.backbone) or "not stated"
-        return FirstNetwork(name, f"network: {name}, weights {path} (licence: {said})")
+        return FirstNetwork(name, _line(library, name, path))
     lines = "\n".join(reasons)
     return FirstNetwork(
         SCRATCH,
         f"network: {SCRATCH}, from scratch, since no ImageNet weights can be had:\n{lines}\n  It learns large classes "
         "such as sky and road and hardly any small one; bring a file of weights and give --network.",
     )
+
+
+def _line(library: Library, name: str, place: str | Path) -> str:
+    from pipeline.networks.weight_files import license_of
+
+    network = library.network(name, "init")
+    assert network.weights is not None
+    said = license_of(network.weights, network.backbone) or "not stated"
+    return f"network: {name}, weights {place} (licence: {said})"

@@ -216,3 +216,4 @@ def test_offline_says_what_to_bring(work, capsys, monkeypatch, tmp_path):
         "weights of timm/pvt_v2_b0: model.safetensors of https://huggingface.co/timm/pvt_v2_b0.in1k is not"
         in out
     )
+    assert "; licence: apache-2.0" in out

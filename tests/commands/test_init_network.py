@@ -25,3 +25,10 @@ def test_weights_at_hand_are_taken_and_their_licence_is_printed(clone, tmp_path,
     assert f"mobilenet-v2-torchvision, weights {cached} (licence: BSD-3-Clause)" in capsys.readouterr().out
     text = (clone / "config/mine.yaml").read_text()
     assert "network: mobilenet-v2-torchvision\n" in text and "lr: 0.0002, head_lr_mult: 5.0" in text
+
+
+def test_a_licence_of_its_own_is_printed_before_anything_is_fetched(clone, tmp_path, capsys):
+    source(tmp_path)
+    target(tmp_path)
+    assert run(tmp_path, "--network", "dinov3-vits16") == 0
+    assert "network: dinov3-vits16, weights timm (licence: dinov3-license)" in capsys.readouterr().out
