@@ -17,6 +17,7 @@ from keyword import iskeyword
 
 from pipeline import __version__
 from pipeline.artifacts.errors import SegadaptError
+from pipeline.commands.program import program
 
 VERBS = {
     "run": "run one stage file (what jobs do)",
@@ -45,9 +46,7 @@ def module_of(verb: str) -> str:
 
 def parser_of(wanted: str | None) -> argparse.ArgumentParser:
     """The parser of the command line; of the verb `wanted` alone it knows the options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline", description="segadapt: from simulator to camera."
-    )
+    parser = argparse.ArgumentParser(prog=program(), description="segadapt: from simulator to camera.")
     parser.add_argument("--version", action="version", version=f"segadapt {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, text in VERBS.items():

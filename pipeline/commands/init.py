@@ -6,7 +6,7 @@ python -m pipeline start --configfile config/drive.yaml
 A folder may also be a quoted pattern ('rendered/*/rgb_*.png'). Without options, on a terminal, `init` asks for the
 folders. Labels are 8-bit ids, colors or black-and-white masks. Where their values leave open what they mean, the
 readings are shown and one is asked for; without a terminal `init` stops and shows what to type. The folders are only
-read; `docs/own-data.md` says more.
+read. The working directory becomes a project: it gets what it lacks of Snakefile, settings and profiles.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pipeline.artifacts.errors import ConfigError, DataError
 from pipeline.commands.configuration import add_offline_argument, stay_offline
+from pipeline.commands.program import program
 from pipeline.config.load import DEFAULT_FILE, Library, load_config
 from pipeline.datasets.listing import list_split
 from pipeline.datasets.sizes import describe_orientations, describe_sizes, working_sizes
@@ -28,6 +29,7 @@ from pipeline.onboarding.inspection import ImageFacts, image_facts
 from pipeline.onboarding.label_reading import describe_labels, naming_of, read_labels
 from pipeline.onboarding.pairing import pair_up
 from pipeline.onboarding.picture_folders import Pairs, Pictures, find_pictures
+from pipeline.onboarding.project import make_project
 from pipeline.onboarding.questions import NEEDED, ask
 from pipeline.onboarding.scaffold import Evaluation, Facts, Labels, configuration_files, write_files
 
@@ -100,16 +102,17 @@ def execute(arguments: argparse.Namespace) -> int:
     root = DEFAULT_FILE.parent
     _complete(arguments)
     stay_offline(arguments)
-    _check_options(arguments, root)
+    _check_options(arguments)
     _choose_network(arguments, Library(root))
     facts = _look(arguments)
     paths = write_files(configuration_files(facts), root, arguments.force)
+    paths += make_project(Path(), arguments.name)
     suite = root / f"{arguments.name}.yaml"
     _check_plans(suite, f"{arguments.name}-source")
     _print_facts(facts)
     print("written:", *(f"  {path}" for path in paths), sep="\n")
     import_module("pipeline.onboarding.hood").offer_mask(arguments.name, Library(root), arguments.ignore_hood)
-    print(f"\nNow run:\n\n  python -m pipeline start --configfile {suite}\n")
+    print(f"\nNow run:\n\n  {program()} start --configfile {suite}\n")
     return 0
 
 
@@ -121,14 +124,12 @@ def _complete(arguments: argparse.Namespace) -> None:
         answers = ask(Path())
         vars(arguments).update(answers)
         words = [f"--{key.replace('_', '-')} {shlex.quote(text)}" for key, text in answers.items()]
-        print(f"The same without questions:\n  python -m pipeline init {' '.join(words)}\n")
+        print(f"The same without questions:\n  {program()} init {' '.join(words)}\n")
     elif missing:
         raise ConfigError(f"init: needs {', '.join(missing)}; without any option it asks, on a terminal")
 
 
-def _check_options(arguments: argparse.Namespace, root: Path) -> None:
-    if not root.is_dir():
-        raise ConfigError(f"there is no folder {root}/ here; run from the folder that holds it")
+def _check_options(arguments: argparse.Namespace) -> None:
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", arguments.name) or len(arguments.name) > 40:
         raise ConfigError(
             f"--name {arguments.name}: needs up to 40 lower-case letters, digits and -, such as my-drive"

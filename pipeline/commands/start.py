@@ -17,6 +17,7 @@ from pipeline.commands.configuration import (
     stay_offline,
 )
 from pipeline.commands.main_process import run_workflow
+from pipeline.commands.program import program
 from pipeline.plan.moves import check_taken, moves
 from pipeline.plan.places import check_places
 from pipeline.plan.planner import Planner
@@ -115,7 +116,7 @@ def _tell_of_models(runs: Sequence[PlannedRun]) -> None:
     if models:
         more = f", and {len(models) - 1} more beside it" if len(models) > 1 else ""
         print(f"model: {models[-1]}{more}")
-        print(f"use it: python -m pipeline predict --model {models[-1]} --images FOLDER --out FOLDER")
+        print(f"use it: {program()} predict --model {models[-1]} --images FOLDER --out FOLDER")
 
 
 def _written(folder: Path) -> int | None:

@@ -327,3 +327,17 @@ class TestMistakes:
     def test_an_unknown_network(self, tmp_path, capsys):
         assert run(tmp_path, "--network", "smal") == 2
         refused(capsys, "did you mean `small`")
+
+
+def test_an_empty_folder_becomes_a_project(tmp_path, monkeypatch, capsys):
+    source(tmp_path)
+    target(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".gitignore").write_text("mine\n")
+    assert run(tmp_path) == 0
+    told = capsys.readouterr().out
+    for path in ("Snakefile", "config/config.yaml", "profiles/default/profile.yaml", "config/mine.yaml"):
+        assert Path(path).is_file() and f"  {path}\n" in told
+    assert Path(".gitignore").read_text() == "mine\n", "what is there stays"
+    assert not Path("config/recipes").exists(), "the library stays in the package"
+    assert [suite.name for suite in load_config().suites] == ["mine"]

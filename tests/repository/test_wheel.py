@@ -7,7 +7,9 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("config", "profiles", "workflow")
@@ -65,3 +67,41 @@ def test_an_empty_folder_plans_the_demo(installed, tmp_path):
     assert done.returncode == 0 and "demo/seed0:evaluate" in done.stdout, done.stderr
     wrong = segadapt(installed, tmp_path, "plan", "--config", "set.train.stepz=3")
     assert wrong.returncode == 2 and str(installed / "pipeline/_shipped/config/demo.yaml") in wrong.stderr
+
+
+def toy_folders(folder):
+    """A simulator's images with labels of two ids, and a camera's images."""
+    noise = np.random.default_rng(0)
+    for number in range(4):
+        for name, shape in (("sim/rgb", (48, 64, 3)), ("camera", (48, 64, 3)), ("sim/ids", (48, 64))):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            high = 256 if len(shape) == 3 else 2
+            picture = noise.integers(0, high, shape).astype(np.uint8)
+            Image.fromarray(picture).save(folder / name / f"{number}.png")
+
+
+@pytest.mark.slow
+def test_two_folders_become_a_page_in_a_folder_without_a_clone(installed, tmp_path):
+    toy_folders(tmp_path / "data")
+    project = tmp_path / "project"
+    project.mkdir()
+    shipped = files_below(installed)
+    sides = {"source-images": "sim/rgb", "source-labels": "sim/ids", "target-images": "camera"}
+    words = [word for side, name in sides.items() for word in (f"--{side}", f"../data/{name}")]
+    network = ("--network", "small", "--steps", "3")
+    made = segadapt(installed, project, "init", "--name", "drive", *words, *network)
+    assert made.returncode == 0, made.stderr
+    assert {path.name for path in project.iterdir()} == {"Snakefile", ".gitignore", "config", "profiles"}
+    done = segadapt(installed, project, "start", "--only", "drive", "--cores", "2", "--verbose")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "<svg" in (project / "results/report/drive/index.html").read_text(encoding="utf-8")
+    again = snakemake(installed, project, "--dry-run", "--config", "only=drive")
+    assert "Nothing to be done" in again.stdout + again.stderr, again.stderr
+    assert files_below(installed) == shipped, "nothing is written beside the package"
+
+
+def snakemake(site, folder, *words):
+    """Run Snakemake itself in a project."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", *words]
+    env = {**os.environ, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
