@@ -24,6 +24,7 @@ class TimmEncoder(Encoder):
 
     def __init__(self, parameters: NetworkParameters, reading: Reading) -> None:
         super().__init__()
+        self.name = parameters.backbone
         self.model = create_model(
             parameters,
             **reading.options,
@@ -54,10 +55,16 @@ class TimmEncoder(Encoder):
                 return
 
     def forward(self, images: Tensor) -> Features:
-        """Compute the maps of all levels."""
-        maps = self.model.forward_intermediates(
-            whole_cells(images, self.stride), indices=self.indices, intermediates_only=True
-        )
+        """Compute the maps of all levels; ConfigError where the model does not read images of this size."""
+        whole = whole_cells(images, self.stride)
+        try:
+            maps = self.model.forward_intermediates(whole, indices=self.indices, intermediates_only=True)
+        except AssertionError as error:
+            size = f"{whole.shape[-1]}x{whole.shape[-2]}"
+            raise ConfigError(
+                f"backbone {self.name} does not read images of {size} pixels in timm ({error or 'refused'}); choose "
+                "another model"
+            ) from error
         return Features(maps[self.fine], maps[-2], maps[-1], tuple(maps[self.fine :]))
 
 

@@ -167,6 +167,13 @@ def test_models_that_do_not_fit_are_refused_by_name(name, stride, message):
         on_meta(parameters(name, stride))
 
 
+def test_a_size_that_a_model_does_not_read_is_named():
+    network = on_meta(parameters("halonet26t", 32))
+    assert network(torch.empty(1, 3, 256, 512, device="meta")).main.shape[-2:] == (64, 128)
+    with pytest.raises(ConfigError, match=r"timm/halonet26t does not read images of 160x96 pixels"):
+        network(torch.empty(1, 3, 90, 160, device="meta"))
+
+
 def test_the_names_are_timms():
     assert timm_names() == set(timm.list_models())
 
