@@ -8,7 +8,7 @@ import pytest
 from documented import Command, commands, documented
 from snakemake.cli import get_argument_parser, parse_config
 
-from pipeline.__main__ import VERBS, parser_of
+from pipeline.commands.verbs import VERBS, parser_of
 from pipeline.config.load import load_config, parse_assignments
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -169,7 +169,7 @@ def test_every_module_opens_with_a_docstring():
 
 
 def test_every_verb_has_its_module():
-    from pipeline.__main__ import VERBS, module_of
+    from pipeline.commands.verbs import VERBS, module_of
 
     for verb in VERBS:
         assert importlib.util.find_spec(module_of(verb)) is not None, verb
