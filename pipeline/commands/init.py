@@ -16,6 +16,7 @@ import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.artifacts.errors import ConfigError, DataError
 from pipeline.commands.configuration import add_offline_argument, stay_offline
@@ -32,6 +33,9 @@ from pipeline.onboarding.picture_folders import Pairs, Pictures, find_pictures
 from pipeline.onboarding.project import make_project
 from pipeline.onboarding.questions import NEEDED, ask
 from pipeline.onboarding.scaffold import Evaluation, Facts, Labels, configuration_files, write_files
+
+if TYPE_CHECKING:
+    from pipeline.plan.run import PlannedRun
 
 STEPS = 1000
 
@@ -94,6 +98,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="ignore what is one class in nearly every source image and ends sharply, as the car's own hood",
     )
+    parser.add_argument(
+        "--no-measure", action="store_true", help="do not make a few training steps to say how long it takes"
+    )
     parser.add_argument("--force", action="store_true", help="overwrite files of that name")
 
 
@@ -103,17 +110,28 @@ def execute(arguments: argparse.Namespace) -> int:
     _complete(arguments)
     stay_offline(arguments)
     _check_options(arguments)
+    if not arguments.no_measure:
+        import_module("pipeline.stages.measuring_server").start_server()
     _choose_network(arguments, Library(root))
     facts = _look(arguments)
     paths = write_files(configuration_files(facts), root, arguments.force)
     paths += make_project(Path(), arguments.name)
     suite = root / f"{arguments.name}.yaml"
-    _check_plans(suite, f"{arguments.name}-source")
+    runs = _check_plans(suite, f"{arguments.name}-source")
     _print_facts(facts)
     print("written:", *(f"  {path}" for path in paths), sep="\n")
     import_module("pipeline.onboarding.hood").offer_mask(arguments.name, Library(root), arguments.ignore_hood)
+    if not arguments.no_measure:
+        _print_times(facts, runs[0])
     print(f"\nNow run:\n\n  {program()} start --configfile {suite}\n")
     return 0
+
+
+def _print_times(facts: Facts, run: "PlannedRun") -> None:
+    """Say how long the trainings take here."""
+    _, size = working_sizes(facts.source_sizes, facts.target_sizes, facts.size)
+    for line in import_module("pipeline.commands.first_times").time_lines(run, size):
+        print(line, flush=True)
 
 
 def _complete(arguments: argparse.Namespace) -> None:
@@ -211,12 +229,12 @@ def _evaluation(
     return None
 
 
-def _check_plans(suite: Path, source: str) -> None:
-    """Plan what was written, and list the source as `prepare` will: what would stop it is told now."""
+def _check_plans(suite: Path, source: str) -> "list[PlannedRun]":
+    """Plan what was written, return the plan, and list the source as `prepare` will: what would stop it is told now."""
     from pipeline.plan.planner import Planner
 
     config = load_config([suite])
-    Planner(config).plan()
+    runs = Planner(config).plan()
     listing = list_split(config.library.dataset(source, str(suite)), "train", True)
     if listing.problems:
         first = listing.problems[0]
@@ -224,6 +242,7 @@ def _check_plans(suite: Path, source: str) -> None:
             f"config/datasets/{source}.yaml does not find every pair ({len(listing.problems)} problems, first: "
             f"{first.path}: {first.reason}); fix its patterns and run the plan verb"
         )
+    return runs
 
 
 def _print_facts(facts: Facts) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pipeline.stages.measuring import Measured
 
 SECONDS = 20.0
-"""For each kind of training, besides what starting its process takes."""
+"""For each kind of training; more where two steps take longer."""
 NO_MATTER = {"steps", "snapshots", "optimiser"}
 """Parameters that hardly change what a step takes."""
 HEADER = ("training", "steps", "s a step", "GiB", "time", "images")
@@ -54,12 +54,12 @@ def _sizes(stage: Stage) -> dict[str, WidthHeight | None]:
     return {str(role): prepared_size(role, stage) for role in stage.parameters.domains_read()}
 
 
-def pace_of(stage: Stage, seconds: float = SECONDS) -> Pace:
-    """Measure one training."""
-    from pipeline.stages.measuring import NotMeasuredError, measure_training  # it alone needs torch
+def pace_of(stage: Stage, enough: float = SECONDS, most: float | None = None) -> Pace:
+    """Measure one training; for `enough` seconds, and `most` at most."""
+    from pipeline.stages.measuring import Limits, NotMeasuredError, measure_training  # it alone needs torch
 
     try:
-        return Pace(measure_training(stage.record, Results(), _sizes(stage), seconds))
+        return Pace(measure_training(stage.record, Results(), _sizes(stage), Limits(enough, most)))
     except NotMeasuredError as error:
         return Pace(None, str(error))
 

@@ -4,15 +4,15 @@ The network starts from its own weights, whatever the training starts from. Imag
 domain's artifacts have finished, else noise of the same sizes under the same augmentation: no other label is read.
 """
 
+import os
 import resource
+import signal
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import cast
 
@@ -27,6 +27,7 @@ from pipeline.numerics import WidthHeight
 from pipeline.stages.base import Job, StageFile
 from pipeline.stages.inputs import domain_of
 from pipeline.stages.job_log import no_log
+from pipeline.stages.measuring_server import server_context
 from pipeline.stages.record import StageRecord
 from pipeline.stages.results import Results
 from pipeline.stages.train import build_learner, build_loader
@@ -53,26 +54,66 @@ class Measured:
     real: bool
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Seconds from the start of the process: after `enough` no further step is made, after `most` it is killed."""
+
+    enough: float
+    most: float | None = None
+
+
 class NotMeasuredError(SegadaptError):
     """A training cannot be measured here; the text says why."""
 
 
 def measure_training(
-    record: StageRecord, results: Results, sizes: Mapping[str, WidthHeight | None], seconds: float
+    record: StageRecord, results: Results, sizes: Mapping[str, WidthHeight | None], limits: Limits
 ) -> Measured:
-    """Make steps of a planned training for about so many seconds, three at least.
+    """Make steps of a planned training, one at least.
 
-    `sizes`: width and height of each domain's prepared images, None where each has its own. NotMeasuredError says why not.
+    `sizes`: width and height of each domain's prepared images, None where each has its own. NotMeasuredError says
+    why not.
     """
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        try:
-            return pool.submit(_measure, record, results, dict(sizes), seconds).result()
-        except BrokenProcessPool as error:
-            raise NotMeasuredError("the process was killed: too little memory?") from error
+    context = server_context()
+    ours, theirs = context.Pipe(duplex=False)
+    arguments = (theirs, record, results, dict(sizes), time.time() + limits.enough)
+    process = context.Process(target=_answer, args=arguments)
+    process.start()
+    assert process.pid is not None
+    theirs.close()
+    try:
+        if not ours.poll(limits.most):
+            raise NotMeasuredError(f"one step takes more than {limits.most:.0f} s")
+        answer: Measured | str = ours.recv()
+    except EOFError as error:
+        raise NotMeasuredError("the process was killed: too little memory?") from error
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # with the processes that load its images
+        process.kill()
+        process.join()
+    if isinstance(answer, str):
+        raise NotMeasuredError(answer)
+    return answer
+
+
+def _answer(
+    pipe: Connection,
+    record: StageRecord,
+    results: Results,
+    sizes: Mapping[str, WidthHeight | None],
+    until: float,
+) -> None:
+    """Send what was measured, or why nothing was."""
+    os.setsid()
+    try:
+        pipe.send(_measure(record, results, sizes, until))
+    except SegadaptError as error:
+        pipe.send(str(error))
 
 
 def _measure(
-    record: StageRecord, results: Results, sizes: Mapping[str, WidthHeight | None], seconds: float
+    record: StageRecord, results: Results, sizes: Mapping[str, WidthHeight | None], until: float
 ) -> Measured:
     parents = {role: parent for role, parent in record.parents.items() if role != "init"}
     planned = cast(TrainParameters, record.parameters)
@@ -86,7 +127,7 @@ def _measure(
     roles = [str(role) for role in job.parameters.domains_read()]
     real = {role: _is_finished(job, role) for role in roles}
     domains = {role: domain_of(job, role) if real[role] else _noise(job, role, sizes[role]) for role in roles}
-    watch = _Watch(build_loader(job, domains, SINGLE, device), seconds)
+    watch = _Watch(build_loader(job, domains, SINGLE, device), until)
     with tempfile.TemporaryDirectory() as folder:
         training = Training(_training_job(job, watch, device, Path(folder)))
         with suppress(Interrupted):  # by the watch
@@ -128,28 +169,24 @@ def _noise(job: Job[TrainParameters], role: str, size: WidthHeight | None) -> Do
 class _Watch:
     """Times the steps of a loader, and asks to stop after enough of them."""
 
-    def __init__(self, loader: StepLoader, seconds: float) -> None:
-        self._loader, self._seconds = loader, seconds
-        self._asked: list[float] = []
-        self._began = time.monotonic()
+    def __init__(self, loader: StepLoader, until: float) -> None:
+        self._loader, self._until = loader, until
+        self._marks: list[float] = []
 
-    def load(self, start: int, stop: int) -> Iterator[Mapping[str, Batch]]:
-        """Yield the loader's batches; a step lasts from one request to the next."""
-        batches: Iterable[Mapping[str, Batch]] = self._loader(start, stop)
-        self._asked.append(time.monotonic())
-        for batch in batches:
-            yield batch
-            self._asked.append(time.monotonic())
+    def load(self, start: int, stop: int) -> Iterable[Mapping[str, Batch]]:
+        """The loader's batches; the first step begins now."""
+        self._marks = [time.monotonic()]
+        return self._loader(start, stop)
 
     def reason(self) -> str | None:
-        """Why to stop now, if there is a reason; asked once in every step, before its end is noted."""
-        finished = len(self._asked)
-        late = time.monotonic() - self._began > self._seconds
-        return "measured" if finished >= WARM + STEPS + 1 or (late and finished > WARM) else None
+        """Why to stop now, if there is a reason; asked once at the end of every step."""
+        self._marks.append(time.monotonic())
+        enough = len(self._marks) > WARM + STEPS
+        return "measured" if enough or time.time() > self._until else None
 
     def seconds_per_step(self) -> float:
-        """The mean over the steps behind the first ones, or over all where there are no others."""
-        counted = self._asked[min(WARM, len(self._asked) - 2) :]
+        """The mean over the steps behind the first ones, or of the last one where there are no others."""
+        counted = self._marks[min(WARM, len(self._marks) - 2) :]
         return (counted[-1] - counted[0]) / (len(counted) - 1)
 
 

@@ -55,7 +55,7 @@ def target(tmp_path, count=5, ending="jpg", size=(60, 44)):
         picture(tmp_path / f"photos/IMG_{number}.{ending}", size, seed=number)
 
 
-def run(tmp_path, *more, images="sim/rgb", labels="sim/sem", target="photos", name="mine"):
+def run(tmp_path, *more, images="sim/rgb", labels="sim/sem", target="photos", name="mine", measure=False):
     return main(
         [
             "init",
@@ -63,6 +63,7 @@ def run(tmp_path, *more, images="sim/rgb", labels="sim/sem", target="photos", na
             *("--source-images", str(tmp_path / images)),
             *("--source-labels", str(tmp_path / labels)),
             *("--target-images", str(tmp_path / target)),
+            *([] if measure else ["--no-measure"]),
             *more,
         ]
     )

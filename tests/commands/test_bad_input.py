@@ -85,7 +85,7 @@ def commands(root):
         "target-labels": "truth",
     }
     places = [word for option, folder in folders.items() for word in (f"--{option}", str(root / folder))]
-    init = ["init", "--name", "again", *places, "--target-ids", "same"]
+    init = ["init", "--name", "again", *places, "--target-ids", "same", "--no-measure"]
     yield [*init, "--classes", str(root / "names.yaml")]
     yield [*init, "--unnamed", "nearest", "--force"]
     for verb in ("plan", "doctor", "start"):

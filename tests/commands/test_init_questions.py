@@ -4,9 +4,17 @@ import pytest
 from strangers import held_out, library, refused, source, target
 
 from pipeline.__main__ import main
+from pipeline.commands import first_times
 from pipeline.config.load import load_config
 from pipeline.datasets.listing import list_split
 from pipeline.plan.planner import Planner
+from pipeline.stages import measuring_server
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_measured(monkeypatch):
+    monkeypatch.setattr(first_times, "time_lines", lambda run, size: [])
+    monkeypatch.setattr(measuring_server, "start_server", lambda: None)
 
 
 def answering(monkeypatch, *answers):

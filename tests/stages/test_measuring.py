@@ -3,7 +3,15 @@
 import pytest
 
 from pipeline.stages import measuring
-from pipeline.stages.measuring import STEPS, WARM, NotMeasuredError, _measure, _Watch, measure_training
+from pipeline.stages.measuring import (
+    STEPS,
+    WARM,
+    Limits,
+    NotMeasuredError,
+    _measure,
+    _Watch,
+    measure_training,
+)
 from pipeline.stages.results import Results
 
 SIZES = {"source": (48, 32), "target": (48, 32)}
@@ -35,28 +43,36 @@ def test_noise_stands_for_what_is_not_prepared(shared, name, tmp_path):
 @pytest.mark.slow
 def test_it_is_made_in_a_process_of_its_own(shared, tmp_path):
     record = shared.plan().stages["source"].record
-    assert measure_training(record, Results(tmp_path), SIZES, 0.0).memory > 2**20
+    assert measure_training(record, Results(tmp_path), SIZES, Limits(0.0)).memory > 2**20
+    with pytest.raises(NotMeasuredError, match="own sizes"):
+        measure_training(record, Results(tmp_path), dict.fromkeys(SIZES), Limits(0.0))
+    with pytest.raises(NotMeasuredError, match="more than 0 s"):
+        measure_training(record, Results(tmp_path), SIZES, Limits(0.0, 0.01))
 
 
-def times(monkeypatch, seconds, budget):
+def times(monkeypatch, seconds, until):
     """The watch after a training whose steps last `seconds`, one after another, until it says to stop."""
     now = [0.0]
-    monkeypatch.setattr(measuring.time, "monotonic", lambda: now[0])
-    watch = _Watch(lambda start, stop: iter([{}] * len(seconds)), budget)
+    for clock in ("time", "monotonic"):
+        monkeypatch.setattr(measuring.time, clock, lambda: now[0])
+    watch = _Watch(lambda start, stop: [{}] * len(seconds), until)
     made = 0
-    for _, lasting in zip(watch.load(0, len(seconds)), seconds, strict=False):
-        now[0] += lasting
+    for _ in watch.load(0, len(seconds)):
+        now[0] += seconds[made]
         made += 1
         if watch.reason():
             break
-    return watch, made
+    return watch.seconds_per_step(), made
 
 
 def test_the_first_steps_are_not_counted(monkeypatch):
-    watch, made = times(monkeypatch, [90.0, 30.0, *[2.0] * 30], budget=1e6)
-    assert made == WARM + STEPS + 1 and watch.seconds_per_step() == 2.0
+    assert times(monkeypatch, [90.0, 30.0, *[2.0] * 30], until=1e6) == (2.0, WARM + STEPS)
 
 
-def test_slow_steps_end_it_early_but_the_first_alone_do_not(monkeypatch):
-    watch, made = times(monkeypatch, [9.0, 8.0, 7.0, 7.0], budget=5.0)
-    assert made == 3 and watch.seconds_per_step() == 8.0
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [([9.0, 8.0], (9.0, 1)), ([3.0, 2.5, 9.0], (2.5, 2)), ([2.0, 1.0, 1.5, 2.5, 9.0], (2.0, 4))],
+)
+def test_slow_steps_end_it_early(monkeypatch, seconds, expected):
+    """After 5 s no further step is made; of few steps the last are counted."""
+    assert times(monkeypatch, seconds, until=5.0) == expected
