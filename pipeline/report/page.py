@@ -30,7 +30,7 @@ from pipeline.report.dataset_view import dataset_view
 from pipeline.report.details import details_view
 from pipeline.report.gallery_view import gallery_view
 from pipeline.report.guard_tables import count_right, swap_lines
-from pipeline.report.model import ExperimentRecord, ReportData
+from pipeline.report.model import SELECTIONS, ExperimentRecord, ReportData
 from pipeline.report.summary import summary_view
 from pipeline.report.tables import NOT_RUN
 from pipeline.report.templating import asset, render_template
@@ -108,6 +108,7 @@ def _task(
         "baselines": list(dict.fromkeys(str(row.line["baseline"]) for row in rows if row.gain is not None)),
         "further": further_metrics(first),
         "rows": [line_view(row, best) for row in rows],
+        "snapshots": any(pd.notna(row.line[f"{name}_mean"]) for row in rows for name in SELECTIONS[1:]),
         "names": [row.name for row in rows],
         "shown": rows.index(best) if best else 0,
         "only_finals": len(rows) > MANY_ROWS,

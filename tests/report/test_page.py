@@ -103,6 +103,10 @@ def test_summary_says_the_best_its_gain_and_what_to_do(page):
         assert text in summary, text
 
 
+def test_the_comparison_shows_the_choices_of_snapshots_where_there_are_any(page):
+    assert "label-free choice" in table_of(page, "compare")
+
+
 def test_what_had_target_labels_is_never_the_best(make_chain, experiment):
     oracle = make_chain("oracle", {"source": [90.0, 91.0, 92.0]}, target_labels=True)
     summary = render(ReportData((oracle, experiment))).partition("How to read")[0]
@@ -116,6 +120,7 @@ def test_every_line_of_the_comparison_has_a_cell_for_each_heading(make_chain):
     table = table_of(render(ReportData((replace(item, runs=runs),))), "compare")
     counts = {len(re.findall(r"<t[hd][ >]", line)) for line in re.findall(r"<tr.*?</tr>", table, re.DOTALL)}
     assert len(counts) == 1
+    assert "label-free choice" not in table  # no row has any
     assert "mIoU drives" in table and "38.25" in table and "60.00" not in table
 
 

@@ -233,3 +233,17 @@ def test_dark_and_light_are_chosen(page):
 def test_nothing_is_wider_than_the_window(page, width):
     page.set_viewport_size({"width": width, "height": 900})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_dots_lie_where_their_shares_do_on_the_logarithmic_axis(page):
+    """30 % lies at 1 + log10(0.3) / 5 of an axis from 0.001 to 100 %; a class without pixels at its beginning."""
+    page.locator("#data0").scroll_into_view_if_needed()
+    for row, expected in ((0, 0.8954), (2, 0.0)):
+        axis = page.locator("td.axis > div").nth(row).bounding_box()
+        dot = page.locator("td.axis > div").nth(row).locator(".m0").bounding_box()
+        assert abs((dot["x"] + dot["width"] / 2 - axis["x"]) / axis["width"] - expected) < 0.01
+
+
+def test_a_click_takes_a_whole_command(page):
+    page.locator("code.command").last.click()
+    assert page.evaluate("getSelection().toString()").startswith("python -m pipeline predict --model")

@@ -62,7 +62,7 @@ class Panel {
         <text x="${panel.left - 5}" y="${y + 3}" text-anchor="end">${short(value)}</text>`;
     });
     const ends = this.x.map((step, end) =>
-      `<text x="${this.px(step)}" y="${bottom + 15}" text-anchor="${end ? "end" : "start"}">${step}</text>`);
+      `<text x="${this.px(step)}" y="${bottom + 15}" text-anchor="${end ? "end" : "start"}">${end ? "" : "step "}${step}</text>`);
     find(".drawing", this.element).replaceChildren(elements(`<svg viewBox="0 0 ${panel.width} ${panel.height}" role="img"
       aria-label="${escaped(this.curve.name)} by step">${grid.join("")}${ends.join("")}${lines.join("")}
       <line class="cross" y1="${panel.top}" y2="${bottom}" x1="-9" x2="-9"/></svg>`));
