@@ -62,6 +62,18 @@ def dotted(path: KeyPath) -> str:
     return ".".join(map(str, path)) or "(top)"
 
 
+_KNOWN: dict[tuple[type[BaseModel], str], Any] = {}
+
+
+def validated_once(model: type[Model], values: Any, location: str | Callable[[KeyPath], str]) -> Model:
+    """As `validated`, with one object for equal values, which the experiments of a sweep have many of."""
+    key = model, repr(values)
+    if key not in _KNOWN:
+        _KNOWN[key] = validated(model, values, location)
+    known: Model = _KNOWN[key]
+    return known
+
+
 def validated(model: type[Model], values: Any, location: str | Callable[[KeyPath], str]) -> Model:
     """Validate `values` (a mapping) as `model`; one ConfigError with a line for every complaint.
 

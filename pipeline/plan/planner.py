@@ -9,6 +9,7 @@ from pipeline.config.suites import Experiment, SetLayer
 from pipeline.config.yaml_files import merge
 from pipeline.plan.datasets import DataPlanner, TaskData
 from pipeline.plan.domains import TaskDomains
+from pipeline.plan.made import Made
 from pipeline.plan.overrides import overridden
 from pipeline.plan.recipes import check_set_keys, settable
 from pipeline.plan.run import PlannedRun, RunPlanner
@@ -24,8 +25,7 @@ class Planner:
         self.config = overridden(config)
         self.data = DataPlanner(config, results)
         self.extra = SetLayer(f"{config.location}: set", config.settings.set)
-        self._made: dict[str, Stage] = {}
-        """By digest: what two tasks share is made once, under the label of the first."""
+        self._made = Made()
         self._tasks: dict[str, TaskData] = {}
 
     def plan(self) -> list[PlannedRun]:
@@ -46,7 +46,8 @@ class Planner:
     def _check_for_all(self, layer: SetLayer, experiments: Iterable[Experiment]) -> None:
         """What is set for all experiments may meet only some of them, but not none."""
         recipe = self.config.library.recipe
-        valid = [settable(recipe(one.recipe, one.place("recipe")), one.rounds) for one in experiments]
+        chains = {(one.recipe, one.rounds): one.place("recipe") for one in experiments}
+        valid = [settable(recipe(name, place), rounds) for (name, rounds), place in chains.items()]
         check_set_keys(layer, set().union(*valid))
 
     def suggestion(

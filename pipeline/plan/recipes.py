@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pipeline.artifacts.errors import ConfigError
 from pipeline.config.models import Recipe
 from pipeline.config.suites import Experiment, SetLayer
-from pipeline.config.validation import KeyPath, dotted, validated
+from pipeline.config.validation import KeyPath, dotted, validated_once
 from pipeline.config.yaml_files import merge
 from pipeline.schema.names import nearest
 from pipeline.stages.kinds import KINDS
@@ -185,6 +185,6 @@ def expand_recipe(
             values = tell_round(values, number)
         place = place_of(words, layers, f"{location} (with {experiment.location}.set)")
         entries.append(
-            Entry(name, kind, references, validated(KINDS[kind].parameters, values, place), number)
+            Entry(name, kind, references, validated_once(KINDS[kind].parameters, values, place), number)
         )
     return entries

@@ -11,12 +11,13 @@ from pipeline.artifacts.errors import ConfigError
 from pipeline.config.load import Library
 from pipeline.config.models import Recipe
 from pipeline.config.suites import Experiment, SetLayer
-from pipeline.config.validation import validated
+from pipeline.config.validation import validated_once
 from pipeline.config.yaml_files import merge
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.networks.parameters import NetworkParameters
 from pipeline.networks.timm_names import check_timm_name
 from pipeline.plan.domains import FURTHER, TaskDomains, labels_seen
+from pipeline.plan.made import Made
 from pipeline.plan.recipes import expand_recipe, place_of
 from pipeline.plan.references import Asked, references_of, selection_of
 from pipeline.plan.stage import Inputs, Stage, StageSettings, make_stage
@@ -74,14 +75,14 @@ class PlannedRun:
 
 @dataclass
 class RunPlanner:
-    """Plans one experiment with one seed. `made`: every stage of the plan by digest; equal ones are one object."""
+    """Plans one experiment with one seed. `made`: every stage of the plan; equal ones are one object."""
 
     experiment: Experiment
     library: Library
     extra: SetLayer
     domains: TaskDomains
     settings: StageSettings
-    made: dict[str, Stage]
+    made: Made
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -196,7 +197,7 @@ class RunPlanner:
         for layer in layers:
             values = merge(values, dict(layer.values.get(kind, {})))
         place = place_of([kind], layers, f"{self.recipe_location}: defaults.{kind}")
-        return validated(KINDS[kind].parameters, values, place)
+        return validated_once(KINDS[kind].parameters, values, place)
 
     def _added(
         self, kind: str, parameters: BaseModel, references: Mapping[str, Stage], location: str
@@ -206,16 +207,19 @@ class RunPlanner:
         return self._stage(Asked(KINDS[kind], parameters, words, references, location))
 
     def _stage(self, asked: Asked) -> Stage:
-        """Make a stage; of those with one digest there is one, under the label of the first."""
-        kind, parameters = asked.kind, asked.parameters
+        """Find a stage of the same kind, parameters and inputs, or make it."""
         references = references_of(asked)
         domains = self.domains.read_by(asked, references)
         inputs = Inputs(references, domains, selection_of(asked, references, self._select))
+        around = self.experiment.task, self.experiment.network, self.domains.seed, self.settings.determinism
+        return self.made.once(around, asked, inputs, lambda: self._make(asked, inputs))
+
+    def _make(self, asked: Asked, inputs: Inputs) -> Stage:
+        kind, parameters = asked.kind, asked.parameters
         if kind.check is not None:
             kind.check(parameters, self._facts(kind, inputs, asked.location))
         label = self._label(kind, parameters, inputs)
-        stage = make_stage(kind, label, parameters, inputs, self.settings, self._network(kind, inputs))
-        return self.made.setdefault(stage.digest, stage)
+        return make_stage(kind, label, parameters, inputs, self.settings, self._network(kind, inputs))
 
     def _network(self, kind: Kind, inputs: Inputs) -> PlannedNetwork | None:
         """The network that a stage of this kind builds; where it starts from another stage, without initial weights."""

@@ -1,11 +1,13 @@
 """What the Snakefile asks: the plan in memory while the DAG is made, its files once the folder is locked."""
 
 import functools
+import gc
 import inspect
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -78,8 +80,9 @@ class Plan:
     def of_main_process(cls, configfiles: Sequence[str], overrides: Mapping[str, Any]) -> "Plan":
         """Note who works here, validate the configuration, plan what it selects, and see which views are of another."""
         sign()
-        config = load_config(configfiles, overrides)
-        plan = cls(config)
+        with _kept():
+            config = load_config(configfiles, overrides)
+            plan = cls(config)
         date_back_stale_views(plan._selected, config.selected_suites(), RESULTS)
         return plan
 
@@ -192,6 +195,17 @@ class Plan:
             return f"{target}: {name} is an experiment of {files[0]}; type {_asking(files[0], target)}"
         names = [name for suite in config.suites for name in suite.experiments]
         return f"{target}: no experiment {name} in {config.location}; {nearest(name, names)}"
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    """What is made inside stays to the end: no collection walks it, now or later."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _report(suite: str) -> Path:

@@ -4,7 +4,8 @@ import pytest
 from shop import by_key, changed
 
 from pipeline.networks.parameters import NetworkParameters
-from pipeline.plan.stage import PlannedNetwork, _hashed_network
+from pipeline.plan import run
+from pipeline.plan.stage import PlannedNetwork, _hashed_network, make_stage
 
 ALL = {
     "data:streets-rendered-train",
@@ -102,6 +103,17 @@ def test_experiments_that_share_a_prefix_share_its_stages(shop):
     assert advent.evaluates["inter"] is intrada.evaluates["inter"]
     assert minent.stages["source"] is intrada.stages["source"]
     assert minent.stages["inter"].key != advent.stages["inter"].key
+
+
+def test_what_experiments_share_is_hashed_once(shop, monkeypatch):
+    shop.experiment("plain", "advent")
+    shop.experiment("again")
+    made = []
+    monkeypatch.setattr(
+        run, "make_stage", lambda kind, *rest: made.append(kind.name) or make_stage(kind, *rest)
+    )
+    runs = shop.runs(only="main,plain,again")
+    assert sorted(made) == sorted(stage.kind for stage in by_key(runs).values() if stage.kind != "prepare")
 
 
 def test_tasks_with_one_source_share_its_training(shop):
