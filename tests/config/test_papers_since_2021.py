@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 import torch
 import torchvision
 import yaml
@@ -86,30 +87,70 @@ def test_dacs_as_published(plan, source):
     assert dacs["network"]["levels"] == "single"
 
 
+SMALL = {
+    "deeplab-v2-r101-single": {"backbone": "mobilenet_v2", "output_stride": 16},
+    "pvt-v2-b5-daformer": {"backbone": "timm/pvt_v2_b0"},
+    "pvt-v2-b5-hrda": {"backbone": "timm/pvt_v2_b0"},
+    "dinov2-vitb14": {"backbone": "timm/test_vit", "output_stride": 16},
+    "dinov2-vitl14": {"backbone": "timm/test_vit", "output_stride": 16},
+}
+"""What stands for the backbones; all else of their networks is kept."""
+DEEPLABS = ("levels", "profile", "align_corners", "batch_norm", "dilations", "aspp")
+"""Of these alone MobileNetV2 needs its own."""
+
+
 def tiny_modern(folder):
-    """The suite since 2021 with small crops, and MobileNetV2 from a made-up file of weights; two steps."""
+    """The suite since 2021 with small crops, and small backbones from made-up files of weights; two steps."""
     suite, settings = tiny(folder)
     root = settings.parent
-    weights = folder / "weights.pth"
-    torch.save(torchvision.models.mobilenet_v2().state_dict(), weights)
-    network = {"backbone": "mobilenet_v2", "output_stride": 16, "weights": {"source": str(weights)}}
-    (root / "networks/tiny.yaml").write_text(yaml.safe_dump(network))
-    suite = suite.with_name("paper-modern.yaml")
-    suite.write_text(re.sub(r"(\bnetwork: )[\w-]+", r"\1tiny", suite.read_text()))
+    for name, smaller in SMALL.items():
+        file = root / f"networks/{name}.yaml"
+        said = yaml.safe_load(file.read_text()) | smaller
+        if smaller["backbone"] == "mobilenet_v2":
+            said = {key: value for key, value in said.items() if key not in DEEPLABS}
+            model, weights = torchvision.models.mobilenet_v2(), {}
+        else:
+            model, weights = timm.create_model(smaller["backbone"][5:]), {"layout": "timm", "profile": "timm"}
+        weights["source"] = str(folder / f"{name}.pth")
+        torch.save(model.state_dict(), weights["source"])
+        file.write_text(yaml.safe_dump(said | {"weights": weights}))
+    for path in (root / "tasks").glob("*-cityscapes-*.yaml"):
+        path.write_text(re.sub(r"size: \[\d+, \d+\]", "size: [128, 64]", path.read_text()))
     changed = yaml.safe_load(settings.read_text())
-    views = {name: {"crop": [32, 32], "shorter_side": [40, 56]} for name in ("source", "target")}
+    views = {name: {"crop": [64, 64], "shorter_side": [64, 80]} for name in ("source", "target")}
     changed["set"]["train"] |= {"warmup": {"steps": 1}, "augmentation": views}
     settings.write_text(yaml.safe_dump(changed))
-    return [suite, settings]
+    return [suite.with_name("paper-modern.yaml"), settings]
 
 
-@pytest.mark.parametrize("paper", ["mic-synthia", pytest.param("daformer-gta5", marks=pytest.mark.slow)])
+PAPERS = [
+    f"{name}-{source}"
+    for name in ("dacs", "daformer", "hrda", "mic", "vfm-uda")
+    for source in ("gta5", "synthia")
+]
+QUICK = "mic-synthia"
+
+
+@pytest.mark.parametrize(
+    "paper",
+    [
+        pytest.param(paper, marks=() if paper == QUICK else pytest.mark.slow)
+        for paper in [*PAPERS, "vfm-uda-large-gta5"]
+    ],
+)
 def test_a_paper_since_2021_runs_two_steps_on_tiny_files(driving_data, monkeypatch, tmp_path, paper):
     monkeypatch.setenv("SEGADAPT_DATA", str(driving_data))
     run = ran(paper, tiny_modern(tmp_path), tmp_path)
     table = pd.read_csv(tmp_path / "results/adapt" / run.stages["inter"].key / "metrics.csv")
     assert table["step"].tolist() == [1, 2]
     assert np.isfinite(table).all(axis=None)
-    assert {"feature_distance", "mixed"} | ({"masked"} if "mic" in paper else set()) <= set(table)
+    terms = {"mixed"}
+    terms |= {"masked"} if paper.startswith(("mic", "vfm")) else set()
+    terms |= {"feature_distance"} if paper.startswith(("daformer", "hrda", "mic")) else set()
+    assert terms <= set(table)
+    assert ("masked" in table, "feature_distance" in table) == (
+        "masked" in terms,
+        "feature_distance" in terms,
+    )
     metrics = read_json(tmp_path / "results/evaluate" / run.evaluates["inter"].key / "metrics.json")
     assert metrics["images"] == 2
