@@ -10,13 +10,14 @@ for its jobs, for hours; so it is killed, which costs it nothing, and the stages
 import argparse
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Protocol
@@ -25,6 +26,7 @@ from pipeline.artifacts.files import make_folder, storage_error
 from pipeline.artifacts.owners import LockedError, clear_lock, living
 from pipeline.artifacts.processes import group_lives
 from pipeline.commands.configuration import chosen_assignments
+from pipeline.commands.profiles import Profile
 from pipeline.config.load import given_file, parse_assignments
 from pipeline.config.shipped import shipped
 from pipeline.stages.results import Results
@@ -89,14 +91,14 @@ class Watcher(Protocol):
 def run_workflow(arguments: argparse.Namespace, *targets: str, watch: Watcher | None = None) -> int:
     """Run Snakemake for these files, or for everything; its exit code, or 128 + n when signal n stopped it.
 
-    `arguments`: `configfile`, `config` and `cores` as on the command line. `watch`: who shows how far the run is;
+    `arguments`: `configfile`, `config`, `profile` and `cores` as on the command line. `watch`: who shows how far the run is;
     without one Snakemake writes to the terminal. LockedError: somebody else's lock.
     """
     with sole_run(Results().run_lock()) as lock:
         wait_for_others()
         if clear_lock():
             print("clearing the lock that a killed run left behind", flush=True)
-        group = ProcessGroup()
+        group = _group(arguments)
         # Snakemake inherits the lock: while it lives, even without this process, no second run starts.
         code = group.run([*_snakemake(arguments), *(["--", *targets] if targets else [])], lock, watch)
         if group.stopped_by is None:
@@ -121,12 +123,20 @@ class ProcessGroup:
         self.stopped_by: int | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
+    _before_command: Callable[[], object] | None = None
+    """What the new process does first."""
+
     def run(self, command: Sequence[str], inherited: int, watch: Watcher | None = None) -> int:
         """Run the command and wait until nothing of it is left; returns its exit code."""
         output = None if watch is None else watch.output
         with _handling({**dict.fromkeys(ENDING, self._stop), signal.SIGTSTP: self._pause}):
             self._child = subprocess.Popen(
-                command, pass_fds=[inherited], process_group=0, stdout=output, stderr=output
+                command,
+                pass_fds=[inherited],
+                process_group=0,
+                stdout=output,
+                stderr=output,
+                preexec_fn=self._before_command,
             )
             if self.stopped_by is not None:  # it came while the command was being started
                 self._ask_to_end()
@@ -169,6 +179,26 @@ class ProcessGroup:
                 os.killpg(self._child.pid, number)
 
 
+class Sender(ProcessGroup):
+    """A Snakemake whose stages run elsewhere: asked to end it calls them off, and waits until that is done."""
+
+    # A script's background ignores SIGINT, which is what Snakemake calls jobs off at.
+    _before_command = staticmethod(functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL))
+
+    def _ask_to_end(self) -> None:
+        assert self._child is not None
+        print(
+            "stopping: the jobs are called off and save their state; a second signal leaves them alone",
+            flush=True,
+        )
+        self._child.send_signal(signal.SIGINT)
+
+
+def _group(arguments: argparse.Namespace) -> ProcessGroup:
+    sends = arguments.profile is not None and Profile.named(arguments.profile).sends_jobs
+    return Sender() if sends else ProcessGroup()
+
+
 @contextlib.contextmanager
 def _handling(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
     """Install signal handlers; what was ignored from the start (`nohup`, `&` in a script) stays ignored."""
@@ -191,7 +221,11 @@ def _assignments(words: Sequence[str]) -> list[str]:
 
 
 def _snakemake(arguments: argparse.Namespace) -> list[str]:
-    command = [sys.executable, "-m", "snakemake", "--cores", str(arguments.cores)]
+    command = [sys.executable, "-m", "snakemake"]
+    if arguments.profile is not None:
+        command += ["--workflow-profile", str(Profile.named(arguments.profile).file.parent.absolute())]
+    if arguments.profile is None or arguments.cores is not None:
+        command += ["--cores", str(arguments.cores or "all")]
     if not any(map(os.path.isfile, SNAKEFILES)):
         command += ["--snakefile", str(shipped("Snakefile"))]
     if arguments.configfile:

@@ -1,7 +1,8 @@
-"""`start`: the whole chain on this machine. Kill it anywhere; the same command goes on from where it was.
+"""`start`: the whole chain, here or on a cluster. Kill it anywhere; the same command goes on from where it was.
 
 python -m pipeline start --configfile config/demo.yaml
 python -m pipeline start --verbose                        # Snakemake's own output in place of ours
+python -m pipeline start --slurm                          # each stage a job of SLURM, as profiles/slurm says
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pipeline.commands.configuration import (
     stay_offline,
 )
 from pipeline.commands.main_process import run_workflow
+from pipeline.commands.profiles import add_profile_arguments
 from pipeline.commands.program import program
 from pipeline.plan.moves import check_taken, moves
 from pipeline.plan.places import check_places
@@ -36,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_selection_arguments(parser)
     add_offline_argument(parser)
-    parser.add_argument("--cores", default="all", help="CPU cores for Snakemake (default: all)")
+    add_profile_arguments(parser)
+    parser.add_argument("--cores", help="CPU cores for Snakemake (default: all, or what a profile says)")
     parser.add_argument("--verbose", action="store_true", help="show Snakemake's own output")
 
 

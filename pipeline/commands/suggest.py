@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--train", action="store_true", help="train first what the experiment has not trained yet"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="copy the list there, e.g. below config/")
+    parser.set_defaults(profile=None)
     parser.add_argument("--cores", default="all", help="CPU cores for Snakemake (default: all)")
     add_configuration_arguments(parser)
 

@@ -9,7 +9,7 @@ from pipeline.commands.program import program
 
 VERBS = {
     "run": "run one stage file (what jobs do)",
-    "start": "run the selected experiments on this machine, going on where an earlier run was stopped",
+    "start": "run the selected experiments, here or on a cluster, going on where an earlier run was stopped",
     "plan": "print the stages: done, to run, and why",
     "preview": "look at a suite's data before training: labels over images, class frequencies, warnings",
     "init": "write a ready configuration for two folders of your own",

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from pipeline.artifacts.cores import shared_cores, thread_count
 from pipeline.artifacts.errors import ArtifactError, ConfigError, SegadaptError
 from pipeline.artifacts.owners import sign
 from pipeline.config.load import Config, load_config, suites_in
@@ -21,6 +20,7 @@ from pipeline.plan.moves import check_taken
 from pipeline.plan.places import check_places
 from pipeline.plan.planner import Planner
 from pipeline.plan.records import REPORTS, ReportRecord
+from pipeline.plan.requests import request_of
 from pipeline.plan.run import PlannedRun
 from pipeline.plan.stage import in_order
 from pipeline.plan.stale_views import date_back_stale_views
@@ -111,15 +111,24 @@ class Plan:
         return _manifests(self._record(wildcards.key).parents.values())
 
     @exits_with_message
-    def threads_of(self, wildcards: Any) -> int:
+    def cores_of(self, wildcards: Any) -> int:
         """Cores of the stage `{key}`, so that as many run side by side as have room."""
-        record = self._record(wildcards.key)
-        return thread_count(record.run.threads, record.determinism == "exact")
+        return request_of(self._record(wildcards.key)).cores
 
     @exits_with_message
-    def processes_of(self, wildcards: Any) -> int:
-        """Cores of the stage `{key}` where it works in processes, whose number changes no bit."""
-        return self._record(wildcards.key).run.threads or shared_cores()
+    def gpus_of(self, wildcards: Any) -> int:
+        """GPUs of the stage `{key}`."""
+        return request_of(self._record(wildcards.key)).gpus
+
+    @exits_with_message
+    def memory_of(self, wildcards: Any) -> int:
+        """MB of memory of the stage `{key}`, where a scheduler wants to know."""
+        return request_of(self._record(wildcards.key)).mem_mb
+
+    @exits_with_message
+    def minutes_of(self, wildcards: Any) -> int:
+        """Time limit of the stage `{key}`, where a scheduler sets one."""
+        return request_of(self._record(wildcards.key)).minutes
 
     @exits_with_message
     def figures_of(self, wildcards: Any) -> list[str]:

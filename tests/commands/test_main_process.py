@@ -30,7 +30,9 @@ sys.stdin.readline()
 
 
 def options(**values):
-    return Namespace(**{"cores": "2", "configfile": [], "config": [], "only": [], "seeds": [], **values})
+    return Namespace(
+        **{"cores": "2", "configfile": [], "config": [], "only": [], "seeds": [], "profile": None, **values}
+    )
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def calls(tmp_path, monkeypatch):
             made.append((list(command), inherited))
             return 0
 
-    monkeypatch.setattr(main_process, "ProcessGroup", Group)
+    monkeypatch.setattr(main_process, "_group", lambda arguments: Group())
     return made
 
 
@@ -83,6 +85,14 @@ def test_a_folder_without_a_snakefile_has_the_packages(calls):
     ((command, _),) = calls
     assert command[5:7] == ["--snakefile", str(shipped("Snakefile"))]
     assert command[7:] == ["--configfile", str(shipped("config/demo.yaml"))]
+
+
+def test_a_profile_says_how_to_run_unless_cores_are_given(calls):
+    run_workflow(options(profile="slurm", cores=None))
+    run_workflow(options(profile="slurm"))
+    (command, _), (counted, _) = calls
+    profile = ["--workflow-profile", str(shipped("profiles/slurm"))]
+    assert (command[3:], counted[3:]) == (profile, [*profile, "--cores", "2"])
 
 
 def test_dotted_assignments_reach_snakemake_nested(calls):
@@ -258,6 +268,27 @@ def test_a_second_signal_ends_the_stages_at_once(tmp_path, monkeypatch, heeded):
     standing_in(monkeypatch, signal.SIGTERM, ASKED_TWICE)
     assert run_workflow(options()) == 128 + signal.SIGTERM
     assert not Path("saved").exists()
+
+
+CALLS_OFF = """
+import os, signal, time
+try:
+    os.kill(os.getppid(), signal.SIGTERM)
+    time.sleep(60)
+except KeyboardInterrupt:
+    open("called off", "w").close()
+"""
+
+
+@pytest.mark.parametrize("interrupts", [signal.SIG_DFL, signal.SIG_IGN], ids=["terminal", "script"])
+def test_a_snakemake_that_sends_jobs_calls_them_off_itself(tmp_path, monkeypatch, capsys, heeded, interrupts):
+    monkeypatch.chdir(tmp_path)
+    signal.signal(signal.SIGINT, interrupts)
+    monkeypatch.setattr(main_process, "_snakemake", lambda arguments: [sys.executable, "-c", CALLS_OFF])
+    assert run_workflow(options(profile="slurm")) == 143
+    assert Path("called off").is_file()
+    assert "the jobs are called off and save their state" in capsys.readouterr().out
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_a_stopped_run_leaves_no_lock(tmp_path, monkeypatch, heeded):

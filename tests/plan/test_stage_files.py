@@ -358,4 +358,4 @@ def test_a_node_of_a_cluster_reads_the_files(here):
     split = SimpleNamespace(key=run.stages["split"].key)
     node = Plan(None)
     assert node.parents_of(split) == [f"results/rank/{run.stages['ranking'].key}/artifact.json"]
-    assert node.threads_of(split) == 3
+    assert node.cores_of(SimpleNamespace(key=run.stages["ranking"].key)) == 3

@@ -1,4 +1,4 @@
-"""Reading datasets: decode, check, resize once. The other stages are this rule with paths and resources of their own."""
+"""Reading datasets: decode, check, resize once. The other stages are this rule with paths of their own."""
 
 
 rule prior:
@@ -10,10 +10,11 @@ rule prior:
         "logs/prior/{key}.log",
     conda:
         "../../environment.yml"
-    threads: plan.threads_of
+    threads: plan.cores_of
     resources:
-        mem_mb=4000,
-        runtime="1h",
+        gpu=plan.gpus_of,
+        mem_mb=plan.memory_of,
+        runtime=plan.minutes_of,
     shell:
         "exec python -m pipeline run results/stages/{wildcards.key}.json --log {log} --runtime {resources.runtime}"
 
@@ -25,7 +26,3 @@ use rule prior as prepare with:
     log:
         "logs/prepare/{key}.log",
     priority: 1
-    threads: plan.processes_of
-    resources:
-        mem_mb=4000,
-        runtime="2h",

@@ -1,14 +1,14 @@
 """From artifacts to figures: selection without labels, evaluation with labels, experiment folders, reports."""
 
 
-use rule rank as select with:
+use rule prior as select with:
     output:
         "results/select/{key}/artifact.json",
     log:
         "logs/select/{key}.log",
 
 
-use rule rank as evaluate with:
+use rule prior as evaluate with:
     output:
         "results/evaluate/{key}/artifact.json",
     log:

@@ -6,10 +6,6 @@ use rule prior as rank with:
         "results/rank/{key}/artifact.json",
     log:
         "logs/rank/{key}.log",
-    resources:
-        gpu=1,
-        mem_mb=12000,
-        runtime="4h",
 
 
 use rule prior as split with:
@@ -17,10 +13,6 @@ use rule prior as split with:
         "results/split/{key}/artifact.json",
     log:
         "logs/split/{key}.log",
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime="10m",
 
 
 use rule prior as pseudolabel with:
@@ -28,13 +20,9 @@ use rule prior as pseudolabel with:
         "results/pseudolabel/{key}/artifact.json",
     log:
         "logs/pseudolabel/{key}.log",
-    resources:
-        gpu=1,
-        mem_mb=12000,
-        runtime="8h",
 
 
-use rule rank as suggest with:
+use rule prior as suggest with:
     output:
         "results/suggest/{key}/artifact.json",
     log:

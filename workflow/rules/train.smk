@@ -6,10 +6,6 @@ use rule prior as pretrain with:
         "results/pretrain/{key}/artifact.json",
     log:
         "logs/pretrain/{key}.log",
-    resources:
-        gpu=1,
-        mem_mb=16000,
-        runtime="24h",
 
 
 use rule prior as adapt with:
@@ -17,13 +13,9 @@ use rule prior as adapt with:
         "results/adapt/{key}/artifact.json",
     log:
         "logs/adapt/{key}.log",
-    resources:
-        gpu=1,
-        mem_mb=24000,
-        runtime="24h",
 
 
-use rule adapt as selftrain with:
+use rule prior as selftrain with:
     output:
         "results/selftrain/{key}/artifact.json",
     log:
