@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,4 +49,5 @@ def _commands(text: str) -> Iterator[tuple[str, ...]]:
     lines = [line for block in SHELL.findall(text) for line in block.splitlines()]
     for line in (*lines, *re.findall(r"`([^`]+)`", FENCED.sub("", text))):
         if line.partition(" ")[0] in PROGRAMS and " " in line:
-            yield tuple(shlex.split(line.replace("...", ""), comments=True))
+            words = shlex.split(line.replace("...", ""), comments=True)
+            yield tuple(takewhile(lambda word: word != ">", words))
