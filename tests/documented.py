@@ -45,6 +45,13 @@ def commands() -> list[Command]:
     return list(dict.fromkeys(found))
 
 
+def inline() -> set[tuple[str, ...]]:
+    """The words of all code within texts that has several."""
+    texts = (FENCED.sub("", page.read_text("utf-8")) for page in PAGES)
+    codes = (code for text in texts for code in re.findall(r"`([^`\n]+)`", text))
+    return {tuple(code.split()) for code in codes if len(code.split()) > 1}
+
+
 def _commands(text: str) -> Iterator[tuple[str, ...]]:
     lines = [line for block in SHELL.findall(text) for line in block.splitlines()]
     for line in (*lines, *re.findall(r"`([^`]+)`", FENCED.sub("", text))):

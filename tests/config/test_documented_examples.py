@@ -16,8 +16,12 @@ CONFIG = Path(__file__).resolve().parents[2] / "config"
 EXAMPLES = documented()
 DATASETS = [Path(name).stem for name in EXAMPLES if name.startswith("config/datasets/")]
 SETTINGS = [name for name in EXAMPLES if Path(name).parent == Path("config")]
-PLANNED = {"config/cluster.yaml": (4, "fast", "tf32"), "config/low.yaml": (1, "exact", "bfloat16")}
-"""GPUs of a training, determinism and precision of the documented settings."""
+PLANNED = {
+    "config/cluster.yaml": (1, 4, "fast", "tf32"),
+    "config/low.yaml": (1, 1, "exact", "bfloat16"),
+    "config/mine.yaml": (9, 1, "exact", "tf32"),
+}
+"""Runs, GPUs of a training, determinism and precision of the documented settings."""
 NAMES = ("0001", "0007", "0123")
 
 
@@ -70,7 +74,7 @@ def test_documented_settings_are_planned(tmp_path, name):
     path = tmp_path / name
     path.write_text(EXAMPLES[name])
     config = load_config([path], root=tmp_path / "config")
-    (run,) = Planner(config).plan()
-    source = run.stages["source"]
-    planned = config.settings.run.gpus, source.record.determinism, source.parameters.precision
+    runs = Planner(config).plan()
+    source = runs[0].stages["source"]
+    planned = len(runs), config.settings.run.gpus, source.record.determinism, source.parameters.precision
     assert planned == PLANNED[name]
