@@ -66,7 +66,13 @@ def _against(row: Row, best: Row) -> str:
     if found is None:
         return ""
     sign = "+" if found.mean >= 0 else ""
-    return f": {sign}{found} against the best, {_pairs(found.count)}"
+    unclear = ", not clear of their spread" if _is_unclear(found.mean, found.sd, found.count) else ""
+    return f": {sign}{found} against the best, {_pairs(found.count)}{unclear}"
+
+
+def _is_unclear(mean: float, sd: float | None, pairs: int) -> bool:
+    """Whether a mean difference lies within two standard errors of 0; False for a single pair, which has none."""
+    return sd is not None and abs(mean) < 2 * sd / pairs**0.5
 
 
 def _next(data: ReportData, rows: Sequence[Row], best: Row | None) -> Iterator[tuple[str, str]]:
@@ -97,7 +103,7 @@ def _about_seeds(best: Row) -> Iterator[tuple[str, str]]:
             f"{'one seed tells' if planned == 1 else 'two seeds tell'} little: in the suite",
             "seeds: [0, 1, 2]",
         )
-    elif pairs > 1 and best.gain is not None and abs(best.gain) < 2 * sd / pairs**0.5:
+    elif pairs > 1 and best.gain is not None and _is_unclear(best.gain, sd, pairs):
         yield "the gain is not clear of the spread over seeds: more seeds, or longer trainings", ""
 
 

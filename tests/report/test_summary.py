@@ -42,6 +42,16 @@ def test_a_source_stage_that_no_adaptation_beats_is_the_best_and_called_so():
     assert "strong: {recipe: strong}" in todo(view)
 
 
+def test_a_difference_within_the_spread_over_seeds_is_said_so():
+    """-1, +1, -1.5: mean -0.5, two standard errors 1.53; of three equal differences none is unclear."""
+    view = card(chain("one", {"source": [45.0, 45.0, 45.0], "inter": [44.0, 46.0, 43.5]}))
+    assert view["beside"][1].endswith(
+        ": -0.50 ± 1.32 against the best, 3 pairs of seeds, not clear of their spread."
+    )
+    view = card(chain("one", {"source": [45.0, 45.0, 45.0], "inter": [44.0, 44.0, 44.0]}))
+    assert view["beside"][1].endswith("3 pairs of seeds.")
+
+
 def test_a_source_stage_of_the_same_chain_has_no_model_folder_of_its_own_unless_the_guard_took_it():
     worse = chain("one", {"source": [46.0], "inter": [44.0]})
     view = card(worse)
