@@ -74,7 +74,7 @@ def execute(arguments: argparse.Namespace) -> int:
     print(f"input: uint8 RGB, NHWC, any batch, {sizes}")
     for what, share in found.shares().items():
         print(f"{100 * share:.3f} % of the ids equal: {what}, {len(chosen)} pictures")
-    print(f"{median(found.times):.2f} of the model folder's time for a batch of two, on the CPU")
+    print(f"{median(found.times):.2f} of the model folder's processor time for a batch of two, on the CPU")
     if not found.holds():
         raise SegadaptError(
             f"the exported model agrees with `predict` on less than {100 * LEAST} % of the pixels, so {out} is not "

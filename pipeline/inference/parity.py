@@ -8,7 +8,7 @@ are first stretched to it.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import torch
@@ -30,7 +30,8 @@ OTHER_SIZES = ((0.75, 0.75), (1.25, 1.0), (1.0, 0.8), (1.1, 1.3))
 
 @dataclass
 class Agreement:
-    """Pixels compared, and those of the same id, by what was compared; times of the exported graph over the model's."""
+    """Pixels compared, and those of the same id, by what was compared; processor times of the exported graph over the
+    model's."""
 
     pixels: dict[str, int] = field(default_factory=dict)
     equal: dict[str, int] = field(default_factory=dict)
@@ -74,13 +75,13 @@ def _tensor(picture: Image.Image) -> Tensor:
 
 
 def _compare(found: Agreement, what: str, model: Model, run: Run, images: Tensor) -> float:
-    """Count the ids of both; return the time of the exported graph over that of the model."""
+    """Count the ids of both; return the processor time of the exported graph over that of the model."""
     size = model.network.label_size((images.shape[1], images.shape[2]))
-    start = perf_counter()
+    start = process_time()
     with torch.inference_mode():
         ours = winner(logits_at(Plain(), model.network, images.permute(0, 3, 1, 2), size))[1]
-    middle = perf_counter()
+    middle = process_time()
     theirs = run(IDS, images)
-    end = perf_counter()
+    end = process_time()
     found.add(what, ours.numpy(), theirs.numpy())
     return (end - middle) / (middle - start)

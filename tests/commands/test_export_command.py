@@ -31,7 +31,9 @@ def test_onnx_file_predicts_as_the_folder_does(model, photos, tmp_path, capsys):
     assert main(words(model, photos, file, "--format", "onnx")) == 0
     told = capsys.readouterr().out
     assert "100.000 % of the ids equal: predict, 2 pictures" in told and "any batch, any size" in told
-    assert float(re.search(r"([\d.]+) of the model folder's time for a batch of two", told)[1]) > 0.0
+    assert (
+        float(re.search(r"([\d.]+) of the model folder's processor time for a batch of two", told)[1]) > 0.0
+    )
     for one in (model, file):
         out = ["--images", str(photos), "--out", str(tmp_path / f"out-{one.name}")]
         assert main(["predict", "--model", str(one), *out]) == 0
