@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.shipped import shipped
@@ -120,18 +121,24 @@ def _hours(stage: Stage, sizes: Mapping[str, WidthHeight], flops: int) -> str:
     assert network is not None
     same = (network.parameters.backbone, network.parameters.levels) == ("resnet101_caffe", "multi")
     wanted = f"{stage.record.determinism} {parameters.precision}"
-    own = _measured(parameters.method, wanted)
+    measured = _measured()
+    own = _milliseconds(measured.get(parameters.method, []), wanted)
     if own and same and parameters.batch == 1 and sizes == MEASURED:
         return f"{parameters.steps * own / 3.6e6:.1f}"
-    milliseconds = _measured("advent", wanted)
+    milliseconds = _milliseconds(chain.from_iterable(measured.values()), wanted)
     if not milliseconds or flops < MEASURED_FLOPS / 2:
         return "-"
     return f"~{parameters.steps * milliseconds * flops / MEASURED_FLOPS / 3.6e6:.1f}"
 
 
-def _measured(method: str, label: str) -> float:
-    """Milliseconds of the method's step under settings of that label; 0 where it was not measured."""
+def _measured() -> dict[str, list[dict[str, Any]]]:
+    """The figures of a GPU by section, which for a step is its method; the one step there is AdvEnt's."""
     if not FIGURES.is_file():
-        return 0.0
-    rows = json.loads(FIGURES.read_text("utf-8"))["sections"].get(method, {}).get("rows", [])
+        return {}
+    sections = json.loads(FIGURES.read_text("utf-8"))["sections"]
+    return {name: section.get("rows", []) for name, section in sections.items()}
+
+
+def _milliseconds(rows: Iterable[Mapping[str, Any]], label: str) -> float:
+    """The time of a step under settings of that label; 0 where it was not measured."""
     return next((float(row["ms"]) for row in rows if row["label"].startswith(label)), 0.0)
