@@ -4,11 +4,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+OLDEST := .venv-oldest
+OLDEST_READY := $(OLDEST)/.ready
+OLDEST_TESTS := tests/numerics tests/methods tests/networks tests/training tests/inference
 GPU_WHEELS := annotated-types|pydantic|pydantic-core|tqdm|typing-extensions|typing-inspection
 # Threads that spin while they wait take the cores from the jobs beside them.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test test-slow test-faults test-slurm lint lock docs site gpu-wheels clean
+.PHONY: help demo test test-slow test-oldest test-faults test-slurm lint lock docs site gpu-wheels clean
 
 help:            ## List these commands.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
@@ -29,6 +32,19 @@ test: $(READY)   ## Set up, then run the tests (under 20 minutes on 2 cores).
 
 test-slow: $(READY)    ## The slow tests.
 	$(BIN)/python -m pytest -m "slow"
+
+$(OLDEST_READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(OLDEST)
+	grep -oE '^[A-Za-z0-9._-]+==[^\]+' requirements.lock \
+		| grep -vE '^(torch|torchvision|triton|sympy|setuptools|nvidia|cuda)' > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --no-compile --constraint $(OLDEST)/constraints.txt \
+		$$(sed -nE 's/^ *"(torch|torchvision)>=([0-9.]+),.*/\1==\2.0/p' pyproject.toml) \
+		numpy pillow pandas pydantic pyyaml safetensors scipy jinja2 tqdm timm \
+		tensorboard onnx onnxruntime onnxscript pytest pytest-timeout hypothesis
+	touch $(OLDEST_READY)
+
+test-oldest: $(OLDEST_READY)  ## The tests of what computes, on the oldest torch that pyproject.toml allows.
+	PYTHONPATH=$(CURDIR) $(OLDEST)/bin/python -m pytest -m "not slow" $(OLDEST_TESTS)
 
 test-faults: $(READY)  ## 100 kills chained over runs of the demo's recipe (under 40 minutes).
 	$(BIN)/python -m pytest -m "faults" -s
@@ -60,4 +76,4 @@ gpu-wheels:      ## Put what a bare PyTorch on Linux with Python 3.12 lacks into
 		$$(grep -oE '^($(GPU_WHEELS))==[^ ]+' requirements.lock)
 
 clean:           ## Remove the environment and caches; results stay.
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST) .pytest_cache .mypy_cache .ruff_cache

@@ -2,6 +2,7 @@
 
 torch 2.9 and later sets TF32 by `fp32_precision` for each backend, older torch by `allow_tf32`. Reading the one after
 the other was set is an error in some states, so both are known to this module alone and a process uses one of them.
+`allow_tf32` has no word for torch's precision `medium`, which older torch gets back as `high`.
 """
 
 from collections.abc import Iterator
