@@ -16,11 +16,10 @@ export OMP_WAIT_POLICY ?= PASSIVE
 help:            ## List these commands.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
 
-# Bytecode is made where a module is first imported: all of it at once takes a third of the set-up.
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "needs Python 3.11 or newer, found " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --require-hashes --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $(READY)
 
@@ -37,7 +36,7 @@ $(OLDEST_READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(OLDEST)
 	grep -oE '^[A-Za-z0-9._-]+==[^\]+' requirements.lock \
 		| grep -vE '^(torch|torchvision|triton|sympy|setuptools|nvidia|cuda)' > $(OLDEST)/constraints.txt
-	$(OLDEST)/bin/python -m pip install --quiet --no-compile --constraint $(OLDEST)/constraints.txt \
+	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt \
 		$$(sed -nE 's/^ *"(torch|torchvision)>=([0-9.]+),.*/\1==\2.0/p' pyproject.toml) \
 		numpy pillow pandas pydantic pyyaml safetensors scipy jinja2 tqdm timm \
 		tensorboard onnx onnxruntime onnxscript pytest pytest-timeout hypothesis
