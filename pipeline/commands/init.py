@@ -37,7 +37,7 @@ from pipeline.onboarding.scaffold import Evaluation, Facts, Labels, configuratio
 if TYPE_CHECKING:
     from pipeline.plan.run import PlannedRun
 
-STEPS = 1000
+STEPS = 450
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--network",
-        help="a file in config/networks/ (default: mobilenet-v2 where its ImageNet weights can be had, else small)",
+        help="a file in config/networks/ (default: mobilenet-v2-frozen where its ImageNet weights can be had, else small)",
     )
     add_offline_argument(parser)
     parser.add_argument(

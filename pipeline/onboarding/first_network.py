@@ -6,7 +6,7 @@ from typing import NamedTuple
 from pipeline.artifacts.errors import ConfigError
 from pipeline.config.load import Library
 
-PRETRAINED = ("mobilenet-v2", "mobilenet-v2-torchvision")
+PRETRAINED = ("mobilenet-v2-frozen", "mobilenet-v2-torchvision")
 """In the order of trial: the file of `SEGADAPT_DATA`, then torchvision's, from its cache or fetched."""
 SCRATCH = "small"
 

@@ -194,6 +194,15 @@ def test_sizes_keep_the_target_small_and_objects_alike(clone, tmp_path):
     assert task.source[0].size == (304, 256)  # 48x40, its shorter side as the target's
 
 
+@pytest.mark.parametrize(("size", "crop"), [((1600, 800), "[304, 240]"), ((800, 1600), "[240, 256]")])
+def test_trainings_see_crops_that_two_cores_can_bear(clone, tmp_path, size, crop):
+    source(tmp_path)
+    target(tmp_path, size=size)
+    assert run(tmp_path) == 0
+    text = (clone / "config/mine.yaml").read_text()
+    assert text.count(f"crop: {crop}") == 2
+
+
 def test_folders_are_left_as_they_were(clone, tmp_path):
     source(tmp_path)
     target(tmp_path)
