@@ -113,8 +113,9 @@ def waiting_stages(runs: Iterable[PlannedRun]) -> "dict[str, Waiting]":
 
 
 def _tell_of_models(runs: Sequence[PlannedRun]) -> None:
-    """Say where the models lie, and the line that applies the last one."""
-    folders = [Results().run_folder(run.experiment, run.seed) / "model" for run in runs]
+    """Say where the models lie, and the line that applies the last of those with the most trainings behind them."""
+    ordered = sorted(runs, key=lambda run: len(run.trained))
+    folders = [Results().run_folder(run.experiment, run.seed) / "model" for run in ordered]
     models = [folder for folder in folders if folder.is_dir()]
     if models:
         more = f", and {len(models) - 1} more beside it" if len(models) > 1 else ""

@@ -84,12 +84,16 @@ def test_verbose_leaves_the_terminal_to_snakemake(workflow, capsys):
     assert not Path("logs").exists()
 
 
-def test_the_last_model_and_the_line_that_uses_it_are_told(workflow, capsys, monkeypatch):
+def test_the_last_model_of_the_longest_chain_and_the_line_that_uses_it_are_told(
+    workflow, capsys, monkeypatch
+):
     model = Path("results/experiments/b/seed1/model")
-    model.mkdir(parents=True)
+    for folder in (model, Path("results/experiments/only/seed0/model")):
+        folder.mkdir(parents=True)
+    nothing = {"all_stages": list, "stages": {}, "selects": {}, "evaluates": {}, "also": {}}
     runs = [
-        Namespace(experiment=name, seed=seed, all_stages=list, stages={}, selects={}, evaluates={}, also={})
-        for name, seed in (("a", 0), ("b", 1), ("c", 0))
+        Namespace(experiment=name, seed=seed, trained=dict.fromkeys(trained), **nothing)
+        for name, seed, trained in (("a", 0, "xy"), ("b", 1, "xy"), ("c", 0, "xy"), ("only", 0, "x"))
     ]
     monkeypatch.setattr(start, "Planner", lambda config: Namespace(plan=lambda: runs))
     for check in ("check_places", "check_taken"):
@@ -97,7 +101,8 @@ def test_the_last_model_and_the_line_that_uses_it_are_told(workflow, capsys, mon
     monkeypatch.setattr(start, "moves", lambda runs: [])
     assert start.execute(options()) == 0
     assert capsys.readouterr().out.splitlines()[-2:] == [
-        f"model: {model}", f"use it: python -m pipeline predict --model {model} --images FOLDER --out FOLDER",
+        f"model: {model}, and 1 more beside it",
+        f"use it: python -m pipeline predict --model {model} --images FOLDER --out FOLDER",
     ]  # fmt: skip
 
 
