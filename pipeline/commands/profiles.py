@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts.errors import ConfigError
+from pipeline.commands.cost import aligned
 from pipeline.config.shipped import shipped
 from pipeline.config.yaml_files import read_yaml
 from pipeline.plan.requests import Request, request_of
@@ -89,10 +90,8 @@ def requests_table(profile: Profile, records: Iterable[StageRecord]) -> Iterator
     """Lines: how many jobs of each rule ask for what under the profile."""
     counted = Counter(map(profile.row, records))
     rows = [_HEADER, *((rule, str(jobs), *rest) for (rule, *rest), jobs in counted.items())]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
     yield f"what the jobs ask for, by {profile.file}{profile.of_all and ': '}{profile.of_all}"
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    yield from aligned(rows)
 
 
 def _words(given: Mapping[str, Any]) -> str:
