@@ -253,4 +253,13 @@ class RunPlanner:
             for name, domain in inputs.domains.items()
         }
         untrained = self.network.weights is None and kind.network not in inputs.references
-        return Facts(location, self.domains.data.taxonomy, self.network, names, labels, sizes, untrained)
+        return Facts(
+            location,
+            self.domains.data.taxonomy,
+            self.network,
+            names,
+            labels,
+            sizes,
+            untrained,
+            self.settings.run.gpus,
+        )

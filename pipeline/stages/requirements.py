@@ -21,6 +21,7 @@ class Facts:
     `location`: the place in the configuration. `labels`: by domain, the label and the parameters of the
     `pseudolabel` stage that its labels come from. `names(domain)`: names of the domain's images. `sizes`: by domain,
     the sizes that its caches were asked to have; None for each image's own. `untrained`: the network starts at random.
+    `processes`: how many a training is asked to have.
     """
 
     location: str
@@ -30,6 +31,7 @@ class Facts:
     labels: Mapping[str, tuple[str, PseudolabelParameters]] = field(default_factory=dict)
     sizes: Mapping[str, tuple[WidthHeight | None, ...]] = field(default_factory=dict)
     untrained: bool = False
+    processes: int = 1
 
 
 def objective_fits(parameters: TrainParameters, facts: Facts) -> None:
@@ -40,6 +42,7 @@ def objective_fits(parameters: TrainParameters, facts: Facts) -> None:
             f"{facts.location}: method {objective.method} needs the positions of a feature grid, and backbone "
             f"{backbone} has a single one; use a segmentation network, or another method"
         )
+    parameters.check_processes(facts.processes, facts.location)
     _features_fit(parameters, facts)
     if facts.network.resolutions == "two":
         _whole_windows(parameters, facts)

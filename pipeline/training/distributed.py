@@ -26,7 +26,7 @@ from torch.multiprocessing import (
     start_processes,
 )
 
-from pipeline.artifacts.errors import ConfigError, Interrupted, SegadaptError, WorkerError
+from pipeline.artifacts.errors import Interrupted, SegadaptError, WorkerError
 from pipeline.artifacts.files import read_json, write_json
 
 POLL_SECONDS = 0.5
@@ -52,12 +52,7 @@ class Processes:
         return self.rank == 0
 
     def slots(self, batch: int) -> range:
-        """Return this process's slots of a step's batch; ConfigError when it cannot be cut evenly."""
-        if batch % self.world:
-            raise ConfigError(
-                f"gpus: a batch of {batch} images cannot be cut evenly over {self.world} processes; "
-                "choose `run: gpus` so that it divides `batch`"
-            )
+        """Return this process's slots of a step's batch, of which every process has as many."""
         own = batch // self.world
         return range(self.rank * own, (self.rank + 1) * own)
 

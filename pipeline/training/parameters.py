@@ -1,10 +1,12 @@
 """Parameters of a training stage, and of how any stage is run; free of torch, so that planning stays fast."""
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
+from pipeline.artifacts.errors import ConfigError
 from pipeline.data.parameters import Augmentation
 from pipeline.methods.objective import Domain
 from pipeline.methods.parameters import OBJECTIVES, Objective
@@ -204,6 +206,22 @@ class TrainParameters(Strict):
             if augmentation.style and name != "source":
                 raise ValueError(f"{name}.style: only source images take the target's colors; remove it")
         return value
+
+    def check_processes(self, processes: int, location: str) -> None:
+        """Raise ConfigError, naming `location`, where processes cannot share a step's images evenly.
+
+        Each of them has the same number of images in each micro-batch, in whole groups of the method's terms.
+        """
+        pieces = self.accumulation * math.lcm(*self.objective.image_groups())
+        shares = self.batch // pieces
+        if shares % processes:
+            fitting = [str(count) for count in range(1, shares + 1) if shares % count == 0]
+            cut = f" in multiples of {pieces}" if pieces > 1 else " evenly"
+            raise ConfigError(
+                f"{location}: {processes} processes, by `run.gpus`, cannot share a batch of {self.batch}"
+                f"{cut}; set `run.gpus` to {' or '.join(fitting)}, or `batch` to a "
+                f"multiple of {pieces * processes}"
+            )
 
     def domains_read(self) -> tuple[Domain, ...]:
         """Name the domains whose images the stage reads: the objective's, and the target where its colors, its

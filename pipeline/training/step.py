@@ -1,13 +1,11 @@
 """One optimiser step's gradient: micro-batches, a method's terms in order, sums over processes."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from pipeline.artifacts.errors import ConfigError
 from pipeline.data.batch import Batch
 from pipeline.methods.base import Context, Term
 from pipeline.networks.normalise import normalise
@@ -48,12 +46,12 @@ class StepRunner:
     """Computes the gradient of one step after another; it never steps an optimiser."""
 
     def __init__(self, learner: Learner, device: torch.device, processes: Processes = SINGLE) -> None:
-        """ConfigError where this process's images cannot be cut into whole groups and micro-batches."""
+        """ConfigError where the processes cannot share a batch."""
         self.learner, self.device, self.processes = learner, device, processes
         self.parameters, self.modules = learner.parameters, learner.modules
         self.trained = {name: list(trained_tensors(module).values()) for name, module in self.modules.items()}
         self.layout = layout_of(learner.network, device)
-        self._check_division(len(processes.slots(self.parameters.batch)))
+        self.parameters.check_processes(processes.world, "train")
         if self.parameters.compile:
             learner.network.compile(dynamic=False)
 
@@ -82,15 +80,6 @@ class StepRunner:
     def context_after(self, step: int, batch: Mapping[str, Batch]) -> Context:
         """Return the context that `after_step` gets: no micro-batch, no counts."""
         return self._context(step, {}, {}, batch)
-
-    def _check_division(self, own: int) -> None:
-        micro, rest = divmod(own, self.parameters.accumulation)
-        group = math.lcm(*self.parameters.objective.image_groups())
-        if rest or micro % group:
-            raise ConfigError(
-                f"gpus: {own} images per process and step cannot be cut into {self.parameters.accumulation} "
-                f"micro-batches of whole groups of {group}; change `run: gpus`, `batch` or `accumulation`"
-            )
 
     def _valid_pixels(self, moved: Mapping[str, Batch]) -> dict[str, Tensor]:
         """Count each domain's labelled pixels over the whole step, over all processes."""

@@ -30,7 +30,7 @@ def planned(capsys, *words):
 
 
 def test_plan_shows_what_eight_gpus_mean(capsys):
-    lines = planned(capsys, "--slurm", "--config", "run.gpus=8")
+    lines = planned(capsys, "--slurm", "--config", "run.gpus=8", "set.train.batch=16")
     assert lines[0].startswith(
         f"what the jobs ask for, by {shipped('profiles/slurm/profile.yaml')}: slurm_account"
     )
@@ -47,7 +47,7 @@ def test_a_plan_without_a_profile_asks_nobody(capsys):
 def test_the_projects_own_profile_comes_first_and_its_values_are_shown(project, capsys):
     (project / "profiles/slurm").mkdir(parents=True)
     (project / "profiles/slurm/profile.yaml").write_text(OWN)
-    lines = planned(capsys, "--profile", "slurm", "--config", "run.gpus=4")
+    lines = planned(capsys, "--profile", "slurm", "--config", "run.gpus=4", "set.train.batch=8")
     assert lines[0].endswith("profiles/slurm/profile.yaml: slurm_account nobel, slurm_partition long")
     rows = {line.split()[0]: line.split(maxsplit=2)[2] for line in lines[2:]}
     assert rows["adapt"].split() == ["4", "40", "90", "GB", "48", "h", "gpu_model", "a100"]

@@ -54,6 +54,22 @@ def test_classes_are_pasted_between_images_of_one_size(shop, fits):
     assert "inter" in shop.run().stages
 
 
+@pytest.mark.parametrize(
+    ("recipe", "train", "gpus", "fitting"),
+    [
+        ("intrada", {"batch": 4}, 3, ("batch of 4 evenly", "1 or 2 or 4,", "multiple of 3")),
+        ("intrada", {"batch": 8, "accumulation": 4}, 4, ("in multiples of 4;", "1 or 2,", "multiple of 16")),
+        ("plca", {"batch": 8}, 8, ("in multiples of 2;", "1 or 2 or 4,", "multiple of 16")),
+    ],
+)
+def test_processes_share_a_batch_evenly(shop, recipe, train, gpus, fitting):
+    shop.experiment("main", recipe, set={"train": train})
+    message = shop.fails(run={"gpus": gpus})
+    for words in (f"stages.{'source' if recipe == 'intrada' else 'inter'}: {gpus} processes", *fitting):
+        assert words in message
+    assert shop.run(run={"gpus": 2}).trained
+
+
 def test_plca_needs_a_grid_of_features(shop):
     shop.experiment("main", "plca", network="lenet")
     assert "backbone lenet has a single one" in shop.fails()

@@ -241,6 +241,7 @@ def test_every_parameter_lies_in_the_stage_whether_hashed_or_not(shop):
     ],
 )
 def test_run_settings_are_not_hashed(shop, settings):
+    shop.experiment("main", set={"train": {"batch": 3}})
     assert changed(shop.run(), shop.run(run=settings)) == set()
 
 

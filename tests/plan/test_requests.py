@@ -30,7 +30,7 @@ def test_one_process_asks_for_one_gpu_and_two_cores(requests):
 
 
 def test_eight_processes_ask_for_eight_times_that_in_trainings_alone(requests):
-    asked = requests({"gpus": 8, "threads": 4})
+    asked = requests({"gpus": 8, "threads": 4}, set={"train": {"batch": 16}})
     assert asked["adapt"] == Request(gpus=8, cores=32, mem_mb=192000, minutes=1440)
     assert asked["rank"] == Request(gpus=1, cores=4, mem_mb=12000, minutes=240)
     assert asked["prepare"] == Request(gpus=0, cores=4, mem_mb=4000, minutes=120)

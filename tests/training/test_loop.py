@@ -240,15 +240,10 @@ def test_a_method_without_images_is_an_error(tmp_path: Path) -> None:
 def test_a_batch_that_processes_cannot_share_is_refused(tmp_path: Path) -> None:
     from pipeline.training.distributed import Processes
 
-    with pytest.raises(ConfigError, match="3 processes"):
-        Processes(0, 3).slots(4)
     assert [list(Processes(rank, 2).slots(4)) for rank in (0, 1)] == [[0, 1], [2, 3]]
     toy = toy_job(tmp_path, toy_parameters(batch=2, accumulation=2), processes=Processes(0, 2))
-    with pytest.raises(ConfigError, match="cannot be cut into 2"):
+    with pytest.raises(ConfigError, match="2 processes"):
         Training(toy.job).run()
-    pooled = toy_job(tmp_path, toy_parameters("plca", batch=4), processes=Processes(0, 4))
-    with pytest.raises(ConfigError, match="groups of 2"):
-        Training(pooled.job).run()
 
 
 def test_numbers_are_read_at_log_lines_snapshots_and_states_only(
