@@ -30,6 +30,7 @@ from pipeline.artifacts.files import (
     sha256_file,
     write_json,
 )
+from pipeline.artifacts.program import program
 
 MANIFEST = "artifact.json"
 FILES = "files.json"
@@ -194,7 +195,7 @@ class ArtifactFolder:
         lines = "\n".join(f"  {line}" for line in found)
         return (
             f"the finished artifact {self.path} is not as it was made:\n{lines}\n"
-            f"Remove it with `python -m pipeline clean {self.path.name}` and run Snakemake again."
+            f"Remove it with `{program()} clean {self.path.name}` and run Snakemake again."
         )
 
 

@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from pipeline.artifacts.errors import ArtifactError, ConfigError
+from pipeline.artifacts.program import program
 from pipeline.config.load import DEFAULT_FILE, Config, load_config, suites_in
 from pipeline.config.named_files import files_of
 from pipeline.config.suites import Suite
@@ -47,7 +48,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if not runs:
         raise ArtifactError(
             f"--experiment {arguments.experiment}: no seed of it has finished under {Results().root}; "
-            f"`python -m pipeline start --configfile {suite.file} --only {arguments.experiment}` does that"
+            f"`{program()} start --configfile {suite.file} --only {arguments.experiment}` does that"
         )
     table = write_archive(out, Chosen(Results(), suite, runs, files_of(config, suite, arguments.configfile)))
     seeds = ", ".join(map(str, table.seeds))
@@ -56,7 +57,7 @@ def execute(arguments: argparse.Namespace) -> int:
     )
     for key in table.left_out:
         print(f"  not in it: {key}: prepared images, which are made again from the data")
-    print(f"elsewhere: python -m pipeline import {out.name}")
+    print(f"elsewhere: {program()} import {out.name}")
     return 0
 
 

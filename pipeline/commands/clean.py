@@ -8,6 +8,7 @@ from pipeline.artifacts.errors import ArtifactError, ConfigError
 from pipeline.artifacts.files import read_json
 from pipeline.artifacts.folder import FILES, ArtifactFolder
 from pipeline.artifacts.lock import FolderLock
+from pipeline.artifacts.program import program
 from pipeline.commands.configuration import add_selection_arguments, chosen_configuration
 from pipeline.stages.results import Results
 
@@ -62,12 +63,10 @@ def execute(arguments: argparse.Namespace) -> int:
     results = Results()
     folders = results.artifacts()
     if bool(arguments.keys) == arguments.unneeded:
-        raise ConfigError("clean: give keys, or --unneeded; `python -m pipeline plan` lists the keys")
+        raise ConfigError(f"clean: give keys, or --unneeded; `{program()} plan` lists the keys")
     unknown = [key for key in arguments.keys if key not in folders]
     if unknown:
-        raise ArtifactError(
-            f"no stage {unknown[0]} under {results.root}; `python -m pipeline plan` lists the keys"
-        )
+        raise ArtifactError(f"no stage {unknown[0]} under {results.root}; `{program()} plan` lists the keys")
     chosen = _unneeded(arguments, folders) if arguments.unneeded else with_dependants(arguments.keys, results)
     present = [key for key in chosen if key in folders]
     for key in present:

@@ -8,7 +8,7 @@ segadapt completion fish > ~/.config/fish/completions/segadapt.fish
 import argparse
 from collections.abc import Iterator, Mapping
 
-from pipeline.commands.program import SCRIPT
+from pipeline.artifacts.program import SCRIPT
 from pipeline.commands.verbs import VERBS, options_of
 
 SHELLS = ("bash", "zsh", "fish")

@@ -6,6 +6,7 @@ python -m pipeline import demo.tar
 import argparse
 from pathlib import Path
 
+from pipeline.artifacts.program import program
 from pipeline.artifacts.software import versions
 from pipeline.commands.main_process import sole_run, wait_for_others
 from pipeline.report.importing import import_archive
@@ -38,5 +39,5 @@ def execute(arguments: argparse.Namespace) -> int:
         )
     print(f"page:  {Results().report() / PAGE}")
     words = f"--configfile {table.suite_file} --only {table.experiment}"
-    print(f"check: python -m pipeline verify, python -m pipeline plan {words}")
+    print(f"check: {program()} verify, {program()} plan {words}")
     return 0

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.artifacts.errors import ConfigError, DataError
+from pipeline.artifacts.program import program
 from pipeline.commands.configuration import add_offline_argument, stay_offline
-from pipeline.commands.program import program
 from pipeline.config.load import DEFAULT_FILE, Library, load_config
 from pipeline.datasets.listing import list_split
 from pipeline.datasets.sizes import describe_orientations, describe_sizes, working_sizes

@@ -25,6 +25,7 @@ from typing import IO, Any, Protocol
 from pipeline.artifacts.files import make_folder, storage_error
 from pipeline.artifacts.owners import LockedError, clear_lock, living
 from pipeline.artifacts.processes import group_lives
+from pipeline.artifacts.program import PROGRAM, program
 from pipeline.commands.configuration import chosen_assignments
 from pipeline.commands.profiles import Profile
 from pipeline.config.load import given_file, parse_assignments
@@ -133,6 +134,7 @@ class ProcessGroup:
             self._child = subprocess.Popen(
                 command,
                 pass_fds=[inherited],
+                env={**os.environ, PROGRAM: program()},
                 process_group=0,
                 stdout=output,
                 stderr=output,

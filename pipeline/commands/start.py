@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.artifacts.program import program
 from pipeline.commands.configuration import (
     add_offline_argument,
     add_selection_arguments,
@@ -19,7 +20,6 @@ from pipeline.commands.configuration import (
 )
 from pipeline.commands.main_process import run_workflow
 from pipeline.commands.profiles import add_profile_arguments
-from pipeline.commands.program import program
 from pipeline.plan.moves import check_taken, moves
 from pipeline.plan.places import check_places
 from pipeline.plan.planner import Planner

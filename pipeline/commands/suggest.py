@@ -12,6 +12,7 @@ from pathlib import Path
 from pipeline.artifacts.errors import ConfigError
 from pipeline.artifacts.files import check_writable, write_text
 from pipeline.artifacts.folder import FILES
+from pipeline.artifacts.program import program
 from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
 from pipeline.commands.main_process import run_workflow
 from pipeline.config.load import Config
@@ -103,7 +104,7 @@ def _refuse_to_train(stage: Stage, arguments: argparse.Namespace) -> None:
     if missing and not arguments.train:
         raise ConfigError(
             f"--experiment {arguments.experiment}: not trained yet: {', '.join(missing)}; add --train to do that "
-            "first, or run `python -m pipeline start`"
+            f"first, or run `{program()} start`"
         )
 
 
@@ -150,5 +151,5 @@ def _what_to_do(config: Config, experiment: Experiment, out: Path | None) -> str
         f"      2. {copy}add to the experiments of {experiment.file}:\n"
         f"           {experiment.plain_name}-labelled: {{{''.join(own)}recipe: ass, labelled: {{names: {named}}}}}\n"
         "         (recipes that read labelled target images: ass, joint-ce, target-only)\n"
-        f"      3. python -m pipeline start --configfile {experiment.file} --only {experiment.plain_name}-labelled"
+        f"      3. {program()} start --configfile {experiment.file} --only {experiment.plain_name}-labelled"
     )

@@ -5,7 +5,7 @@ from importlib import import_module
 from keyword import iskeyword
 
 from pipeline import __version__
-from pipeline.commands.program import program
+from pipeline.artifacts.program import program
 
 VERBS = {
     "run": "run one stage file (what jobs do)",

@@ -6,6 +6,7 @@ from pathlib import Path
 from pipeline.artifacts.errors import ArtifactError
 from pipeline.artifacts.files import digest_of, read_json
 from pipeline.artifacts.folder import FILES, ArtifactFolder
+from pipeline.artifacts.program import program
 from pipeline.stages.results import Results
 
 
@@ -19,17 +20,13 @@ def findings(results: Results, keys: list[str]) -> list[str]:
     folders = results.artifacts()
     unknown = [key for key in keys if key not in folders]
     if unknown:
-        raise ArtifactError(
-            f"no stage {unknown[0]} under {results.root}; `python -m pipeline plan` lists the keys"
-        )
+        raise ArtifactError(f"no stage {unknown[0]} under {results.root}; `{program()} plan` lists the keys")
     absent = absent_images(results)
     lines = []
     for key in keys or folders:
         folder = folders[key]
         if not (folder.path / FILES).is_file():
-            lines.append(
-                f"{folder.path}: unfinished; run it again to go on, or `python -m pipeline clean {key}`"
-            )
+            lines.append(f"{folder.path}: unfinished; run it again to go on, or `{program()} clean {key}`")
             continue
         lines += [f"{folder.path}: {problem}" for problem in folder.audit()]
         lines += _parent_findings(folder, folders, absent)

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from pipeline.artifacts.errors import ArtifactError, ConfigError
+from pipeline.artifacts.program import program
 from pipeline.networks.base import Output, SegmentationNetwork
 from pipeline.networks.records import NetworkRecord
 from pipeline.schema.strict import Strict
@@ -91,14 +92,14 @@ def open_exported(path: Path) -> tuple[ExportedNetwork, dict[str, Any]]:
         data = path.read_bytes()
     except OSError as error:
         raise ArtifactError(
-            f"{path} cannot be read ({error.strerror}); name a file of `python -m pipeline export`"
+            f"{path} cannot be read ({error.strerror}); name a file of `{program()} export`"
         ) from error
     session = _session(data, path)
     noted = session.get_modelmeta().custom_metadata_map.get(METADATA)
     if noted is None:
         raise ArtifactError(
             f"{path}: an ONNX file without the classes and the input size that `predict` needs; make it with "
-            "`python -m pipeline export --model FOLDER --format onnx`"
+            f"`{program()} export --model FOLDER --format onnx`"
         )
     try:
         record = ExportRecord.model_validate_json(noted)

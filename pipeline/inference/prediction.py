@@ -26,6 +26,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from pipeline.artifacts.errors import ArtifactError, DataError, SegadaptError
+from pipeline.artifacts.program import program
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.inference.exported import ENDING, open_exported
 from pipeline.inference.pictures import Picture, as_rgb
@@ -106,7 +107,7 @@ def load_model(path: Path | str, device: str | torch.device | None = None) -> Mo
     if not weights.is_file():
         raise ArtifactError(
             f"{weights} is missing: a model folder holds {WEIGHTS} and model.json; name the folder `model` of an "
-            f"experiment's seed, a file of `python -m pipeline export` that ends in {ENDING}, or copy it anew"
+            f"experiment's seed, a file of `{program()} export` that ends in {ENDING}, or copy it anew"
         )
     network, meta = load_network(weights)
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

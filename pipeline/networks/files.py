@@ -22,11 +22,11 @@ from pipeline.networks.base import SegmentationNetwork
 from pipeline.networks.build import build_network, construct
 from pipeline.networks.parameters import NetworkParameters
 from pipeline.networks.records import (
-    REPAIR,
     NetworkRecord,
     check_tensors,
     read_record,
     record_path,
+    repair,
     write_record,
 )
 from pipeline.networks.weights import LoadReport, backbone_tensors, copy_tensors, report
@@ -85,7 +85,7 @@ def load_network(path: Path) -> tuple[SegmentationNetwork, dict[str, Any]]:
         wrong = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
         raise ArtifactError(
             f"{path}: {len(wrong)} tensors do not fit {record.network.backbone} with "
-            f"{record.num_classes} classes, the first: {', '.join(wrong[:8])}; {REPAIR}"
+            f"{record.num_classes} classes, the first: {', '.join(wrong[:8])}; {repair()}"
         )
     if any(buffer.is_meta for name, buffer in network.named_buffers() if name not in tensors):
         with seeded_weights(0):  # a constant of the architecture that no file holds
@@ -101,7 +101,7 @@ def _checked_tensors(path: Path, record: NetworkRecord) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(path)
     except safetensors.SafetensorError as error:
-        raise ArtifactError(f"{path} is damaged ({error}); {REPAIR}") from error
+        raise ArtifactError(f"{path} is damaged ({error}); {repair()}") from error
 
 
 def build_from(

@@ -7,11 +7,10 @@ from pydantic import Field, ValidationError
 
 from pipeline.artifacts.errors import ArtifactError
 from pipeline.artifacts.files import read_json, sha256_file, write_bytes, write_json
+from pipeline.artifacts.program import program
 from pipeline.networks.parameters import PROFILES, InputProfile, NetworkParameters
 from pipeline.numerics import Precision
 from pipeline.schema.strict import Strict
-
-REPAIR = "remove it with `python -m pipeline clean KEY` and run the stage again, or copy both files anew"
 
 
 class NetworkRecord(Strict):
@@ -28,6 +27,11 @@ class NetworkRecord(Strict):
     meta: dict[str, Any]
 
 
+def repair() -> str:
+    """What to do about a network file that is not as it was written."""
+    return f"remove it with `{program()} clean KEY` and run the stage again, or copy both files anew"
+
+
 def record_path(path: Path) -> Path:
     """The JSON that belongs to a `.safetensors` file."""
     return path.with_suffix(".json")
@@ -41,11 +45,11 @@ def read_record(path: Path) -> NetworkRecord:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise ArtifactError(
-            f"{beside}: not the record of a network of this version ({problems}); {REPAIR}"
+            f"{beside}: not the record of a network of this version ({problems}); {repair()}"
         ) from error
     if record.profile != PROFILES.get(record.network.profile, record.profile):
         raise ArtifactError(
-            f"{beside}: its input profile {record.profile.name} has other numbers than ours; {REPAIR}"
+            f"{beside}: its input profile {record.profile.name} has other numbers than ours; {repair()}"
         )
     return record
 
@@ -59,14 +63,14 @@ def write_record(path: Path, record: NetworkRecord) -> None:
 def check_tensors(path: Path, record: NetworkRecord) -> None:
     """Raise ArtifactError where the tensors at `path` are missing or not those that the record describes."""
     if not path.is_file():
-        raise ArtifactError(f"{path} is missing beside {record_path(path).name}; {REPAIR}")
+        raise ArtifactError(f"{path} is missing beside {record_path(path).name}; {repair()}")
     try:
         found = sha256_file(path)
     except OSError as error:
-        raise ArtifactError(f"{path} cannot be read: {error.strerror}; {REPAIR}") from error
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}; {repair()}") from error
     if found != record.tensors_sha256:
         raise ArtifactError(
-            f"{path}: not the file that {record_path(path).name} describes, or damaged; {REPAIR}"
+            f"{path}: not the file that {record_path(path).name} describes, or damaged; {repair()}"
         )
 
 

@@ -15,6 +15,7 @@ import yaml
 
 from pipeline.artifacts.errors import ConfigError
 from pipeline.artifacts.files import write_text
+from pipeline.artifacts.program import program
 from pipeline.datasets.class_colors import class_colors
 from pipeline.datasets.name_lists import list_text
 from pipeline.datasets.sizes import describe_sizes, working_sizes
@@ -272,7 +273,7 @@ def _suite(facts: Facts) -> str:
     crop = "[{}, {}]".format(*_crop(facts))
     batch, rates = FROM_SCRATCH if facts.network == SCRATCH else PRETRAINED
     return f"""\
-# python -m pipeline start --configfile config/{facts.name}.yaml
+# {program()} start --configfile config/{facts.name}.yaml
 # A mean teacher (docs/methods/mean-teacher.md), sized for a machine without a GPU. Better, with time or a GPU: more
 # steps, and a larger network with weights (docs/networks.md). All keys: docs/parameters.md
 task: {facts.name}

@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from pipeline.artifacts.errors import ArtifactError, ConfigError, SegadaptError
 from pipeline.artifacts.owners import sign
+from pipeline.artifacts.program import program
 from pipeline.config.load import Config, load_config, suites_in
 from pipeline.config.suites import Experiment
 from pipeline.plan.files import finished_runs, write_runs, write_stage_files
@@ -169,7 +170,7 @@ class Plan:
         path = RESULTS.planned(key)
         if not path.is_file():
             raise ArtifactError(
-                f"{path} is missing: that stage was never planned; `python -m pipeline plan`, with the --configfile "
+                f"{path} is missing: that stage was never planned; `{program()} plan`, with the --configfile "
                 "of its suite, lists the keys"
             )
         return StageRecord.read(path)

@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.artifacts.errors import ArtifactError
 from pipeline.artifacts.files import read_json
 from pipeline.artifacts.folder import MANIFEST, ArtifactFolder
+from pipeline.artifacts.program import program
 from pipeline.plan.records import NamedStage, RunRecord
 from pipeline.report.model import ListRecord
 from pipeline.stages.record import StageRecord
@@ -64,7 +65,7 @@ def _lists_of_training(
     if noted is None:
         raise ArtifactError(
             f"{folder.path} does not say which images it used: an old version made it; remove it with "
-            f"`python -m pipeline clean {stage.key}` and start the run again"
+            f"`{program()} clean {stage.key}` and start the run again"
         )
     planned = results.record(stage.key)
     for name, facts in noted.items():

@@ -12,6 +12,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from pipeline.artifacts.files import write_text
+from pipeline.artifacts.program import program
 from pipeline.report import tables
 from pipeline.report.comparison import (
     Row,
@@ -66,6 +67,7 @@ def render(data: ReportData) -> str:
     return render_template(
         "report.html",
         data=data,
+        program=program(),
         swaps=swap_lines(data),
         judged=count_right(data),
         tasks=views,

@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from pipeline.artifacts.errors import ArtifactError, ConfigError
+from pipeline.artifacts.program import program
 from pipeline.report.tables import Spread, spread
 from pipeline.schema.names import nearest
 
@@ -67,9 +68,7 @@ def paper_table(folder: Path, baseline: str | None) -> PaperTable:
     done = runs[(runs["status"] == "done") & (runs["selection"] == "last")]
     done = done[done["metric"] == done["experiment"].map(headline)]
     if done.empty:
-        raise ArtifactError(
-            f"{folder / 'runs.csv'}: no figures yet; run the suite with `python -m pipeline start`"
-        )
+        raise ArtifactError(f"{folder / 'runs.csv'}: no figures yet; run the suite with `{program()} start`")
     lasts = done.groupby("experiment", sort=False)["stage"].last()
     swept = [name for name in runs.columns if name not in PLAIN and runs[name].notna().any()]
     rows = []
@@ -98,11 +97,11 @@ def _read(folder: Path) -> tuple[pd.DataFrame, dict[str, str]]:
         return runs, dict(zip(results["experiment"], results["metric"], strict=True))
     except FileNotFoundError as error:
         raise ArtifactError(
-            f"{error.filename} is missing: the suite has no report yet; run it with `python -m pipeline start`"
+            f"{error.filename} is missing: the suite has no report yet; run it with `{program()} start`"
         ) from error
     except (ValueError, KeyError) as error:
         raise ArtifactError(
-            f"{folder}: runs.csv or results.csv is damaged ({error}); `python -m pipeline start` makes them anew"
+            f"{folder}: runs.csv or results.csv is damaged ({error}); `{program()} start` makes them anew"
         ) from error
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pipeline.artifacts.program import program
 from pipeline.report import tables
 from pipeline.report.comparison import Row, best_adapted, best_row, difference
 from pipeline.report.label_free import LabelFreeChoice, label_free_choice
@@ -81,7 +82,7 @@ def _next(data: ReportData, rows: Sequence[Row], best: Row | None) -> Iterator[t
         yield "some runs have not finished; the same command goes on with them", ""
     if best is None:
         if any(row.runs and row.mean is None for row in rows):
-            command = f"python -m pipeline suggest --experiment {rows[-1].experiment.name}{_file(data)}"
+            command = f"{program()} suggest --experiment {rows[-1].experiment.name}{_file(data)}"
             yield "no labels to score on: look at the pictures, then label the images that say most", command
         return
     if best.mean is None:
@@ -92,7 +93,7 @@ def _next(data: ReportData, rows: Sequence[Row], best: Row | None) -> Iterator[t
         yield from _about_classes(best)
     if best.experiment.kind == "segmentation":
         what = "a few labels help most where the model is unsure"
-        yield what, f"python -m pipeline suggest --experiment {best.experiment.name}{_file(data)}"
+        yield what, f"{program()} suggest --experiment {best.experiment.name}{_file(data)}"
     yield from _about_model(best)
 
 
@@ -149,7 +150,7 @@ def _about_model(best: Row) -> Iterator[tuple[str, str]]:
     if held == best.stage.stage:
         yield (
             "the model to take away",
-            f"python -m pipeline predict --model {model} --images FOLDER --out FOLDER",
+            f"{program()} predict --model {model} --images FOLDER --out FOLDER",
         )
     else:
         last = f"a recipe whose last stage is {best.stage.stage} gives the best one, from what is computed already"

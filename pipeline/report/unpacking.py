@@ -22,6 +22,7 @@ from pipeline.artifacts.files import (
     storage_error,
 )
 from pipeline.artifacts.folder import FILES, ArtifactFolder
+from pipeline.artifacts.program import program
 from pipeline.report.archive import FORMAT, TABLE, ArchiveTable, FileEntry, misplaced
 from pipeline.stages.results import Results
 
@@ -76,7 +77,7 @@ def check_place(archive: Path, table: ArchiveTable, root: Path) -> None:
 def _artifact_problem(folder: Path, digest: str) -> str | None:
     if not folder.exists():
         return None
-    clean = f"`python -m pipeline clean {folder.name} --yes` removes it"
+    clean = f"`{program()} clean {folder.name} --yes` removes it"
     if not (folder / FILES).is_file():
         return f"is unfinished here; {clean}"
     found = digest_of(read_json(folder / FILES)["files"])
@@ -102,7 +103,7 @@ def _opened(archive: Path) -> Iterator[tuple[ArchiveTable, Members]]:
 def _table(archive: Path, tar: tarfile.TarFile) -> ArchiveTable:
     first = tar.next()
     if first is None or first.name != TABLE or first.type not in _PLAIN or first.size > LARGEST_TABLE:
-        raise _refused(archive, f"does not begin with {TABLE}; `python -m pipeline archive` makes such files")
+        raise _refused(archive, f"does not begin with {TABLE}; `{program()} archive` makes such files")
     try:
         values = json.loads(_content(tar, first).read())
         newer = int(values["format"]) > FORMAT

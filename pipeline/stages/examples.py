@@ -14,6 +14,7 @@ import pandas as pd
 from pipeline.artifacts.errors import ArtifactError
 from pipeline.artifacts.files import replacing, write_text
 from pipeline.artifacts.folder import ArtifactFolder
+from pipeline.artifacts.program import program
 from pipeline.inference.examples import Answers, Example
 
 TABLE, MAPS = "images.csv", "examples.npz"
@@ -48,4 +49,4 @@ def stored_examples(folder: ArtifactFolder) -> dict[str, Example]:
         with np.load(path) as maps:
             return {names[int(position)]: Example(*maps[position]) for position in maps}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ArtifactError(f"{path}: {error}; run `python -m pipeline clean {folder.path.name}`") from error
+        raise ArtifactError(f"{path}: {error}; run `{program()} clean {folder.path.name}`") from error

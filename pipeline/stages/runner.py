@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.artifacts.errors import Interrupted, SegadaptError
 from pipeline.artifacts.files import digest_of, read_json, write_json
 from pipeline.artifacts.lock import STALE, FolderLock
+from pipeline.artifacts.program import program
 from pipeline.artifacts.software import versions
 from pipeline.stages.base import Job, StageFile
 from pipeline.stages.job_log import Ending, open_log
@@ -40,7 +41,7 @@ def _refuse_repeated_failure(job: AnyJob) -> None:
     if failure["cause"] == _cause(job):
         raise SegadaptError(
             f"{failure['message']}\n(this failed before and nothing has changed since; fix the cause, or type "
-            f"`python -m pipeline clean {job.key}` to try again)"
+            f"`{program()} clean {job.key}` to try again)"
         )
     path.unlink()
 

@@ -35,6 +35,7 @@ from pipeline.artifacts.files import (
     temporary_beside,
     write_json,
 )
+from pipeline.artifacts.program import program
 from pipeline.training.fingerprint import CHANGEABLE, Fingerprint
 
 TENSORS = "tensors.safetensors"
@@ -184,7 +185,7 @@ class StateStore:
         if foreign:
             raise StateError(
                 f"{path} belongs to another stage or other data:{lines}\n"
-                f"Move {self._folder} away, or `python -m pipeline clean {self._fingerprint.stage}`."
+                f"Move {self._folder} away, or `{program()} clean {self._fingerprint.stage}`."
             )
         if refused:
             raise StateError(
@@ -210,7 +211,7 @@ class StateStore:
             raise StateError(
                 f"all training states in {self._folder} are damaged:{lines}\n"
                 f"Restore one from a backup, or start this stage from zero with "
-                f"`python -m pipeline clean {self._fingerprint.stage}`."
+                f"`{program()} clean {self._fingerprint.stage}`."
             )
 
 

@@ -191,6 +191,15 @@ def test_a_snakemake_that_outlives_start_keeps_the_lock(tmp_path, monkeypatch):
         assert survivor.poll() is not None
 
 
+def test_stages_know_what_was_typed(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/segadapt", "start"])
+    script = "from pipeline.artifacts.program import program; print(program())"
+    monkeypatch.setattr(main_process, "_snakemake", lambda arguments: [sys.executable, "-c", script])
+    assert run_workflow(options()) == 0
+    assert capfd.readouterr().out == "segadapt\n"
+
+
 STANDS_FOR_SNAKEMAKE = """
 import os, signal, subprocess, sys
 stage = subprocess.Popen([sys.executable, "-c", sys.argv[3], str(os.getppid())], stdout=subprocess.PIPE)

@@ -13,6 +13,7 @@ import pytest
 from made_up_results import chain, full_experiment, gallery
 from PIL import Image
 
+from pipeline.artifacts.program import PROGRAM
 from pipeline.report.images import label_map, photo
 from pipeline.report.model import ListRecord, ReportData, Score, Unfinished
 from pipeline.report.page import build_report, render
@@ -50,6 +51,14 @@ def page():
 def test_page_shows_means_deviations_and_paired_gains(page):
     for figure in ("42.00 ± 2.00", "46.00 ± 1.73", "+4.00 ± 1.00", "46.50 ± 0.71", "+0.33 ± 1.15"):
         assert figure in page
+
+
+def test_commands_begin_with_what_was_typed(monkeypatch):
+    monkeypatch.setenv(PROGRAM, "segadapt")
+    text = render(ReportData((full_experiment(),)))
+    for verb in ("start", "suggest", "predict"):
+        assert f"segadapt {verb} --" in text
+    assert "python -m" not in text
 
 
 def test_page_refers_to_nothing_outside_itself(page):
