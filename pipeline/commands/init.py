@@ -22,6 +22,7 @@ from pipeline.artifacts.errors import ConfigError, DataError
 from pipeline.artifacts.program import program
 from pipeline.commands.configuration import add_offline_argument, stay_offline
 from pipeline.config.load import DEFAULT_FILE, Library, load_config
+from pipeline.config.shipped import check_package
 from pipeline.datasets.listing import list_split
 from pipeline.datasets.sizes import describe_orientations, describe_sizes, working_sizes
 from pipeline.onboarding.evaluation import held_out, some_of_the_target
@@ -107,6 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Look, write, check that it plans, and say what to run."""
     root = DEFAULT_FILE.parent
+    check_package(Path())
     _complete(arguments)
     stay_offline(arguments)
     _check_options(arguments)

@@ -20,6 +20,7 @@ from pipeline.commands.configuration import (
 )
 from pipeline.commands.main_process import run_workflow
 from pipeline.commands.profiles import add_profile_arguments
+from pipeline.config.shipped import check_package
 from pipeline.plan.moves import check_taken, moves
 from pipeline.plan.places import check_places
 from pipeline.plan.planner import Planner
@@ -48,6 +49,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
     What failed does not hide what went well: its exit code is passed on, and the table says why it failed.
     """
+    check_package(Path())
     stay_offline(arguments)
     print("planning ...", flush=True)
     config = chosen_configuration(arguments)

@@ -16,6 +16,7 @@ from pipeline.artifacts.program import program
 from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
 from pipeline.commands.main_process import run_workflow
 from pipeline.config.load import Config
+from pipeline.config.shipped import check_package
 from pipeline.config.suites import Experiment
 from pipeline.config.validation import validated
 from pipeline.plan.files import write_stages
@@ -67,6 +68,7 @@ def execute(arguments: argparse.Namespace) -> int:
     values = {"count": arguments.count, "candidates": arguments.candidates}
     parameters = validated(SuggestParameters, values, "--count, --candidates")
     arguments.only = [arguments.experiment]
+    check_package(Path())
     planner = Planner(chosen_configuration(arguments))
     config = planner.config
     experiment = next(iter(config.experiments.values()))

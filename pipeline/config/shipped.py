@@ -5,12 +5,26 @@ In `pipeline/_shipped/` are links to the top folders of the repository; a wheel 
 
 from pathlib import Path
 
-_SHIPPED = Path(__file__).resolve().parents[1] / "_shipped"
+from pipeline.artifacts.errors import ConfigError
+from pipeline.artifacts.program import MODULE
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_SHIPPED = _PACKAGE / "_shipped"
 
 
 def shipped(place: str | Path) -> Path:
     """The absolute path of what the package has at a place such as `config/demo.yaml`, there or not."""
     return (_SHIPPED / place).resolve()
+
+
+def check_package(folder: Path) -> None:
+    """Raise ConfigError where Python in `folder` would take another package `pipeline` for this one, as jobs do."""
+    for found in (folder / "pipeline/__init__.py", folder / "pipeline.py"):
+        if found.is_file() and found.resolve() != _PACKAGE / "__init__.py":
+            raise ConfigError(
+                f"{found.absolute()}: jobs would take it for this program's package of the same name, {_PACKAGE}; "
+                f"work in another folder, or rename it (a clone of this program has its own: type `{MODULE}`)"
+            )
 
 
 def config_file(root: Path, place: str | Path) -> Path:

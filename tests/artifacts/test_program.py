@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artifacts.program import PROGRAM, program
+from pipeline.artifacts.program import MODULE, PROGRAM, program
 
 PACKAGE = Path(__file__).resolve().parents[2] / "pipeline"
-MODULE = "python -m pipeline"
 COMMAND = Path(sys.executable).with_name("segadapt")
 
 
