@@ -146,7 +146,7 @@ def faults_of(listing: Listing) -> list[str]:
 
 def examine_weights(weights: WeightsParameters, backbone: str) -> tuple[str, bool]:
     """What is known of a network's initial weights, their licence too, and whether they are usable."""
-    from pipeline.networks.timm_weights import is_offline
+    from pipeline.networks.fetching import is_offline
     from pipeline.networks.weight_files import find_weights, license_of  # torch is slow to import
 
     fetched = weights.source.startswith(("http://", "https://")) or weights.source in ("torchvision", "timm")

@@ -6,11 +6,8 @@
 | `efficientnet_lite` | efficientnet_lite_pytorch's: `_conv_stem`, `_blocks.N._expand_conv`, ... |
 """
 
-import os
 import re
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,16 +15,10 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.artifacts.errors import ConfigError
+from pipeline.networks.fetching import check_answer
 from pipeline.networks.parameters import TIMM
 
-TIMEOUT = 10.0
-"""Seconds that the hub may take to answer."""
 FILE = "model.safetensors"
-
-
-def is_offline() -> bool:
-    """Whether nothing may be fetched: huggingface_hub's own variable, which `--offline` sets."""
-    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
 def license_in_timm(backbone: str) -> str:
@@ -41,11 +32,11 @@ def license_in_timm(backbone: str) -> str:
 def hub_file(backbone: str) -> Path:
     """The model's published weights in huggingface_hub's cache (`HF_HOME`), fetched where they are missing.
 
-    Raises ConfigError where timm knows of none, or where the hub cannot be asked: it names the file to bring.
+    Raises ConfigError where timm knows of none, or where the file cannot be fetched: it names the one to bring.
     """
     import huggingface_hub
     import timm
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HTTPError  # of the library for HTTP, which differs between versions
 
     said = timm.get_pretrained_cfg(backbone.removeprefix(TIMM))
     if said is None or not said.hf_hub_id:
@@ -53,30 +44,19 @@ def hub_file(backbone: str) -> Path:
     repository, _, revision = str(said.hf_hub_id).partition("@")
     name = said.hf_hub_filename or FILE
     place: dict[str, Any] = {"repo_id": repository, "filename": name, "revision": revision or None}
+    found = huggingface_hub.try_to_load_from_cache(**place)
+    if isinstance(found, str):
+        return Path(found)
     try:
-        return Path(huggingface_hub.hf_hub_download(**place, local_files_only=True))
-    except LocalEntryNotFoundError:
-        pass
-    try:
-        _ask(huggingface_hub.constants.ENDPOINT)
-        return Path(huggingface_hub.hf_hub_download(**place, etag_timeout=TIMEOUT))
-    except (OSError, HfHubHTTPError) as error:
+        check_answer(huggingface_hub.hf_hub_url(**place))
+        return Path(huggingface_hub.hf_hub_download(**place))
+    except (OSError, HTTPError) as error:
         raise ConfigError(
             f"weights of {backbone}: {name} of https://huggingface.co/{repository} is not in the cache "
-            f"{huggingface_hub.constants.HF_HUB_CACHE}, and the hub cannot be asked ({error}); on a "
+            f"{huggingface_hub.constants.HF_HUB_CACHE}, and cannot be fetched from the hub ({error}); on a "
             f"machine with a network run `hf download {repository} {name}` and bring its cache (HF_HOME), or put the "
             "file anywhere and set weights: {source: PATH, layout: timm, profile: timm}"
         ) from error
-
-
-def _ask(endpoint: str) -> None:
-    """Raise OSError where the hub does not answer in time: huggingface_hub itself would try again for minutes."""
-    if is_offline():
-        raise ConnectionError("offline")
-    try:
-        urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=TIMEOUT).close()
-    except urllib.error.HTTPError as answer:
-        answer.close()  # any answer is one
 
 
 def timm_tensors(tensors: Mapping[str, Tensor], model: Any) -> dict[str, Tensor]:

@@ -8,9 +8,7 @@ import importlib.metadata
 import os
 import pickle
 import re
-import socket
 from pathlib import Path
-from urllib.error import URLError
 
 import safetensors
 import safetensors.torch
@@ -19,8 +17,9 @@ from torch import Tensor
 
 from pipeline.artifacts.errors import ConfigError
 from pipeline.artifacts.files import sha256_file
+from pipeline.networks.fetching import download, is_offline
 from pipeline.networks.parameters import WeightsParameters
-from pipeline.networks.timm_weights import TIMEOUT, hub_file, is_offline, license_in_timm
+from pipeline.networks.timm_weights import hub_file, license_in_timm
 
 TORCHVISION_VERSION = "IMAGENET1K_V1"
 """The weights of the original recipe, which the papers used; V2 scores higher on ImageNet only."""
@@ -36,7 +35,7 @@ def find_weights(weights: WeightsParameters, backbone: str) -> Path:
     Raises ConfigError where a variable is unset, the file is missing or cannot be downloaded, or its SHA-256
     differs from the declared one.
     """
-    path = _located(weights.source, backbone)
+    path = _located(weights.source, backbone, weights.sha256)
     if weights.sha256 is not None:
         found = sha256_file(path)
         if found != weights.sha256:
@@ -76,7 +75,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return content
 
 
-def _located(source: str, backbone: str) -> Path:
+def _located(source: str, backbone: str, sha256: str | None) -> Path:
     if source == "torchvision":
         import torchvision  # slow to import
 
@@ -94,7 +93,7 @@ def _located(source: str, backbone: str) -> Path:
             "path itself"
         )
     if expanded.startswith(("http://", "https://")):
-        return _downloaded(expanded)
+        return _downloaded(expanded, sha256)
     path = Path(expanded).expanduser()
     if not path.is_file():
         raise ConfigError(
@@ -120,7 +119,7 @@ def _of_package(name: str) -> Path:
     return Path(str(found[0].locate()))
 
 
-def _downloaded(url: str) -> Path:
+def _downloaded(url: str, sha256: str | None = None) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
     if path.is_file():
         return path
@@ -130,17 +129,12 @@ def _downloaded(url: str) -> Path:
             f"put it at {path}"
         )
     # torch's convention: a name that ends in -<8 hex> carries the start of the SHA-256.
-    prefix = re.search(r"-([0-9a-f]{8,})\.\w+$", path.name)
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT)  # torch sets none, and would wait for ever
+    named = re.search(r"-([0-9a-f]{8,})\.\w+$", path.name)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), prefix.group(1) if prefix else None, progress=False)
-    except (URLError, OSError, RuntimeError) as error:
+        download(url, path, sha256 or (named.group(1) if named else None))
+    except (OSError, RuntimeError) as error:
         raise ConfigError(
             f"cannot download {url} ({error}); fetch it elsewhere, and set weights.source to the "
             f"file or put it at {path}"
         ) from error
-    finally:
-        socket.setdefaulttimeout(before)
     return path

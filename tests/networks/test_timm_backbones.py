@@ -1,7 +1,6 @@
 """Models of timm as encoders: levels, parts, input profile, refusals, seeds, files, and weight files."""
 
 import os
-import socket
 from pathlib import Path
 
 import huggingface_hub
@@ -248,19 +247,6 @@ def test_the_hubs_file_is_read_from_its_cache(cache, caplog):
 def test_a_machine_that_is_offline_gets_the_name_of_the_file_to_bring(cache):
     with pytest.raises(ConfigError, match=rf"model.safetensors of .*timm/pvt_v2_b0.in1k .*{cache}"):
         build_network(parameters("pvt_v2_b0", 32, weights={"source": "timm"}), 5, 0)
-
-
-def test_a_hub_that_does_not_answer_is_given_up(cache, monkeypatch):
-    """A local server that accepts and stays silent stands in for the hub."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    monkeypatch.setattr("pipeline.networks.timm_weights.TIMEOUT", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        monkeypatch.setattr(
-            huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}"
-        )
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-        with pytest.raises(ConfigError, match=r"the hub cannot be asked .*bring its cache"):
-            hub_file("timm/pvt_v2_b0")
 
 
 def test_a_model_without_published_weights_says_so():
