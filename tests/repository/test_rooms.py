@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +81,11 @@ def upward() -> list[str]:
 def test_every_folder_is_a_room():
     folders = {path.name for path in (ROOT / "pipeline").iterdir() if path.is_dir() and path.name[0] != "_"}
     assert folders | {"__main__"} == set(LEVEL)
+
+
+def test_the_documented_rooms_are_these_in_this_order():
+    page = (ROOT / "docs/architecture.md").read_text("utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [rooms[-1] for rooms in ROOMS]
 
 
 def test_imports_point_downwards():
