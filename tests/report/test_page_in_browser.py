@@ -235,6 +235,20 @@ def test_nothing_is_wider_than_the_window(page, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_a_phone_shows_every_link_and_legible_axes(page):
+    page.set_viewport_size({"width": 400, "height": 800})
+    ends = page.eval_on_selector_all(
+        "nav > *", "all => all.map(one => one.getBoundingClientRect().right).sort((a, b) => a - b)"
+    )
+    assert len(ends) > 5 and ends[-1] <= 400
+    page.locator(".ranking").scroll_into_view_if_needed()
+    page.wait_for_selector(".ranking svg text")
+    heights = page.eval_on_selector_all(
+        "svg text", "all => all.map(one => one.getBoundingClientRect().height)"
+    )
+    assert min(heights) >= 10
+
+
 def test_dots_lie_where_their_shares_do_on_the_logarithmic_axis(page):
     """30 % lies at 1 + log10(0.3) / 5 of an axis from 0.001 to 100 %; a class without pixels at its beginning."""
     page.locator("#data0").scroll_into_view_if_needed()

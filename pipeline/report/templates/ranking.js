@@ -1,5 +1,5 @@
 // The ranking: a histogram of the scores, and the cut between easy and hard, which can be moved over it.
-const chart = { width: 640, height: 180, left: 34, bottom: 22, bins: 40 };
+const chart = { width: 640, height: 180, left: 34, bottom: 26, bins: 40 };
 
 class Ranking {
   constructor(root, seeds) {
@@ -58,9 +58,9 @@ class Ranking {
     const x = chart.left + ((cut - low) / (high - low || 1)) * (chart.width - chart.left);
     find(".drawing", this.root).replaceChildren(elements(`<svg viewBox="0 0 ${chart.width} ${chart.height}" role="img"
       aria-label="images by score">${bars.join("")}<line class="cutline" x1="${x}" x2="${x}" y1="2" y2="${base}"/>
-      <text x="${chart.left - 5}" y="12" text-anchor="end">${top}</text>
-      <text x="${chart.left}" y="${base + 15}">${low.toFixed(3)}</text>
-      <text x="${chart.width}" y="${base + 15}" text-anchor="end">${high.toFixed(3)}</text></svg>`));
+      <text x="${chart.left - 5}" y="5" text-anchor="end">${top}</text>
+      <text x="${chart.left}" y="${base + 5}">${low.toFixed(3)}</text>
+      <text x="${chart.width}" y="${base + 5}" text-anchor="end">${high.toFixed(3)}</text></svg>`));
     const moved = Number(this.share.value) === share ? "as trained" : `to train with it: split.lambda: ${this.share.value}`;
     find(".told", this.root).textContent =
       `lambda ${this.share.value}: ${this.easy} easy, ${scores.length - this.easy} hard, score of the cut ${cut.toFixed(4)}; ${moved}`;
