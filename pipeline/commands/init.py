@@ -38,7 +38,7 @@ from pipeline.onboarding.scaffold import Evaluation, Facts, Labels, configuratio
 if TYPE_CHECKING:
     from pipeline.plan.run import PlannedRun
 
-STEPS = 450
+STEPS = 400
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

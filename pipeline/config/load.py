@@ -1,9 +1,10 @@
 """Loading the configuration: settings, suites, and the named tasks, datasets, taxonomies, networks, recipes."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,13 +34,21 @@ class Library:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._read: dict[tuple[str, str], Any] = {}
+        self._recipe_files: dict[str, list[Path]] = {}
 
-    def _get(self, folder: str, name: str, model: type[Model], location: str) -> Model:
+    def _get(
+        self,
+        folder: str,
+        name: str,
+        model: type[Model],
+        location: str,
+        values_of: Callable[[Path], dict[str, Any]] = read_yaml,
+    ) -> Model:
         if (folder, name) not in self._read:
             path = self.file(folder, name)
             if not path.is_file():
                 raise ConfigError(f"{location}: no {path}; {nearest(name, config_names(self.root, folder))}")
-            self._read[folder, name] = validated(model, read_yaml(path), str(path))
+            self._read[folder, name] = validated(model, values_of(path), str(path))
         found: Model = self._read[folder, name]
         return found
 
@@ -52,8 +61,28 @@ class Library:
         return self._get("tasks", name, Task, location)
 
     def recipe(self, name: str, location: str) -> Recipe:
-        """`config/recipes/<name>.yaml`."""
-        return self._get("recipes", name, Recipe, location)
+        """`config/recipes/<name>.yaml`, laid over the recipe that it names as its `base`."""
+        return self._get("recipes", name, Recipe, location, self._recipe_values)
+
+    def recipe_files(self, name: str) -> list[Path]:
+        """The file of a recipe, and below it those that it is laid over."""
+        if name not in self._recipe_files:
+            files = [self.file("recipes", name)]
+            while files[-1].is_file() and (base := read_yaml(files[-1]).get("base")) is not None:
+                path = self.file("recipes", str(base))
+                if path in files:
+                    raise ConfigError(
+                        f"{files[-1]}: base: {base} is laid over this recipe; name another, or none"
+                    )
+                files.append(path)
+            self._recipe_files[name] = files
+        return self._recipe_files[name]
+
+    def _recipe_values(self, path: Path) -> dict[str, Any]:
+        files = self.recipe_files(path.stem)
+        if files[1:]:
+            self.recipe(files[1].stem, f"{path}: base")  # so that what is wrong there is said of that file
+        return reduce(merge, map(read_yaml, reversed(files)))
 
     def network(self, name: str, location: str) -> NetworkParameters:
         """`config/networks/<name>.yaml`."""

@@ -190,6 +190,12 @@ class Recipe(Strict):
 
     title: Annotated[str, Field(description="name shown in reports")]
     description: Annotated[str, Field(description="what it does and where it comes from")] = ""
+    base: Annotated[
+        str | None,
+        Field(
+            description="file in config/recipes/ over which this one is laid, key by key; new stages follow its stages"
+        ),
+    ] = None
     defaults: Annotated[dict[str, dict[str, Any]], Field(description="parameters by stage kind")] = {}
     stages: Annotated[dict[StageName, dict[str, Any]], Field(min_length=1, description="stages in order")]
     guard: Annotated[

@@ -269,13 +269,13 @@ def _crop(facts: Facts) -> WidthHeight:
 
 
 def _suite(facts: Facts) -> str:
-    later = max(1, facts.steps * 2 // 3)
+    later = max(1, facts.steps * 2 // 5)
     crop = "[{}, {}]".format(*_crop(facts))
     batch, rates = FROM_SCRATCH if facts.network == SCRATCH else PRETRAINED
     return f"""\
 # {program()} start --configfile config/{facts.name}.yaml
-# A mean teacher (docs/methods/mean-teacher.md), sized for a machine without a GPU. Better, with time or a GPU: more
-# steps, and a larger network with weights (docs/networks.md). All keys: docs/parameters.md
+# A mean teacher, then easy to hard (docs/methods/mean-teacher.md), sized for a machine without a GPU. Better, with time
+# or a GPU: more steps, and a larger network with weights (docs/networks.md). All keys: docs/parameters.md
 task: {facts.name}
 network: {facts.network}
 seeds: [0]
@@ -290,9 +290,11 @@ set:
         flip: 0.5
         color: {{brightness: 0.4, contrast: 0.4, saturation: 0.5, hue: 0.05, blur: 0.5}}
       target: {{crop: {crop}, flip: 0.5}}
+      labelled: {{crop: {crop}, flip: 0.5}}
     snapshots: {min(2, later)}
   source: {{steps: {facts.steps}}}
   inter: {{steps: {later}}}
+  intra: {{steps: {later}}}
   select: {{images: 40}}
 
 # Each has what differs from the lines above.

@@ -91,8 +91,8 @@ class RunPlanner:
 
     @cached_property
     def recipe_location(self) -> str:
-        """The recipe's file."""
-        return str(self.library.file("recipes", self.experiment.recipe))
+        """The recipe's file, and those that it is laid over."""
+        return " over ".join(map(str, self.library.recipe_files(self.experiment.recipe)))
 
     @cached_property
     def network(self) -> NetworkParameters:

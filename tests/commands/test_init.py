@@ -20,7 +20,7 @@ def test_two_folders_become_a_plan(clone, tmp_path, capsys):
     assert "python -m pipeline start --configfile config/mine.yaml" in out
     assert "75.00%  class_3" in out
     planned, source_only = Planner(load_config(["config/mine.yaml"])).plan()
-    assert list(planned.stages) == ["source", "inter"]
+    assert list(planned.stages) == ["source", "inter", "ranking", "split", "labels", "intra"]
     assert not planned.evaluates
     assert (source_only.experiment, list(source_only.stages)) == ("mine-source-only", ["source"])
     spec = library().dataset("mine-source", "test")
@@ -126,7 +126,7 @@ def test_all_targets_labelled_keeps_the_last_fifth_for_figures(clone, tmp_path, 
     assert list_split(spec, "val", True).names == ("8", "9")
     assert list_split(spec, "train", False).names == tuple("01234567")
     planned, source_only = Planner(load_config(["config/mine.yaml"])).plan()
-    assert set(planned.evaluates) == {"source", "inter"} and set(source_only.evaluates) == {"source"}
+    assert set(planned.evaluates) == {"source", "inter", "intra"} and set(source_only.evaluates) == {"source"}
 
 
 def test_some_targets_labelled_are_the_ones_for_figures(clone, tmp_path):
@@ -200,7 +200,7 @@ def test_trainings_see_crops_that_two_cores_can_bear(clone, tmp_path, size, crop
     target(tmp_path, size=size)
     assert run(tmp_path) == 0
     text = (clone / "config/mine.yaml").read_text()
-    assert text.count(f"crop: {crop}") == 2
+    assert text.count(f"crop: {crop}") == 3
 
 
 def test_folders_are_left_as_they_were(clone, tmp_path):

@@ -242,10 +242,40 @@ def test_a_domain_that_the_method_does_not_read_is_refused(root):
 
 
 def test_a_reference_to_no_stage_names_the_nearest(root):
-    recipe = root / "recipes" / "intrada-plus.yaml"
+    recipe = root / "recipes" / "mean-teacher.yaml"
     values = yaml.safe_load(recipe.read_text())
     values["stages"]["inter"]["init"] = "sourc"
     recipe.write_text(yaml.safe_dump(values, sort_keys=False))
     assert "stages.inter.init: found 'sourc', which is no earlier stage; did you mean `source`?" in complaint(
         root
     )
+
+
+def based(root, name, base, **values):
+    (root / "recipes" / f"{name}.yaml").write_text(yaml.safe_dump({"title": name, "base": base, **values}))
+
+
+def test_a_recipe_says_what_it_changes_of_its_base_and_adds_stages_behind(root):
+    based(
+        root,
+        "mine",
+        "mean-teacher",
+        stages={"inter": {"steps": 7}, "last": {"kind": "rank", "model": "inter"}},
+    )
+    library = load_config(root=root).library
+    base, mine = library.recipe("mean-teacher", "test"), library.recipe("mine", "test")
+    assert list(mine.stages) == ["source", "inter", "last"] and mine.title == "mine"
+    assert mine.stages["inter"] == {**base.stages["inter"], "steps": 7}
+    assert mine.defaults == base.defaults and mine.description == base.description
+
+
+def test_a_wrong_base_is_named_with_its_file(root):
+    based(root, "mine", "mean-teachr")
+    edit_demo(root, recipe="mine")
+    text = complaint(root)
+    assert "recipes/mine.yaml: base: no " in text and "did you mean `mean-teacher`?" in text
+    based(root, "mine", "other")
+    based(root, "other", "mine")
+    assert "other.yaml: base: mine is laid over this recipe" in complaint(root)
+    based(root, "other", "source-only", defaults={"trai": 3})
+    assert "recipes/other.yaml: defaults" in complaint(root)
