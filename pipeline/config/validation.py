@@ -2,13 +2,13 @@
 
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from pipeline.artifacts.errors import ConfigError
-from pipeline.schema.names import nearest
+from pipeline.schema.names import nearest, similar
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -41,20 +41,45 @@ def _names_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
 def _complaint(model: type[BaseModel], error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return f"unknown key; {nearest(str(error['loc'][-1]), _names_at(model, error['loc']))}"
-    if error["type"] == "missing":
+    if error["type"] in ("missing", "union_tag_not_found"):
         return "missing; it must be given"
+    if error["type"] == "union_tag_invalid":
+        told = error["ctx"]
+        return f"found {told['tag']!r}; {nearest(told['tag'], _quoted(told['expected_tags']))}"
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if error["type"] == "value_error":
         return message
     expected = error.get("ctx", {}).get("expected", "")
     hint = ""
     if isinstance(error["input"], str) and "'" in expected:
-        hint = f" ({nearest(error['input'], [part.strip(chr(39)) for part in expected.replace(' or ', ', ').split(', ')])})"
-    return f"found {error['input']!r}; {message}{hint}"
+        hint = f" ({nearest(error['input'], _quoted(expected))})"
+    needed = message.replace("Input should be ", "needs to be ").partition(", unable to")[0]
+    return f"found {error['input']!r}; {needed}{hint}"
+
+
+def _quoted(text: str) -> list[str]:
+    """The names in pydantic's `'a', 'b' or 'c'`."""
+    return [part.strip("'") for part in text.replace(" or ", ", ").split(", ")]
 
 
 KeyPath = tuple[int | str, ...]
 """The keys and list positions that lead to a value."""
+
+
+def _path_of(error: Any) -> KeyPath:
+    """Where the mistake is; one in the key that tells which of several tables is meant lies in that key."""
+    path: KeyPath = error["loc"]
+    return (
+        (*path, error["ctx"]["discriminator"].strip("'")) if error["type"].startswith("union_tag") else path
+    )
+
+
+def _was_meant(model: type[BaseModel], missing: KeyPath, unknown: Sequence[KeyPath]) -> bool:
+    """Whether one of the unknown keys is a missing one, misspelt."""
+    return any(
+        path[:-1] == missing[:-1] and similar(str(path[-1]), _names_at(model, path)) == missing[-1]
+        for path in unknown
+    )
 
 
 def dotted(path: KeyPath) -> str:
@@ -83,9 +108,12 @@ def validated(model: type[Model], values: Any, location: str | Callable[[KeyPath
         return model.model_validate(values)
     except ValidationError as error:
         lines = []
-        for item in error.errors(include_url=False):
-            place = (
-                f"{location}: {dotted(item['loc'])}" if isinstance(location, str) else location(item["loc"])
-            )
+        errors = error.errors(include_url=False)
+        unknown = [item["loc"] for item in errors if item["type"] == "extra_forbidden"]
+        for item in errors:
+            path = _path_of(item)
+            if item["type"] == "missing" and _was_meant(model, path, unknown):
+                continue  # one mistake, one complaint
+            place = f"{location}: {dotted(path)}" if isinstance(location, str) else location(path)
             lines.append(f"{place}: {_complaint(model, item)}")
         raise ConfigError("\n".join(dict.fromkeys(lines))) from None

@@ -9,6 +9,7 @@ import yaml
 
 from pipeline.artifacts.errors import ConfigError
 from pipeline.artifacts.files import why_no_file
+from pipeline.schema.names import similar
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 32
@@ -72,7 +73,9 @@ def parse_yaml(text: str, location: str) -> dict[str, Any]:
     except ConfigError as error:
         raise ConfigError(f"{location}: {error}") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{location}: not valid YAML: {error}") from None
+        # The parser knows the text alone, not the file that it comes from.
+        where = str(error).replace('in "<unicode string>", ', "")
+        raise ConfigError(f"{location}: not valid YAML: {where}") from None
     except RecursionError:
         raise ConfigError(f"{location}: nested deeper than {MAX_DEPTH} levels") from None
     if value is None:
@@ -95,7 +98,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
             raise ConfigError(f"{path}: {size} bytes; a configuration file may have {MAX_BYTES} at most")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
+        close = similar(path.stem, [other.stem for other in path.parent.glob("*.yaml")])
+        hint = f"; did you mean {path.with_stem(close)}?" if close else ""
+        raise ConfigError(f"{path}: no such file{hint}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text ({error})") from None
     except OSError as error:

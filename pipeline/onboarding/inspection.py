@@ -95,7 +95,7 @@ def _over(
 
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(attempt, paths))
-    refuse_all(errors, "files cannot be used; fix them or move them away")
+    refuse_all(errors, "files")
     return [one for one in found if one is not None]
 
 
@@ -104,7 +104,11 @@ def refuse_all(errors: Sequence[str], what: str) -> None:
     if errors:
         lines = sorted(errors)[:SHOWN]
         more = f"\n... and {len(errors) - SHOWN} more" if len(errors) > SHOWN else ""
-        raise DataError(f"{len(errors)} {what}:\n" + "\n".join(lines) + more)
+        raise DataError(
+            f"{what} that cannot be used: {len(errors)}; fix them or move them away:\n"
+            + "\n".join(lines)
+            + more
+        )
 
 
 def label_facts(pairs: Pairs, progress: Callable[[int, int], None] = lambda done, total: None) -> LabelFacts:
@@ -127,7 +131,7 @@ def label_facts(pairs: Pairs, progress: Callable[[int, int], None] = lambda done
         if len(count.pixels) > MAX_COLORS:
             break
     progress(len(chosen), len(chosen))
-    refuse_all(errors, "labels cannot be used; fix them or move them away")
+    refuse_all(errors, "labels")
     lossy = next((path for path, storage in storages.items() if storage == "lossy"), None)
     return _facts(count, storages, lossy, len(chosen))
 
@@ -140,7 +144,7 @@ def _storages(paths: Sequence[Path]) -> dict[Path, Storage]:
             storages[path] = stored_as(path)
         except DataError as error:
             errors.append(str(error))
-    refuse_all(errors, "labels cannot be used")
+    refuse_all(errors, "labels")
     return storages
 
 

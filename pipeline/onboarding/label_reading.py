@@ -222,9 +222,15 @@ def describe_labels(facts: Facts) -> list[str]:
         lines.append(f"labels: {side}: {_describe_form(labels)}, {labels.facts.read} of {count} read")
         lines += [f"        {line}" for line in _describe_edges(labels)]
     tables = [class_shares(labels.facts, labels.classes) for labels, _ in sides.values()]
+    lines.append(" ".join(f"{side:>8}" for side in sides) + "  share of the pixels")
     for name in dict.fromkeys(name for table in tables for name in table):
         shown = " ".join(f"{table[name]:8.2%}" if name in table else f"{'-':>8}" for table in tables)
         lines.append(f"{shown}  {'(ignored)' if name == IGNORE_NAME else name}")
+    absent = [name for name, share in tables[0].items() if not share and name != IGNORE_NAME]
+    if absent:
+        lines.append(
+            f"warning: no pixel of {', '.join(absent)} in the source labels that were read; are the values right?"
+        )
     return lines
 
 

@@ -66,6 +66,10 @@ def find_pictures(place: str, option: str) -> Pictures:
 
 def _below_folder(place: str, option: str) -> Pictures:
     root = Path(os.path.abspath(Path(place).expanduser()))  # noqa: PTH100 - links stay as the user wrote them
+    if root.is_file():
+        raise DataError(
+            f"{option}: {root} is a file; name its folder, or a pattern such as '{root.parent}/*{root.suffix}'"
+        )
     if not root.is_dir():
         raise DataError(f"{option}: there is no folder {root}{_nearest_folder(root)}")
     found = find_all_pictures(root)

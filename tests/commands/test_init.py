@@ -224,6 +224,12 @@ class TestMistakes:
         assert run(tmp_path, target="fotos") == 2
         refused(capsys, "--target-images", "there is no folder", "holds clone/, sim/")
 
+    def test_a_file_in_the_place_of_a_folder(self, tmp_path, capsys):
+        source(tmp_path)
+        picture(tmp_path / "photos/1.jpg")
+        assert run(tmp_path, target="photos/1.jpg") == 2
+        refused(capsys, "--target-images", "photos/1.jpg is a file", "photos/*.jpg'")
+
     def test_a_folder_without_pictures(self, tmp_path, capsys):
         source(tmp_path)
         (tmp_path / "photos").mkdir()

@@ -301,6 +301,16 @@ def test_the_targets_values_have_names_of_their_own(folders, capsys):
     assert "33.33%   33.33%  road" in out and "33.33%   66.67%  sky" in out and "33.33%        -  car" in out
 
 
+def test_a_class_that_no_label_holds_is_warned_of(folders, capsys):
+    source(folders, values=(1, 2, 3))
+    assert run(folders, *NAMED, "moon=77") == 0
+    out = capsys.readouterr().out
+    assert "warning: no pixel of moon in the source labels" in out
+    assert "  source  share of the pixels\n" in out
+    assert run(folders, *NAMED, "--force") == 0
+    assert "warning: no pixel" not in capsys.readouterr().out
+
+
 def test_the_targets_labels_may_be_stored_in_another_way(folders):
     truth = with_truth(folders, ((9, 9, 9), (200, 0, 0)))
     (folders / "names.yaml").write_text("road: [[9, 9, 9]]\nIgnore: [[200, 0, 0]]\n")

@@ -30,14 +30,22 @@ def test_what_is_no_mapping_is_named(text, complaint):
         parse_yaml(text, "x.yaml")
 
 
+def test_a_mistake_of_yaml_is_placed():
+    with pytest.raises(ConfigError, match=r"^x\.yaml: not valid YAML: (.*\n)+  line 2, column 1:\n"):
+        parse_yaml("a: 1\n\tb: 2\n", "x.yaml")
+
+
 def test_deep_nesting_is_refused():
     with pytest.raises(ConfigError, match="nested deeper"):
         parse_yaml("a: " + "[" * 40 + "]" * 40, "x.yaml")
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):
-    with pytest.raises(ConfigError, match="no such file"):
-        read_yaml(tmp_path / "none.yaml")
+    (tmp_path / "town.yaml").touch()
+    with pytest.raises(ConfigError, match=r"twon.yaml: no such file; did you mean .*/town.yaml\?"):
+        read_yaml(tmp_path / "twon.yaml")
+    with pytest.raises(ConfigError, match=r"no such file$"):
+        read_yaml(tmp_path / "elsewhere.yaml")
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="not UTF-8"):
