@@ -34,7 +34,6 @@ from pipeline.report.model import (
     Taken,
     TaskKind,
     Thumbnail,
-    Unfinished,
 )
 from pipeline.report.page import build_report
 from pipeline.report.tables import text_table, write_tables
@@ -58,17 +57,16 @@ def publish(results: Results, report: ReportRecord, log: logging.Logger) -> None
     for run in report.runs:
         record = read_record(results.planned(run.key), RunRecord)
         by_experiment.setdefault(run.experiment, []).append(record)
+    unfinished = unfinished_stages(results, itertools.chain(*by_experiment.values()))
+    waiting = {run for one in unfinished for run in one.runs}
     experiments: list[ExperimentRecord] = []
-    unfinished: list[Unfinished] = []
     for planned in by_experiment.values():
-        stages = [unfinished_stages(results, record) for record in planned]
-        finished = [record for record, missing in zip(planned, stages, strict=True) if not missing]
-        unfinished += itertools.chain(*stages)
+        finished = [record for record in planned if (record.experiment, record.seed) not in waiting]
         if finished:
             seeds = tuple(record.seed for record in planned)
             experiments.append(replace(experiment_record(results, finished), seeds=seeds))
     title = f"Adaptation results: {report.suite}"
-    data = ReportData(tuple(experiments), title, unfinished=tuple(unfinished), suite=report.suite)
+    data = ReportData(tuple(experiments), title, unfinished=unfinished, suite=report.suite)
     out = results.report(report.suite)
     write_tables(data, out)
     write_text(out / SUMMARY, text_table(data))

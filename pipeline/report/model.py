@@ -223,13 +223,21 @@ class ExperimentRecord:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A stage that stands between a run and its figures: how its last attempt ended, and the end of its log."""
+    """A stage that stands between runs and their figures: how its last attempt ended, and the end of its log.
 
-    experiment: str
-    seed: int
+    `runs`: experiment and seed of each run that waits for it.
+    """
+
+    runs: tuple[tuple[str, int], ...]
     stage: str
     reason: str
     log: tuple[str, ...] = ()
+
+    @property
+    def waiting(self) -> str:
+        """The runs as text, of many the first three."""
+        named = [f"{experiment}/seed{seed}" for experiment, seed in self.runs]
+        return ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
 
 
 @dataclass(frozen=True)

@@ -250,7 +250,7 @@ def text_table(data: ReportData) -> str:
     if judged := [*swap_lines(data), *filter(None, [count_right(data)])]:
         blocks.append("\n".join(judged))
     if data.unfinished:
-        stopped = [f"{one.experiment}/seed{one.seed}: {one.stage}: {one.reason}" for one in data.unfinished]
+        stopped = [f"{one.waiting}: {one.stage}: {one.reason}" for one in data.unfinished]
         blocks.append(
             "\n".join(["not finished (what failed is tried again once its cause is gone)", *stopped])
         )

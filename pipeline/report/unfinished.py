@@ -1,6 +1,6 @@
 """Where a run stopped, why, and the last lines of the logs: what its suite's page says instead of figures."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipeline.artifacts.files import read_json
@@ -14,21 +14,28 @@ LINES = 15
 """Of a log, from its end."""
 
 
-def unfinished_stages(results: Results, record: RunRecord) -> tuple[Unfinished, ...]:
-    """The stages of an experiment's run that stand between it and its figures; () when it has finished.
+def unfinished_stages(results: Results, records: Iterable[RunRecord]) -> tuple[Unfinished, ...]:
+    """The stages that stand between runs and their figures, each once; () when all runs have finished.
 
     They have not finished, and everything that they read has.
     """
-    found = {stage.key: stage for needed in record.artifacts() for stage in _first_missing(results, needed)}
+    runs: dict[str, list[tuple[str, int]]] = {}
+    stages: dict[str, ArtifactRef] = {}
+    for record in records:
+        found = {
+            stage.key: stage for needed in record.artifacts() for stage in _first_missing(results, needed)
+        }
+        stages |= found
+        for key in found:
+            runs.setdefault(key, []).append((record.experiment, record.seed))
     return tuple(
         Unfinished(
-            experiment=record.experiment,
-            seed=record.seed,
-            stage=stage.key,
-            reason=_reason(results.folder(stage)),
-            log=_last_lines(results.root.parent / "logs" / stage.rule / f"{stage.key}.log"),
+            tuple(runs[key]),
+            key,
+            _reason(results.folder(stage)),
+            _last_lines(results.root.parent / "logs" / stage.rule / f"{key}.log"),
         )
-        for stage in found.values()
+        for key, stage in stages.items()
     )
 
 

@@ -348,11 +348,13 @@ def test_one_pixel_label_fills_the_tile_of_its_image():
 
 
 def test_what_has_not_finished_stands_above_the_figures_with_its_reason_and_log():
-    stopped = Unfinished("bad", 1, "prepare-x-0123", "b.png: <damaged>", ("start: prepare", "ERROR & out"))
+    stopped = Unfinished(
+        (("bad", 1),), "prepare-x-0123", "b.png: <damaged>", ("start: prepare", "ERROR & out")
+    )
     page = render(ReportData((full_experiment(),), unfinished=(stopped,)))
     shown = page[page.index("<h2>Not finished") : page.index('<section class="task"')]
     for text in (
-        "bad, seed 1",
+        "bad/seed1",
         "prepare-x-0123",
         "b.png: &lt;damaged&gt;",
         "start: prepare\nERROR &amp; out",
@@ -364,7 +366,11 @@ def test_what_has_not_finished_stands_above_the_figures_with_its_reason_and_log(
 
 
 def test_without_any_result_there_are_tables_without_rows(tmp_path):
-    data = ReportData((), unfinished=(Unfinished("bad", 0, "prepare-x-0123", "not started"),))
+    runs = (("bad", 0), ("bad", 1), ("good", 0), ("good", 1))
+    data = ReportData((), unfinished=(Unfinished(runs, "prepare-x-0123", "not started"),))
     write_tables(data, tmp_path)
-    assert text_table(data).splitlines()[-1] == "bad/seed0: prepare-x-0123: not started"
+    assert (
+        text_table(data).splitlines()[-1]
+        == "bad/seed0, bad/seed1, good/seed0 and 1 more: prepare-x-0123: not started"
+    )
     assert list(pd.read_csv(tmp_path / "runs.csv")["experiment"]) == []
