@@ -1,5 +1,6 @@
 """Turning pydantic's complaints into errors that name file, key, what was found, what it takes, the nearest name."""
 
+import re
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -53,7 +54,7 @@ def _complaint(model: type[BaseModel], error: Any) -> str:
     hint = ""
     if isinstance(error["input"], str) and "'" in expected:
         hint = f" ({nearest(error['input'], _quoted(expected))})"
-    needed = message.replace("Input should be ", "needs to be ").partition(", unable to")[0]
+    needed = re.sub(r"^\w+ should ", "needs to ", message).partition(", unable to")[0]
     return f"found {error['input']!r}; {needed}{hint}"
 
 

@@ -96,7 +96,7 @@ def named_classes(facts: LabelFacts, given: Mapping[str, Any], unnamed: Unnamed,
 def _describe_missing(facts: LabelFacts, classes: Classes, missing: Sequence[Value]) -> str:
     ordered = sorted(missing, key=lambda value: -facts.share(value))[:MANY]
     described = ", ".join(
-        f"{describe_value(value)} ({facts.share(value):.1%} of the pixels)" for value in ordered
+        f"{describe_value(value)} ({facts.share(value):.2%} of the pixels)" for value in ordered
     )
     near = facts.shares(missing) - far_share(facts, replace(classes, unnamed="nearest"))
     return (

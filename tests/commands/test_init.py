@@ -315,7 +315,7 @@ class TestMistakes:
         source(tmp_path, values=(1, 2, 7, 7))
         target(tmp_path)
         assert run(tmp_path, "--ids", "a=1", "b=2") == 2
-        refused(capsys, "7 (50.0% of the pixels)", "ignore")
+        refused(capsys, "7 (50.00% of the pixels)", "ignore")
 
     def test_every_value_that_was_not_named_is_told(self, tmp_path, capsys):
         source(tmp_path, values=tuple(range(1, 17)))

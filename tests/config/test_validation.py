@@ -17,6 +17,11 @@ GOOD = {"method": "supervised", "steps": 9, "snapshots": 1}
             {"optimiser": {"kind": "adam"}},
             "x.yaml: optimiser.kind: found 'adam'; did you mean `adamw`? valid: adamw, sgd",
         ),
+        (
+            {"augmentation": {"source": {"crop": [8]}}},
+            "x.yaml: augmentation.source.crop.1: missing; it must be given",
+        ),
+        ({"init_snapshot": "first"}, "x.yaml: init_snapshot: found 'first'; needs to match pattern '^(last|"),
         ({"steps": "many"}, "x.yaml: steps: found 'many'; needs to be a valid integer"),
         (
             {"batch": 70000},
