@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,7 +33,7 @@ class Library:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._read: dict[tuple[str, str], Any] = {}
-        self._recipe_files: dict[str, list[Path]] = {}
+        self._above: list[Path] = []
 
     def _get(
         self,
@@ -64,25 +63,24 @@ class Library:
         """`config/recipes/<name>.yaml`, laid over the recipe that it names as its `base`."""
         return self._get("recipes", name, Recipe, location, self._recipe_values)
 
-    def recipe_files(self, name: str) -> list[Path]:
+    def recipe_files(self, name: str, location: str) -> list[Path]:
         """The file of a recipe, and below it those that it is laid over."""
-        if name not in self._recipe_files:
-            files = [self.file("recipes", name)]
-            while files[-1].is_file() and (base := read_yaml(files[-1]).get("base")) is not None:
-                path = self.file("recipes", str(base))
-                if path in files:
-                    raise ConfigError(
-                        f"{files[-1]}: base: {base} is laid over this recipe; name another, or none"
-                    )
-                files.append(path)
-            self._recipe_files[name] = files
-        return self._recipe_files[name]
+        base = self.recipe(name, location).base
+        file = self.file("recipes", name)
+        return [file, *([] if base is None else self.recipe_files(base, str(file)))]
 
     def _recipe_values(self, path: Path) -> dict[str, Any]:
-        files = self.recipe_files(path.stem)
-        if files[1:]:
-            self.recipe(files[1].stem, f"{path}: base")  # so that what is wrong there is said of that file
-        return reduce(merge, map(read_yaml, reversed(files)))
+        values = read_yaml(path)
+        if (base := values.get("base")) is None:
+            return values
+        if path in self._above:
+            raise ConfigError(
+                f"{self._above[-1]}: base: {path.stem} is laid over this recipe; name another, or none"
+            )
+        self._above.append(path)
+        self.recipe(str(base), f"{path}: base")  # so that what is wrong there is said of that file
+        self._above.pop()
+        return merge(self._recipe_values(self.file("recipes", str(base))), values)
 
     def network(self, name: str, location: str) -> NetworkParameters:
         """`config/networks/<name>.yaml`."""

@@ -27,7 +27,7 @@ def _of_experiment(config: Config, experiment: Experiment) -> Iterator[Path]:
     library = config.library
     task = library.task(experiment.task, experiment.place("task"))
     yield library.file("tasks", experiment.task)
-    yield from library.recipe_files(experiment.recipe)
+    yield from library.recipe_files(experiment.recipe, experiment.place("recipe"))
     yield library.file("networks", experiment.network)
     yield library.file("taxonomies", task.taxonomy)
     for split in (*task.source, task.target, *filter(None, [task.evaluate]), *task.also.values()):

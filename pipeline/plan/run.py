@@ -92,7 +92,8 @@ class RunPlanner:
     @cached_property
     def recipe_location(self) -> str:
         """The recipe's file, and those that it is laid over."""
-        return " over ".join(map(str, self.library.recipe_files(self.experiment.recipe)))
+        files = self.library.recipe_files(self.experiment.recipe, self.experiment.place("recipe"))
+        return " over ".join(map(str, files))
 
     @cached_property
     def network(self) -> NetworkParameters:

@@ -5,12 +5,11 @@ import re
 
 import pandas as pd
 import pytest
-import yaml
 from process_settings import process_settings  # noqa: F401 - a fixture
 from tiny import EXPERIMENT, REPOSITORY, RUN, write, write_config
 
 from pipeline.artifacts.errors import SegadaptError
-from pipeline.config.load import load_config
+from pipeline.config.load import Library, load_config
 from pipeline.plan.files import write_stage_files
 from pipeline.plan.planner import Planner
 from pipeline.plan.stage import in_order
@@ -36,8 +35,8 @@ TRAIN = EXPERIMENT["set"]["train"] | {
 
 def experiment(recipe, task):
     """One step of training in each stage of a recipe."""
-    values = yaml.safe_load((REPOSITORY / f"config/recipes/{recipe}.yaml").read_text("utf-8"))
-    stages = values["stages"] | values.get("rounds", {}).get("stages", {})
+    shipped = Library(REPOSITORY / "config").recipe(recipe, "test")
+    stages = shipped.stages | (shipped.rounds.stages if shipped.rounds else {})
     trained = [name for name, entry in stages.items() if "method" in entry]
     body = {"task": task, "recipe": recipe, "set": {name: dict(TRAIN) for name in trained}}
     if recipe == "plca-paper":
@@ -46,7 +45,7 @@ def experiment(recipe, task):
         body["set"]["inter"]["objective"] = {"feature_distance": None}
     if recipe.startswith("vfm-uda"):  # it has no tokens either
         body["set"]["inter"]["objective"] = {"feature_distance": None, "mask_kind": "squares"}
-    if values.get("rounds"):
+    if shipped.rounds:
         body["rounds"] = 1
     return body | ({"labelled": {"count": 2}} if recipe in LABELLED else {})
 
