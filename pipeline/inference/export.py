@@ -81,7 +81,10 @@ def export_model(model: Model, record: NetworkRecord, file_format: str, probabil
     graph = _Graph(model.network, probabilities).eval()
     program, one_size = _traced(graph, model)
     noted = ExportRecord(model=record, any_size=one_size is None, single_pixel=model.network.single_pixel)
-    data, run = FORMATS[file_format](program, graph.outputs(), noted.model_dump_json())
+    try:
+        data, run = FORMATS[file_format](program, graph.outputs(), noted.model_dump_json())
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise _refused(model.network, error) from error
     return Exported(data, noted, run, one_size)
 
 
@@ -92,27 +95,14 @@ def _traced(graph: _Graph, model: Model) -> tuple[ExportedProgram, str | None]:
     with torch.no_grad(), _quiet():
         graph(sample)  # constants that are kept from call to call must be tensors, not a tracer's
         any_batch, any_side = {0: Dim.DYNAMIC}, {1: Dim.DYNAMIC, 2: Dim.DYNAMIC}
-        reason = why_one_size(model.network)
         try:
-            if reason is None:
-                return torch.export.export(
-                    graph, (sample,), dynamic_shapes=({**any_batch, **any_side},)
-                ), None
+            return torch.export.export(graph, (sample,), dynamic_shapes=({**any_batch, **any_side},)), None
         except (RuntimeError, TypeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
         try:
             return torch.export.export(graph, (sample,), dynamic_shapes=(any_batch,)), reason
         except (RuntimeError, TypeError, ValueError) as error:
             raise _refused(model.network, error) from error
-
-
-def why_one_size(network: SegmentationNetwork) -> str | None:
-    """Why a network is not traced for any size; None where it may be tried.
-
-    TensorFlow's padding follows from the image's size, layer upon layer, by formulas whose tracing does not end.
-    """
-    padded = any(type(module).__name__.endswith("Same") for module in network.modules())
-    return "its layers pad by the image's size, as TensorFlow does" if padded else None
 
 
 def _refused(network: SegmentationNetwork, error: Exception) -> ConfigError:

@@ -11,7 +11,14 @@ from torch import Tensor, nn
 from pipeline.artifacts.errors import ConfigError
 from pipeline.networks.encoder import Channels, Encoder, EncoderNetwork, Features
 from pipeline.networks.parameters import NetworkParameters
-from pipeline.networks.timm_models import Reading, create_model, profile_of, reading_of, whole_cells
+from pipeline.networks.timm_models import (
+    Reading,
+    create_model,
+    padding_of_whole_cells,
+    profile_of,
+    reading_of,
+    whole_cells,
+)
 from pipeline.networks.timm_names import check_timm_name
 from pipeline.networks.two_resolutions import TwoResolutions
 from pipeline.networks.vit_backbones import VitEncoder
@@ -58,7 +65,8 @@ class TimmEncoder(Encoder):
         """Compute the maps of all levels; ConfigError where the model does not read images of this size."""
         whole = whole_cells(images, self.stride)
         try:
-            maps = self.model.forward_intermediates(whole, indices=self.indices, intermediates_only=True)
+            with padding_of_whole_cells():
+                maps = self.model.forward_intermediates(whole, indices=self.indices, intermediates_only=True)
         except AssertionError as error:
             size = f"{whole.shape[-1]}x{whole.shape[-2]}"
             raise ConfigError(

@@ -1,8 +1,8 @@
 """What encoders of timm's models share: making the model, its input profile, and images of whole cells."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from math import ceil
 from typing import Any
 
 import torch
@@ -114,7 +114,30 @@ def profile_of(model: Any) -> InputProfile:
 
 def whole_cells(images: Tensor, stride: int) -> Tensor:
     """Images enlarged (bilinear) to the next multiples of `stride`; as they are where they have them."""
-    size = [stride * ceil(side / stride) for side in images.shape[-2:]]
-    if list(images.shape[-2:]) == size:
+    size = [(side + stride - 1) // stride * stride for side in images.shape[-2:]]
+    # An exported program is for any size: a comparison would limit it to sizes of the traced one's kind.
+    if not torch.compiler.is_exporting() and list(images.shape[-2:]) == size:
         return images
     return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+
+
+@contextmanager
+def padding_of_whole_cells() -> Iterator[None]:
+    """While a program is exported, timm's layers that pad as TensorFlow does pad by a constant.
+
+    It is that of sides which are multiples of the layer's stride, as `whole_cells` makes them. timm's own formula
+    reads the size of each map, and to trace that for any size takes for ever.
+    """
+    if not torch.compiler.is_exporting():
+        yield
+        return
+    from timm.layers import padding
+
+    before = padding.get_same_padding
+    padding.get_same_padding = lambda x, kernel_size, stride, dilation: max(
+        (kernel_size - 1) * dilation + 1 - stride, 0
+    )
+    try:
+        yield
+    finally:
+        padding.get_same_padding = before

@@ -13,12 +13,13 @@ from PIL import Image
 
 from pipeline.artifacts.errors import ArtifactError, ConfigError, DataError
 from pipeline.datasets.taxonomy import Taxonomy
-from pipeline.inference.export import export_model, why_one_size
+from pipeline.inference import export
+from pipeline.inference.export import export_model
 from pipeline.inference.exported import _session
 from pipeline.inference.parity import PICTURES, agreement
 from pipeline.inference.prediction import load_model, predict_image
 from pipeline.inference.test_modes import Plain, logits_at
-from pipeline.networks.build import build_network, construct
+from pipeline.networks.build import build_network
 from pipeline.networks.files import save_network
 from pipeline.networks.parameters import NetworkParameters, WeightsParameters
 from pipeline.networks.records import read_record
@@ -30,12 +31,17 @@ TAXONOMY = Taxonomy.model_validate(
 )
 
 
-def saved(folder, parameters, size):
-    """A model folder of random, lively weights; the model and its record."""
-    network = build_network(parameters, 3, seed=0)
+def enliven(network):
+    """Make the head's answers differ from pixel to pixel."""
     with torch.no_grad():
         for tensor in network.head_parameters():
             tensor.normal_(generator=torch.Generator().manual_seed(1))
+
+
+def saved(folder, parameters, size, prepare=enliven):
+    """A model folder of random weights that `prepare` has changed; the model and its record."""
+    network = build_network(parameters, 3, seed=0)
+    prepare(network)
     folder.mkdir(exist_ok=True)
     meta = {"taxonomy": TAXONOMY.model_dump(mode="json"), "sizes": {"target": size}, "step": 5}
     save_network(folder / "model.safetensors", network, meta)
@@ -182,15 +188,48 @@ def test_families_agree_on_camvid(tmp_path, family):
     assert found.holds(), found.shares()
 
 
+def trained(network):
+    """Some steps to the class of a pixel's brightness."""
+    images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    labels = (images.mean(1) * 3).long()
+    optimiser = torch.optim.AdamW(network.parameters(), lr=0.003)
+    for _ in range(5):
+        logits = network.upsample(network.train()(images).main, (64, 96))
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(logits, labels).backward()
+        optimiser.step()
+
+
 @pytest.mark.parametrize(
-    ("name", "any_size"), [("tf_efficientnet_lite0", False), ("mobilenetv3_small_100", True)]
+    ("name", "file_format", "options"),
+    [
+        # Its dilated stage pads as TensorFlow does.
+        ("test_convnext", "onnx", {"dilations": (1, 3), "skip": True}),
+        ("test_vit", "torch-export", {"head": "vit_light", "align_corners": False}),
+    ],
 )
-def test_networks_that_pad_as_tensorflow_are_of_one_size(name, any_size):
-    """Tracing them for any size does not end."""
-    parameters = NetworkParameters(backbone=f"timm/{name}", output_stride=32, dilations=(1,), skip=True)
-    with torch.device("meta"):
-        network = construct(parameters, 3)
-    assert (why_one_size(network) is None) is any_size
+def test_models_of_timm_agree_at_any_size(tmp_path, make_pictures, name, file_format, options):
+    """Traced at a size of whole cells, compared at others too."""
+    parameters = NetworkParameters(
+        backbone=f"timm/{name}", output_stride=16, batch_norm="train", profile="timm", **options
+    )
+    model, record = saved(tmp_path / "model", parameters, [80, 64], prepare=trained)
+    exported = export_model(model, record, file_format, probabilities=False)
+    assert exported.one_size is None
+    for number, size in enumerate([(64, 80), (120, 100)]):
+        Image.fromarray(make_pictures(1, size)[0]).save(tmp_path / f"{number}.png")
+    found = agreement(model, exported.model(model), exported.run, sorted(tmp_path.glob("*.png")))
+    assert found.pixels["other sizes"] > 0
+    assert found.holds(), found.shares()
+
+
+def test_file_that_cannot_be_written_is_refused_by_name(small, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("Failed serializing node ceil")
+
+    monkeypatch.setitem(export.FORMATS, "torch-export", fails)
+    with pytest.raises(ConfigError, match=r"network small cannot be exported .Failed serializing node ceil"):
+        export_model(small[0], small[1].record.model, "torch-export", probabilities=False)
 
 
 def test_pictures_are_stretched_to_a_graph_of_one_size(tmp_path):

@@ -173,6 +173,19 @@ def test_a_size_that_a_model_does_not_read_is_named():
         network(torch.empty(1, 3, 90, 160, device="meta"))
 
 
+@pytest.mark.parametrize(("name", "stride"), [("tf_efficientnet_lite0", 16), ("convnext_atto", 8)])
+def test_constant_padding_of_an_exported_program_is_timms(name, stride, monkeypatch):
+    network = built(parameters(name, stride)).eval()
+    images = torch.rand(1, 3, 96, 64)
+    with torch.no_grad():
+        timms = network.backbone(images)
+        monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+        monkeypatch.setattr("pipeline.networks.timm_models.F.interpolate", lambda images, **_: images)
+        constant = network.backbone(images)
+    for ours, theirs in zip(constant.levels, timms.levels, strict=True):
+        assert torch.equal(ours, theirs)
+
+
 def test_the_names_are_timms():
     assert timm_names() == set(timm.list_models())
 
