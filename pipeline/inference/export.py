@@ -95,8 +95,12 @@ def _traced(graph: _Graph, model: Model) -> tuple[ExportedProgram, str | None]:
     with torch.no_grad(), _quiet():
         graph(sample)  # constants that are kept from call to call must be tensors, not a tracer's
         any_batch, any_side = {0: Dim.DYNAMIC}, {1: Dim.DYNAMIC, 2: Dim.DYNAMIC}
+        reason = model.network.one_size_when_traced
         try:
-            return torch.export.export(graph, (sample,), dynamic_shapes=({**any_batch, **any_side},)), None
+            if not reason:
+                return torch.export.export(
+                    graph, (sample,), dynamic_shapes=({**any_batch, **any_side},)
+                ), None
         except (RuntimeError, TypeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
         try:

@@ -69,6 +69,8 @@ class SegmentationNetwork(nn.Module):
     """Logits are always (B, K, 1, 1): a classifier."""
     any_size: bool = True
     """Takes images of any height and width when it predicts."""
+    one_size_when_traced: str = ""
+    """Why a program that is traced from it serves images of one size; "" where it may serve any."""
 
     def describe(self, parameters: NetworkParameters, num_classes: int) -> None:
         """Set the attributes that follow from the parameters."""

@@ -3,8 +3,6 @@
 Source: Hoyer et al., HRDA, ECCV 2022, and its released code.
 """
 
-from math import ceil
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,6 +11,7 @@ from pipeline.networks.base import Detail, Output
 from pipeline.networks.context_heads import DaformerHead
 from pipeline.networks.encoder import Encoder, EncoderNetwork, Features
 from pipeline.networks.parameters import NetworkParameters
+from pipeline.networks.timm_models import whole_cells
 from pipeline.numerics.upsampling import upsample
 
 GRAIN = 64
@@ -32,6 +31,7 @@ class TwoResolutions(EncoderNetwork):
 
     everywhere = False
     """Details of the whole image in training too."""
+    one_size_when_traced = "its windows follow from the image's size"
 
     def __init__(
         self, parameters: NetworkParameters, num_classes: int, backbone: Encoder, skip_width: int
@@ -46,7 +46,7 @@ class TwoResolutions(EncoderNetwork):
         """Compute the fused logits of stride 4; in training the detail's own too. It has no tokens to mask."""
         if token_mask is not None:
             raise ValueError("token_mask: a network of two resolutions has no tokens")
-        images = _whole(images)
+        images = whole_cells(images, GRAIN)
         height, width = images.shape[-2:]
         features: Features = self.backbone(_halved(images))
         lower = self.attention.lower(features.levels[:-1])
@@ -64,7 +64,7 @@ class TwoResolutions(EncoderNetwork):
 
     def last_map(self, images: Tensor) -> Tensor:
         """Compute the context's last map alone."""
-        features: Features = self.backbone(_halved(_whole(images)))
+        features: Features = self.backbone(_halved(whole_cells(images, GRAIN)))
         return features.last
 
     def classify(self, feature: Tensor, skip: Tensor | None = None) -> Tensor:
@@ -117,11 +117,6 @@ def _inside(detail: Detail, like: Tensor) -> Tensor:
     mask = like.new_zeros(like.shape[-2:])
     mask[_cells(detail.rows, OFFSET), _cells(detail.columns, OFFSET)] = 1.0
     return mask
-
-
-def _whole(images: Tensor) -> Tensor:
-    size = [GRAIN * ceil(side / GRAIN) for side in images.shape[-2:]]
-    return images if size == list(images.shape[-2:]) else _resized(images, size)
 
 
 def _halved(images: Tensor) -> Tensor:

@@ -223,6 +223,26 @@ def test_models_of_timm_agree_at_any_size(tmp_path, make_pictures, name, file_fo
     assert found.holds(), found.shares()
 
 
+@pytest.mark.slow
+def test_two_resolutions_are_of_one_size(tmp_path, make_pictures):
+    parameters = NetworkParameters(
+        backbone="timm/test_convnext",
+        output_stride=32,
+        head="daformer",
+        dilations=(1,),
+        resolutions="two",
+        align_corners=False,
+        batch_norm="train",
+        profile="timm",
+    )
+    model, record = saved(tmp_path / "model", parameters, [128, 64], prepare=enliven)
+    exported = export_model(model, record, "torch-export", probabilities=False)
+    assert exported.one_size == "its windows follow from the image's size"
+    Image.fromarray(make_pictures(1, (64, 128))[0]).save(tmp_path / "a.png")
+    found = agreement(model, exported.model(model), exported.run, [tmp_path / "a.png"])
+    assert found.holds(), found.shares()
+
+
 def test_file_that_cannot_be_written_is_refused_by_name(small, monkeypatch):
     def fails(*_):
         raise RuntimeError("Failed serializing node ceil")
