@@ -14,6 +14,12 @@ class ConfigError(SegadaptError):
     """A configuration file, key or value is wrong."""
 
 
+class WeightsError(ConfigError):
+    """A file of initial weights is missing, another than declared, or cannot be fetched: the next time it may be there."""
+
+    repeats = False
+
+
 class DataError(SegadaptError):
     """An image, a label or a dataset folder is wrong."""
 

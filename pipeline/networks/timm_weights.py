@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pipeline.artifacts.errors import ConfigError
+from pipeline.artifacts.errors import WeightsError
 from pipeline.networks.fetching import check_answer
 from pipeline.networks.parameters import TIMM
 
@@ -32,7 +32,7 @@ def license_in_timm(backbone: str) -> str:
 def hub_file(backbone: str) -> Path:
     """The model's published weights in huggingface_hub's cache (`HF_HOME`), fetched where they are missing.
 
-    Raises ConfigError where timm knows of none, or where the file cannot be fetched: it names the one to bring.
+    Raises WeightsError where timm knows of none, or where the file cannot be fetched: it names the one to bring.
     """
     import huggingface_hub
     import timm
@@ -40,7 +40,7 @@ def hub_file(backbone: str) -> Path:
 
     said = timm.get_pretrained_cfg(backbone.removeprefix(TIMM))
     if said is None or not said.hf_hub_id:
-        raise ConfigError(f"timm knows of no weights for {backbone}; set weights.source to a file of yours")
+        raise WeightsError(f"timm knows of no weights for {backbone}; set weights.source to a file of yours")
     repository, _, revision = str(said.hf_hub_id).partition("@")
     name = said.hf_hub_filename or FILE
     place: dict[str, Any] = {"repo_id": repository, "filename": name, "revision": revision or None}
@@ -51,7 +51,7 @@ def hub_file(backbone: str) -> Path:
         check_answer(huggingface_hub.hf_hub_url(**place))
         return Path(huggingface_hub.hf_hub_download(**place))
     except (OSError, HTTPError) as error:
-        raise ConfigError(
+        raise WeightsError(
             f"weights of {backbone}: {name} of https://huggingface.co/{repository} is not in the cache "
             f"{huggingface_hub.constants.HF_HUB_CACHE}, and cannot be fetched from the hub ({error}); on a "
             f"machine with a network run `hf download {repository} {name}` and bring its cache (HF_HOME), or put the "

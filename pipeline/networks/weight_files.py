@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from pipeline.artifacts.errors import ConfigError
+from pipeline.artifacts.errors import WeightsError
 from pipeline.artifacts.files import sha256_file
 from pipeline.networks.fetching import download, is_offline
 from pipeline.networks.parameters import WeightsParameters
@@ -32,14 +32,14 @@ FILES_OF_TENSORS = (".pth", ".pt", ".safetensors")
 def find_weights(weights: WeightsParameters, backbone: str) -> Path:
     """Make sure the file of `weights` is there, is the declared one, and return its path.
 
-    Raises ConfigError where a variable is unset, the file is missing or cannot be downloaded, or its SHA-256
+    Raises WeightsError where a variable is unset, the file is missing or cannot be downloaded, or its SHA-256
     differs from the declared one.
     """
     path = _located(weights.source, backbone, weights.sha256)
     if weights.sha256 is not None:
         found = sha256_file(path)
         if found != weights.sha256:
-            raise ConfigError(
+            raise WeightsError(
                 f"{path}: another weight file than declared: SHA-256 is {found}, weights.sha256 says "
                 f"{weights.sha256}; download the file again, or correct the checksum in config/networks/"
             )
@@ -61,7 +61,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, safetensors.SafetensorError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(
+        raise WeightsError(
             f"{path}: not a readable file of tensors ({reason}); download it again, or save only its "
             "tensors anew: files that need arbitrary unpickling are never opened"
         ) from error
@@ -69,7 +69,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         names = (
             ", ".join(map(str, list(content)[:8])) if isinstance(content, dict) else type(content).__name__
         )
-        raise ConfigError(
+        raise WeightsError(
             f"{path}: found {names}, need a mapping from names to tensors; save the state dict alone"
         )
     return content
@@ -88,7 +88,7 @@ def _located(source: str, backbone: str, sha256: str | None) -> Path:
     expanded = os.path.expandvars(source)
     unset = re.findall(r"\$\{?(\w+)", expanded)
     if unset:
-        raise ConfigError(
+        raise WeightsError(
             f"weights.source {source}: the environment variable {unset[0]} is not set; set it, or write the "
             "path itself"
         )
@@ -96,7 +96,7 @@ def _located(source: str, backbone: str, sha256: str | None) -> Path:
         return _downloaded(expanded, sha256)
     path = Path(expanded).expanduser()
     if not path.is_file():
-        raise ConfigError(
+        raise WeightsError(
             f"weights.source {source}: there is no file {path}; put it there or name where it lies"
         )
     return path
@@ -107,12 +107,12 @@ def _of_package(name: str) -> Path:
     try:
         files = importlib.metadata.files(name) or []
     except importlib.metadata.PackageNotFoundError:
-        raise ConfigError(
+        raise WeightsError(
             f"weights.source {PACKAGE}{name}: not installed; run `pip install {name}`"
         ) from None
     found = [file for file in files if file.suffix in FILES_OF_TENSORS]
     if len(found) != 1:
-        raise ConfigError(
+        raise WeightsError(
             f"weights.source {PACKAGE}{name}: its package holds {len(found)} files of tensors and one is needed; name the "
             "file's path instead"
         )
@@ -124,7 +124,7 @@ def _downloaded(url: str, sha256: str | None = None) -> Path:
     if path.is_file():
         return path
     if is_offline():
-        raise ConfigError(
+        raise WeightsError(
             f"{url} is not here and nothing is fetched offline; fetch it elsewhere, and set weights.source to the file or "
             f"put it at {path}"
         )
@@ -133,7 +133,7 @@ def _downloaded(url: str, sha256: str | None = None) -> Path:
     try:
         download(url, path, sha256 or (named.group(1) if named else None))
     except (OSError, RuntimeError) as error:
-        raise ConfigError(
+        raise WeightsError(
             f"cannot download {url} ({error}); fetch it elsewhere, and set weights.source to the "
             f"file or put it at {path}"
         ) from error

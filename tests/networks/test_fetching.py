@@ -12,7 +12,7 @@ import pytest
 import torch
 from huggingface_hub import constants, file_download
 
-from pipeline.artifacts.errors import ConfigError
+from pipeline.artifacts.errors import WeightsError
 from pipeline.networks import fetching
 from pipeline.networks.parameters import WeightsParameters
 from pipeline.networks.timm_weights import hub_file
@@ -97,7 +97,7 @@ def of_url(server: Server, sha256: str = hashlib.sha256(BODY).hexdigest()) -> We
 
 def test_a_silent_server_is_asked_once(serve):
     server = serve("HEAD")
-    with pytest.raises(ConfigError, match=r"cannot download .*/net.pth \(timed out.*put it at .*net\.pth"):
+    with pytest.raises(WeightsError, match=r"cannot download .*/net.pth \(timed out.*put it at .*net\.pth"):
         find_weights(of_url(server), "resnet18")
     assert server.asked == ["HEAD /net.pth"]
 
@@ -105,7 +105,7 @@ def test_a_silent_server_is_asked_once(serve):
 def test_a_silent_hub_is_asked_once(serve):
     """For the file itself; huggingface_hub would ask six times, and for a list of its own before."""
     server = serve("HEAD")
-    with pytest.raises(ConfigError, match=r"cannot be fetched from the hub \(timed out.*bring its cache"):
+    with pytest.raises(WeightsError, match=r"cannot be fetched from the hub \(timed out.*bring its cache"):
         hub_file("timm/pvt_v2_b0")
     assert server.asked == [f"HEAD {PLACE}"]
 
@@ -121,7 +121,7 @@ def test_the_limit_holds_for_the_look_up_of_a_name_too(serve, monkeypatch):
 @pytest.mark.parametrize("place", ["GET", "BODY"])
 def test_a_download_that_stalls_is_given_up_and_leaves_nothing(serve, tmp_path, place):
     server = serve(place)
-    with pytest.raises(ConfigError, match=r"cannot download .*/net.pth \(.*timed out"):
+    with pytest.raises(WeightsError, match=r"cannot download .*/net.pth \(.*timed out"):
         find_weights(of_url(server), "resnet18")
     assert server.asked == ["HEAD /net.pth", "GET /net.pth"]
     assert list((tmp_path / "checkpoints").iterdir()) == []
@@ -130,7 +130,7 @@ def test_a_download_that_stalls_is_given_up_and_leaves_nothing(serve, tmp_path, 
 
 def test_a_hubs_download_that_stalls_is_given_up(serve):
     server = serve("BODY")
-    with pytest.raises(ConfigError, match=r"cannot be fetched from the hub \(timed out"):
+    with pytest.raises(WeightsError, match=r"cannot be fetched from the hub \(timed out"):
         hub_file("timm/pvt_v2_b0")
     assert server.asked.count(f"GET {PLACE}") <= 6
 
@@ -145,7 +145,7 @@ def test_files_that_arrive(serve):
 
 
 def test_a_file_of_another_checksum_is_not_kept(serve, tmp_path):
-    with pytest.raises(ConfigError, match=r"cannot download .*invalid hash value"):
+    with pytest.raises(WeightsError, match=r"cannot download .*invalid hash value"):
         find_weights(of_url(serve(), "0" * 64), "resnet18")
     assert list((tmp_path / "checkpoints").iterdir()) == []
 

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from pipeline.__main__ import main
+from pipeline.artifacts.errors import WeightsError
 from pipeline.artifacts.files import read_json, write_json
 from pipeline.stages import split, train
 from pipeline.stages.runner import run_stage
@@ -57,6 +58,21 @@ def test_a_damaged_parent_is_refused_by_name_and_nothing_is_kept_of_it(chain):
     folder = chain.artifact(cut)
     assert not (folder.path / "artifact.json").exists() and not (folder.run / "failed.json").exists()
     scores.write_bytes(whole)
+    assert chain.run(cut) == FINISHED
+
+
+def test_a_stage_without_its_weights_is_tried_again(chain, monkeypatch):
+    """A file that was brought to a cache is no change of what `failed.json` compares."""
+    cut = chain.plan().stages["split"]
+    forget(chain, cut)
+
+    def lacks(job):
+        raise WeightsError("net.pth cannot be fetched")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(split, "compute", lacks)
+        assert chain.run(cut) == FAILED
+    assert "net.pth cannot be fetched" in chain.log(cut)
     assert chain.run(cut) == FINISHED
 
 
