@@ -53,8 +53,11 @@ def _reason(folder: ArtifactFolder) -> str:
     if (folder.run / "failed.json").is_file():
         return str(read_json(folder.run / "failed.json")["message"])
     if (folder.run / "history.json").is_file():
-        ended = read_json(folder.run / "history.json")[-1]["outcome"]
-        return "stopped, its state saved" if ended == "interrupted" else f"ended: {ended}"
+        last = read_json(folder.run / "history.json")[-1]
+        ended = last["outcome"]
+        return last.get("message") or (
+            "stopped, its state saved" if ended == "interrupted" else f"ended: {ended}"
+        )
     return "ended without a word, as by a kill" if folder.run.is_dir() else "not started"
 
 

@@ -70,13 +70,14 @@ def _alone(results: Results) -> bool:
     return not any(now - path.stat().st_mtime < STALE for path in results.locks())
 
 
-def _record_run(job: AnyJob, started: float, outcome: str) -> None:
-    """Append to `run/history.json`: times, memory, machine, software of each attempt."""
+def _record_run(job: AnyJob, started: float, outcome: str, message: str) -> None:
+    """Append to `run/history.json`: outcome and its message, times, memory, machine, software of each attempt."""
     path = job.folder.run / "history.json"
     history = read_json(path) if path.is_file() else []
     history.append(
         {
             "outcome": outcome,
+            "message": message,
             "started": round(started, 3),
             "seconds": round(time.time() - started, 3),
             "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
@@ -95,7 +96,7 @@ def _recorded(job: AnyJob) -> Iterator[None]:
     """Note in `run/` how the work inside ends; refuse to begin what failed before and would fail again."""
     started = time.time()
     _refuse_repeated_failure(job)
-    outcome = "error"
+    outcome, message = "error", ""
     try:
         yield
         outcome = "finished"
@@ -103,12 +104,12 @@ def _recorded(job: AnyJob) -> Iterator[None]:
         outcome = "interrupted"
         raise
     except SegadaptError as error:
-        outcome = "failed"
+        outcome, message = "failed", str(error)
         if error.repeats:
             write_json(job.folder.run / "failed.json", {"message": str(error), "cause": _cause(job)})
         raise
     finally:
-        _record_run(job, started, outcome)
+        _record_run(job, started, outcome, message)
 
 
 def run_stage(path: Path, log_path: Path | None, runtime_minutes: float | None = None) -> int:

@@ -53,6 +53,10 @@ def test_a_stage_that_was_killed_is_told_from_one_that_never_ran(second: Planned
     (Path("results") / source.rule / source.key / "run").mkdir(parents=True)
     run_file(Path("results/stages/report-tiny.json"), None)
     assert f"{source.key}: ended without a word" in Path("results/report/tiny/summary.txt").read_text()
+    failed = {"outcome": "failed", "message": "net.pth cannot be fetched"}
+    write_json(Path("results") / source.rule / source.key / "run/history.json", [failed])
+    run_file(Path("results/stages/report-tiny.json"), None)
+    assert f"{source.key}: net.pth cannot be fetched" in Path("results/report/tiny/summary.txt").read_text()
 
 
 def test_pages_are_made_without_the_rules(second: PlannedRun) -> None:
