@@ -11,6 +11,7 @@ MOST = 8
 """Cores that a stage takes at most unless told; beyond that little is gained, and other stages wait."""
 CGROUP = Path("/sys/fs/cgroup")
 SLURM = "SLURM_CPUS_PER_TASK"
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def job_cores(environment: Mapping[str, str] = os.environ, cgroup: Path = CGROUP) -> int:
@@ -31,6 +32,14 @@ def thread_count(setting: int | None, exact: bool) -> int:
 def shared_cores() -> int:
     """Processes or threads that fill a stage's share of the job's cores."""
     return min(MOST, job_cores())
+
+
+def has_quick_bfloat16(cpuinfo: Path = CPUINFO) -> bool:
+    """Whether the processor multiplies bfloat16 in hardware, as x86's AMX does; False where that is not known."""
+    try:
+        return "amx_bf16" in cpuinfo.read_text("utf-8").split()
+    except OSError:
+        return False
 
 
 def _affinity() -> int:

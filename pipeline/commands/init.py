@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.artifacts.cores import has_quick_bfloat16
 from pipeline.artifacts.errors import ConfigError, DataError
 from pipeline.artifacts.program import program
 from pipeline.commands.configuration import add_offline_argument, stay_offline
@@ -38,7 +39,7 @@ from pipeline.onboarding.scaffold import Evaluation, Facts, Labels, configuratio
 if TYPE_CHECKING:
     from pipeline.plan.run import PlannedRun
 
-STEPS = 400
+STEPS = 360
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -193,6 +194,7 @@ def _look(arguments: argparse.Namespace) -> Facts:
         target_facts.sizes,
         arguments.network,
         arguments.steps,
+        has_quick_bfloat16(),
         evaluation,
         tuple(arguments.size) if arguments.size else None,
     )

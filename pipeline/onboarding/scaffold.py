@@ -66,6 +66,7 @@ class Facts:
     target_sizes: Mapping[WidthHeight, int]
     network: str
     steps: int
+    quick_bfloat16: bool = False
     evaluation: "Evaluation | None" = None
     size: WidthHeight | None = None
 
@@ -272,6 +273,11 @@ def _suite(facts: Facts) -> str:
     later = max(1, facts.steps * 2 // 5)
     crop = "[{}, {}]".format(*_crop(facts))
     batch, rates = FROM_SCRATCH if facts.network == SCRATCH else PRETRAINED
+    precision = (
+        "    precision: bfloat16  # this machine's processor has it in hardware\n"
+        if facts.quick_bfloat16
+        else ""
+    )
     return f"""\
 # {program()} start --configfile config/{facts.name}.yaml
 # A mean teacher, then easy to hard (docs/methods/mean-teacher.md), sized for a machine without a GPU. Better, with time
@@ -282,7 +288,7 @@ seeds: [0]
 set:
   train:
     batch: {batch}
-    optimiser: {{kind: adamw, {rates}}}
+{precision}    optimiser: {{kind: adamw, {rates}}}
     augmentation:
       # Mirrored pictures must mean the same: remove `flip` for text and the like.
       source:

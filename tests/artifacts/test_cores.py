@@ -5,7 +5,7 @@ import os
 import pytest
 
 from pipeline.artifacts import cores
-from pipeline.artifacts.cores import job_cores, shared_cores, thread_count
+from pipeline.artifacts.cores import has_quick_bfloat16, job_cores, shared_cores, thread_count
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +45,12 @@ def test_threads_follow_the_cores_where_they_change_no_promised_bit(monkeypatch,
     assert (thread_count(None, exact=True), thread_count(None, exact=False)) == (2, fast)
     assert thread_count(3, exact=True) == thread_count(3, exact=False) == 3
     assert shared_cores() == fast
+
+
+def test_bfloat16_is_quick_where_the_processor_says_so(tmp_path):
+    flags = tmp_path / "cpuinfo"
+    assert not has_quick_bfloat16(flags)
+    flags.write_text("flags\t\t: fpu avx512_bf16 amx_tile\n")
+    assert not has_quick_bfloat16(flags)
+    flags.write_text("flags\t\t: fpu amx_bf16 avx512_bf16 amx_tile\n")
+    assert has_quick_bfloat16(flags)

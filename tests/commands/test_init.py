@@ -203,6 +203,16 @@ def test_trainings_see_crops_that_two_cores_can_bear(clone, tmp_path, size, crop
     assert text.count(f"crop: {crop}") == 3
 
 
+@pytest.mark.parametrize(("quick", "precision"), [(True, "bfloat16"), (False, "tf32")])
+def test_trainings_compute_as_the_processor_is_quickest(clone, tmp_path, monkeypatch, quick, precision):
+    monkeypatch.setattr("pipeline.commands.init.has_quick_bfloat16", lambda: quick)
+    source(tmp_path)
+    target(tmp_path)
+    assert run(tmp_path) == 0
+    planned, _ = Planner(load_config(["config/mine.yaml"])).plan()
+    assert {stage.parameters.precision for stage in planned.trained.values()} == {precision}
+
+
 def test_folders_are_left_as_they_were(clone, tmp_path):
     source(tmp_path)
     target(tmp_path)
