@@ -39,7 +39,7 @@ from pipeline.onboarding.scaffold import Evaluation, Facts, Labels, configuratio
 if TYPE_CHECKING:
     from pipeline.plan.run import PlannedRun
 
-STEPS = 360
+STEPS = 320
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

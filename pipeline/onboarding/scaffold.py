@@ -301,7 +301,7 @@ set:
   source: {{steps: {facts.steps}}}
   inter: {{steps: {later}}}
   intra: {{steps: {later}}}
-  select: {{images: 40}}
+  select: {{images: 24}}
 
 # Each has what differs from the lines above.
 experiments:
