@@ -63,12 +63,15 @@ def write_records(
             for position in range(start, start + len(writer.shard_names(number))):
                 records.add(array_at(position))
 
+    def progress(files: int, _: int) -> None:
+        settings.progress(min(files * writer.per_shard, len(writer.names)), len(writer.names))
+
     accumulate(
         tables,
         write_file,
         len(writer.shards()),
         ChunkStore(settings.state, {**settings.fingerprint, **records_of}),
-        settings.control,
+        Control(settings.stop, progress),
         every=1,
     )
     writer.finish()

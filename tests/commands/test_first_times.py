@@ -90,4 +90,7 @@ def test_init_measures_what_it_wrote_unless_told_not_to(clone, tmp_path, monkeyp
     assert run(tmp_path) == 0
     assert "measured" not in capsys.readouterr().out and not started
     assert run(tmp_path, "--force", measure=True) == 0
-    assert "measured mine:['source', 'inter', 'intra'] at (88, 64)" in capsys.readouterr().out and len(started) == 1
+    assert (
+        "measured mine:['source', 'inter', 'intra'] at (88, 64)" in capsys.readouterr().out
+        and len(started) == 1
+    )

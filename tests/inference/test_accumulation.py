@@ -1,13 +1,15 @@
 """Sums over images that survive stops and kills with one table on disk."""
 
+import numpy as np
 import pytest
 import torch
 
 from pipeline.artifacts.control import ALONE, Control
 from pipeline.artifacts.errors import Interrupted, StateError
-from pipeline.inference.accumulation import accumulate
+from pipeline.data.records import RecordWriter
+from pipeline.inference.accumulation import accumulate, write_records
 from pipeline.inference.chunks import ChunkStore
-from pipeline.inference.passes import MAX_CHUNK
+from pipeline.inference.passes import MAX_CHUNK, PassSettings
 
 TOTAL = 10
 
@@ -99,3 +101,12 @@ def test_nothing_to_do(tmp_path):
     tables = {"sum": torch.zeros(1)}
     accumulate(tables, lambda position: None, 0, ChunkStore(tmp_path, {}), ALONE)
     assert float(tables["sum"]) == 0.0
+
+
+def test_records_are_counted_one_by_one_though_written_file_by_file(tmp_path):
+    seen = []
+    (tmp_path / "out").mkdir()
+    writer = RecordWriter(tmp_path / "out", "labels", tmp_path / "shards", list("abcde"), per_shard=2)
+    settings = PassSettings(tmp_path / "state", progress=lambda *counts: seen.append(counts))
+    write_records(writer, lambda position: np.full((1, 1), position, np.uint8), {}, settings)
+    assert seen == [(0, 5), (2, 5), (4, 5), (5, 5)]
