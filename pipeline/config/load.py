@@ -33,7 +33,6 @@ class Library:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._read: dict[tuple[str, str], Any] = {}
-        self._above: list[Path] = []
 
     def _get(
         self,
@@ -61,26 +60,25 @@ class Library:
 
     def recipe(self, name: str, location: str) -> Recipe:
         """`config/recipes/<name>.yaml`, laid over the recipe that it names as its `base`."""
-        return self._get("recipes", name, Recipe, location, self._recipe_values)
+        return self._laid_recipe(name, location, ())
+
+    def _laid_recipe(self, name: str, location: str, above: tuple[str, ...]) -> Recipe:
+        def values_of(path: Path) -> dict[str, Any]:
+            values = read_yaml(path)
+            if (base := values.get("base")) is None:
+                return values
+            if base in (*above, name):
+                raise ConfigError(f"{path}: base: {base} is laid over this recipe; name another, or none")
+            below = self._laid_recipe(str(base), f"{path}: base", (*above, name))
+            return merge(below.model_dump(by_alias=True, exclude_unset=True), values)
+
+        return self._get("recipes", name, Recipe, location, values_of)
 
     def recipe_files(self, name: str, location: str) -> list[Path]:
         """The file of a recipe, and below it those that it is laid over."""
         base = self.recipe(name, location).base
         file = self.file("recipes", name)
         return [file, *([] if base is None else self.recipe_files(base, str(file)))]
-
-    def _recipe_values(self, path: Path) -> dict[str, Any]:
-        values = read_yaml(path)
-        if (base := values.get("base")) is None:
-            return values
-        if path in self._above:
-            raise ConfigError(
-                f"{self._above[-1]}: base: {path.stem} is laid over this recipe; name another, or none"
-            )
-        self._above.append(path)
-        self.recipe(str(base), f"{path}: base")  # so that what is wrong there is said of that file
-        self._above.pop()
-        return merge(self._recipe_values(self.file("recipes", str(base))), values)
 
     def network(self, name: str, location: str) -> NetworkParameters:
         """`config/networks/<name>.yaml`."""

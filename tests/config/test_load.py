@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pipeline.artifacts.errors import ConfigError
-from pipeline.config.load import load_config, parse_assignments
+from pipeline.config.load import Library, load_config, parse_assignments
 from pipeline.plan.planner import Planner
 
 ROOT = Path(__file__).parents[2] / "config"
@@ -277,5 +277,11 @@ def test_a_wrong_base_is_named_with_its_file(root):
     based(root, "mine", "other")
     based(root, "other", "mine")
     assert "other.yaml: base: mine is laid over this recipe" in complaint(root)
+    library = Library(root)
+    for name in ("mine", "other"):  # a refusal leaves nothing behind that another name would stumble on
+        with pytest.raises(ConfigError, match="is laid over this recipe"):
+            library.recipe(name, "test")
+    based(root, "other", "source-only")
+    assert list(library.recipe("mine", "test").stages) == ["source"]
     based(root, "other", "source-only", defaults={"trai": 3})
     assert "recipes/other.yaml: defaults" in complaint(root)
