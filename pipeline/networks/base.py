@@ -69,6 +69,8 @@ class SegmentationNetwork(nn.Module):
     """Logits are always (B, K, 1, 1): a classifier."""
     any_size: bool = True
     """Takes images of any height and width when it predicts."""
+    same_kernels: bool = True
+    """Each pass over images of one size launches the same kernels, so that it can be recorded."""
     one_size_when_traced: str = ""
     """Why a program that is traced from it serves images of one size; "" where it may serve any."""
 

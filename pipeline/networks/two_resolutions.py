@@ -31,6 +31,7 @@ class TwoResolutions(EncoderNetwork):
 
     everywhere = False
     """Details of the whole image in training too."""
+    same_kernels = False  # the window is drawn anew
     one_size_when_traced = "its windows follow from the image's size"
 
     def __init__(

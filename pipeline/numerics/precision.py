@@ -22,10 +22,14 @@ _PRODUCTS = (torch.backends.cuda.matmul, *((_mkldnn.matmul,) if _BY_BACKEND else
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
-    """Inside the context, products of float32 tensors are made in bfloat16 where `precision` says so."""
+    """Inside the context, products of float32 tensors are made in bfloat16 where `precision` says so.
+
+    On a GPU each product has its own copy of its weights, as in a recorded pass: gradients of several passes in one
+    context are then added in float32 there.
+    """
     if precision != "bfloat16":
         return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+    return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=device.type == "cpu")
 
 
 def products(precision: Precision) -> AbstractContextManager[None]:

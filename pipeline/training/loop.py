@@ -21,6 +21,7 @@ from pipeline.numerics.randomness import seeded
 from pipeline.training.checkpoint import Stateful, collect, restore
 from pipeline.training.distributed import SINGLE, PeerFailed, Processes
 from pipeline.training.finite import FiniteWatch, refuse_non_finite
+from pipeline.training.graphs import play_passes
 from pipeline.training.learner import Learner
 from pipeline.training.metrics import MetricsTable, parts_of
 from pipeline.training.optimisers import build_optimisers, set_learning_rates
@@ -66,6 +67,10 @@ class Training:
         self.parameters, self.progress, self.metrics = job.learner.parameters, job.progress, job.metrics
         self._place()
         self.runner = StepRunner(self.learner, job.device, self.processes)
+        # What processes exchange inside a pass is not recorded; what is compiled launches its own way.
+        if self.processes.world == 1 and not self.parameters.compile:
+            for network in self._networks():
+                play_passes(network, job.device, job.settings.graphs)
         self.optimisers = build_optimisers(self.learner.network, self.learner.auxiliary, self.parameters)
         self.objects = Stateful(self.runner.modules, self.optimisers, self.metrics)
         self.watch = FiniteWatch()

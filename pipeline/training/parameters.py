@@ -263,6 +263,13 @@ class RunSettings(Strict):
     gpus: Annotated[
         int, Field(ge=1, le=1024, description="processes of a training stage, one device each")
     ] = 1
+    graphs: Annotated[
+        bool,
+        Field(
+            description="launch a network's passes in a training whole, as CUDA graphs, where the GPU has room for "
+            "them: same bits, quicker, more memory"
+        ),
+    ] = True
     chunks: Annotated[int, Field(ge=1, description="chunks of a pass over images, each resumable")] = 1
     state_minutes: Annotated[float, Field(gt=0.0, description="minutes between saved training states")] = 10.0
     state_steps: Annotated[

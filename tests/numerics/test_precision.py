@@ -84,3 +84,10 @@ def test_an_older_torch_is_set_by_its_own_switches(monkeypatch):
     finally:
         monkeypatch.undo()
         importlib.reload(precision)
+
+
+@pytest.mark.filterwarnings("ignore:CUDA is not available")
+@pytest.mark.parametrize(("device", "kept"), [("cpu", True), ("cuda", False)])
+def test_on_a_gpu_every_product_has_its_own_copy_of_its_weights(device, kept):
+    with autocast("bfloat16", torch.device(device)):
+        assert torch.is_autocast_cache_enabled() == kept
