@@ -33,11 +33,13 @@ from gpu_sections.harness import Record, full_scale, toy_scale  # noqa: E402
 SECTIONS = {
     "device": (smoke.device, 30),
     "advent": (advent.advent, 150),
+    "graphs": (repeats.graphs, 60),
     "methods": (smoke.methods, 90),
     "exact": (repeats.exact, 50),
     "parity": (parity.parity, 45),
     "plca": (plca.plca, 60),
     "passes": (passes.passes, 50),
+    "start": (smoke.start, 40),
     "data": (loading.data, 45),
     "compiled": (advent.compiled, 90),
 }

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from gpu_sections.harness import Record, Scale, Stopwatch, free_memory, median_ms, peak_mib
+from gpu_sections.harness import Record, Scale, Stopwatch, free_memory, held_mib, median_ms, peak_mib
 from gpu_sections.plain_advent import PlainAdvent, set_up_plainly
 from gpu_sections.trainings import (
     Determinism,
@@ -23,27 +23,34 @@ from gpu_sections.trainings import (
 from pipeline.numerics import Precision
 
 VARIANTS: tuple[tuple[Determinism, Precision], ...] = (
-    ("exact", "bfloat16"),
-    ("fast", "bfloat16"),
     ("exact", "tf32"),
+    ("fast", "bfloat16"),
     ("exact", "float32"),
 )
 """In the order of their worth: cuDNN's search for the quickest kernels, `fast`, takes tens of seconds."""
 PROFILED_STEPS = 3
-TOP = 15
+TOP = 40
 
 
 def advent(record: Record, scale: Scale) -> None:
     """The whole loop's step by determinism and precision, where its time goes, and then the plain loop."""
-    found = {}
+    found = {
+        "exact bfloat16": record.attempt("exact bfloat16", lambda: whole_loop(scale, "exact", "bfloat16")),
+        "kernel by kernel": record.attempt(
+            "exact bfloat16, kernel by kernel", lambda: whole_loop(scale, "exact", "bfloat16", graphs=False)
+        ),
+    }
+    record.attempt("launch exact bfloat16", lambda: launch(scale, "exact", "bfloat16"))
+    record.attempt(
+        "profile exact bfloat16",
+        lambda: profiled(record.folder / "profile-exact", single_steps(scale, "exact", "bfloat16"), scale),
+    )
     for determinism, precision in VARIANTS:
         label = f"{determinism} {precision}"
         found[label] = record.attempt(
             label,
             lambda d=determinism, p=precision: whole_loop(scale, d, p),  # type: ignore[misc]
         )
-    record.attempt("launch exact bfloat16", lambda: launch(scale, "exact", "bfloat16"))
-    record.attempt("profile exact bfloat16", lambda: profiled(record.folder, scale, "exact"))
     plain = record.attempt("plain float32, TF32 convolutions", lambda: plain_loop(scale, autocast=False))
     if plain:
         for label, values in found.items():
@@ -56,17 +63,20 @@ def sizes_of(scale: Scale) -> dict[str, tuple[int, int]]:
     return {"source": scale.source, "target": scale.target}
 
 
-def whole_loop(scale: Scale, determinism: Determinism, precision: Precision) -> dict[str, Any]:
+def whole_loop(
+    scale: Scale, determinism: Determinism, precision: Precision, graphs: bool = True
+) -> dict[str, Any]:
     """Median step of the real loop, batch 1, and the peak of memory."""
     free_memory()
     count = scale.steps + scale.warm_up + 1
     parameters = train_parameters("advent", precision, steps=count, batch=1)
     network = network_of(scale.deep)
-    done = train(network, parameters, sizes_of(scale), scale, determinism, scale.warm_up)
+    done = train(network, parameters, sizes_of(scale), scale, determinism, scale.warm_up, graphs)
     return {
         "ms": statistics.median(done.step_ms),
         "slowest_ms": max(done.step_ms),
         "peak_mib": peak_mib(scale.device),
+        "held_mib": held_mib(scale.device),
     }
 
 
@@ -86,7 +96,7 @@ def single_steps(scale: Scale, determinism: Determinism, precision: Precision) -
     """Steps without the loop, warmed up."""
     set_up(determinism, scale)
     parameters = train_parameters("advent", precision, steps=1000, batch=1)
-    steps = make_steps(network_of(scale.deep), parameters, sizes_of(scale), scale.device)
+    steps = make_steps(network_of(scale.deep), parameters, sizes_of(scale), scale.device, graphs=True)
     for _ in range(scale.warm_up):
         steps.step()
     return steps
@@ -98,9 +108,8 @@ def launch(scale: Scale, determinism: Determinism, precision: Precision) -> dict
     return {"launch_ms": launched, "finished_ms": finished}
 
 
-def profiled(folder: Path, scale: Scale, determinism: Determinism) -> dict[str, Any]:
-    """Top kernels and operators of some steps, as text files."""
-    steps = single_steps(scale, determinism, "bfloat16")
+def profiled(path: Path, steps: Steps, scale: Scale) -> dict[str, Any]:
+    """Top kernels and operators of some steps, as text files `path`-device.txt and `path`-host.txt."""
     on_gpu = scale.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     with profile(activities=activities) as trace:
@@ -111,7 +120,7 @@ def profiled(folder: Path, scale: Scale, determinism: Determinism) -> dict[str, 
     events = trace.key_averages()
     for what, key in (("device", "self_device_time_total"), ("host", "self_cpu_time_total")):
         text = events.table(sort_by=key, row_limit=TOP, max_name_column_width=90)
-        (folder / f"profile-{determinism}-{what}.txt").write_text(text + "\n", encoding="utf-8")
+        path.with_name(f"{path.name}-{what}.txt").write_text(text + "\n", encoding="utf-8")
     kernels = [event for event in events if str(event.device_type).endswith("CUDA")]
     return {
         "kernels_per_step": sum(event.count for event in kernels) / PROFILED_STEPS,
@@ -123,13 +132,13 @@ def profiled(folder: Path, scale: Scale, determinism: Determinism) -> dict[str, 
 def compiled(record: Record, scale: Scale) -> None:
     """Network and losses through `torch.compile`, both domains at the target's size, beside the same in eager mode."""
     for name in ("eager", "compiled"):
-        record.attempt(f"{name} fast bfloat16", lambda name=name: step_with(name == "compiled", scale))
+        record.attempt(f"{name} fast bfloat16", lambda name=name: step_with(name, scale, record.folder))  # type: ignore[misc]
 
 
-def step_with(compiling: bool, scale: Scale) -> dict[str, Any]:
-    """Median step and the time of the first, which compiles."""
+def step_with(name: str, scale: Scale, folder: Path) -> dict[str, Any]:
+    """Median step, the time of the first, which compiles, and the profile of some."""
     set_up("fast", scale)
-    parameters = train_parameters("advent", "bfloat16", steps=1000, batch=1, compile=compiling)
+    parameters = train_parameters("advent", "bfloat16", steps=1000, batch=1, compile=name == "compiled")
     sizes = {"source": scale.target, "target": scale.target}
     steps = make_steps(network_of(scale.deep), parameters, sizes, scale.device)
     started = time.perf_counter()
@@ -137,4 +146,12 @@ def step_with(compiling: bool, scale: Scale) -> dict[str, Any]:
     Stopwatch(scale.device).milliseconds()
     first = time.perf_counter() - started
     taken = median_ms(steps.step, scale.device, scale.steps, scale.warm_up)
-    return {"ms": taken, "first_seconds": first, "peak_mib": peak_mib(scale.device)}
+    launched, finished = steps.host_ms(max(2, scale.steps // 2))
+    return {
+        "ms": taken,
+        "first_seconds": first,
+        "launch_ms": launched,
+        "finished_ms": finished,
+        "peak_mib": peak_mib(scale.device),
+        **profiled(folder / f"profile-{name}", steps, scale),
+    }

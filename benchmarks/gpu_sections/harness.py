@@ -28,6 +28,7 @@ class Scale:
     deep: str
     deep_plca: str
     crop: tuple[int, int]
+    camera: tuple[int, int]
     source: tuple[int, int]
     target: tuple[int, int]
     plca: tuple[int, int]
@@ -51,6 +52,7 @@ def full_scale(threads: int) -> Scale:
         deep="resnet101",
         deep_plca="resnet101-plca",
         crop=(128, 128),
+        camera=(320, 240),
         source=(1280, 720),
         target=(1024, 512),
         plca=(730, 730),
@@ -75,6 +77,7 @@ def toy_scale(threads: int) -> Scale:
         deep="resnet18",
         deep_plca="resnet18-plca",
         crop=(64, 64),
+        camera=(64, 64),
         source=(80, 64),
         target=(64, 64),
         plca=(64, 64),
@@ -149,6 +152,11 @@ def synchronise(device: torch.device) -> None:
 def peak_mib(device: torch.device) -> float | None:
     """Largest memory held by tensors since the last `free_memory`; None on the CPU."""
     return torch.cuda.max_memory_allocated(device) / MIB if device.type == "cuda" else None
+
+
+def held_mib(device: torch.device) -> float | None:
+    """Largest memory taken from the device since the last `free_memory`, that of recorded passes included."""
+    return torch.cuda.max_memory_reserved(device) / MIB if device.type == "cuda" else None
 
 
 class Stopwatch:

@@ -78,6 +78,7 @@ def gradient_on(
     return {
         name: torch.cat([tensor.grad.flatten().cpu() for tensor in tensors if tensor.grad is not None])
         for name, tensors in steps.runner.trained.items()
+        if tensors
     }
 
 

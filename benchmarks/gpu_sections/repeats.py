@@ -1,6 +1,7 @@
 """Section `exact`: does the same training give the same bits, and which operations cannot?"""
 
 import hashlib
+import statistics
 import warnings
 from collections.abc import Callable, Mapping
 from typing import get_args
@@ -21,6 +22,7 @@ from gpu_sections.trainings import (
 from pipeline.numerics import Precision
 
 STEPS = 5
+GRAPH_STEPS = 16
 REPEATS = 5
 
 
@@ -41,6 +43,26 @@ def exact(record: Record, scale: Scale) -> None:
             )
     for method in METHODS:
         record.attempt(f"warnings {method}", lambda method=method: warned_of(method, scale))
+
+
+def graphs(record: Record, scale: Scale) -> None:
+    """Every method trained kernel by kernel and by graphs: the same weights, and how long a step takes."""
+    for network in ("mobilenet", scale.deep, "small"):
+        for method in METHODS:
+            record.attempt(f"{network} {method}", lambda n=network, m=method: both_ways(n, m, scale))  # type: ignore[misc]
+
+
+def both_ways(network: str, method: str, scale: Scale) -> dict[str, object]:
+    """Digests of two trainings in bfloat16 at a small user's size, and their median steps."""
+    parameters = train_parameters(method, "bfloat16", steps=GRAPH_STEPS)
+    sizes = {"source": scale.camera, "target": scale.camera}
+    found: dict[str, object] = {}
+    digests = []
+    for label, played in (("kernels", False), ("graphs", True)):
+        done = train(network_of(network), parameters, sizes, scale, "exact", GRAPH_STEPS // 2, played)
+        found[f"{label}_ms"] = statistics.median(done.step_ms)
+        digests.append(digest_of(done.modules))
+    return {"equal": digests[0] == digests[1], **found}
 
 
 def digest_of(modules: Mapping[str, nn.Module]) -> str:

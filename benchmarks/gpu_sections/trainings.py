@@ -21,6 +21,7 @@ from pipeline.networks.parameters import NetworkParameters
 from pipeline.networks.placement import place
 from pipeline.numerics import Precision
 from pipeline.training.devices import configure_determinism
+from pipeline.training.graphs import play_passes
 from pipeline.training.learner import Learner
 from pipeline.training.loop import Training, TrainingJob
 from pipeline.training.metrics import MetricsTable
@@ -176,8 +177,9 @@ def make_job(
     network: SegmentationNetwork,
     loader: Callable[[int, int], Iterator[StepBatches]],
     scale: Scale,
+    graphs: bool = True,
 ) -> TrainingJob:
-    """A job for the real loop that keeps neither states nor snapshots."""
+    """A job for the real loop that keeps neither states nor snapshots; `graphs`: as in `run`."""
     return TrainingJob(
         learner=make_learner(parameters, network),
         loader=loader,
@@ -186,7 +188,7 @@ def make_job(
         stop=lambda: None,
         progress=Progress("benchmark", parameters.steps, None),
         metrics=MetricsTable(None),
-        settings=RunSettings(state_minutes=1e6, log_every=10**6, threads=scale.threads),
+        settings=RunSettings(state_minutes=1e6, log_every=10**6, threads=scale.threads, graphs=graphs),
         device=scale.device,
     )
 
@@ -207,6 +209,7 @@ def train(
     scale: Scale,
     determinism: Determinism,
     warm_up: int = 0,
+    graphs: bool = True,
 ) -> Trained:
     """Run the real loop over one batch again and again; the loop raises where a number is not finite."""
     set_up(determinism, scale)
@@ -218,7 +221,7 @@ def train(
             watch.mark()
             yield batch
 
-    job = make_job(parameters, network, loader, scale)
+    job = make_job(parameters, network, loader, scale, graphs)
     Training(job).run()
     return Trained(watch.milliseconds(skip=warm_up), job.metrics.latest(), job.learner.modules)
 
@@ -262,12 +265,15 @@ def make_steps(
     parameters: TrainParameters,
     sizes: Mapping[str, tuple[int, int]],
     device: torch.device,
+    graphs: bool = False,
 ) -> Steps:
-    """Put network and modules on the device as the loop does."""
+    """Put network and modules on the device as the loop does; `graphs`: as in `run`."""
     learner = make_learner(parameters, network)
     for module in learner.modules.values():
         module.train()
         place(module, device)
     runner = StepRunner(learner, device)
+    if not parameters.compile:
+        play_passes(network, device, graphs)
     batch = made_up_step(parameters, sizes, pin=device.type == "cuda")
     return Steps(runner, build_optimisers(network, learner.auxiliary, parameters), batch, device)

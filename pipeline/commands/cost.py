@@ -14,12 +14,12 @@ from pipeline.training.parameters import TrainParameters
 if TYPE_CHECKING:
     from pipeline.training.step_memory import StepMemory
 
-FIGURES = shipped("gpu-h100.json")
+FIGURES = shipped("gpu-h200.json")
 MEASURED = {"source": (1280, 720), "target": (1024, 512)}
 """Sizes of the images of the step that `benchmarks/gpu.py` times, on ResNet-101 with both heads."""
 MEASURED_FLOPS = 6.82e12
 """What AdvEnt's step computes there, as `step_memory` counts it."""
-HEADER = ("training", "trained", "weights", "optimiser", "step", "peak", "H100")
+HEADER = ("training", "trained", "weights", "optimiser", "step", "peak", "H200")
 GIB = 2**30
 
 

@@ -48,7 +48,7 @@ def test_a_line_for_each_training_that_differs(capsys, monkeypatch, tmp_path):
         == 0
     )
     header, *rows, _ = capsys.readouterr().out.splitlines()
-    assert header.split() == ["training", "trained", "weights", "optimiser", "step", "peak", "H100"]
+    assert header.split() == ["training", "trained", "weights", "optimiser", "step", "peak", "H200"]
     names = [row.split()[0].partition(":")[2] for row in rows]
     assert len(names) == len({row.partition(":")[2] for row in rows}) >= 3  # one source model, though of two
     for row in rows:
