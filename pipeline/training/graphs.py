@@ -69,6 +69,7 @@ def play_passes(network: SegmentationNetwork, device: torch.device, wanted: bool
     the GPU has no room, are made as written, to the same bits.
     """
     if device.type == "cuda" and network.same_kernels:
+        torch.cuda.set_device(device)  # graphs are of the current one
         Passes(network, CudaRecording, has_room if wanted else no_room)
 
 
@@ -78,10 +79,10 @@ def no_room() -> bool:
 
 
 def has_room() -> bool:
-    """Whether a recording, which keeps its memory to itself, fits beside what is already there."""
+    """Whether a recording, which keeps its memory to itself, leaves as much as was ever needed at one time."""
     free, _ = torch.cuda.mem_get_info()
     unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    return free + unused > torch.cuda.max_memory_allocated()
+    return free + unused > 2 * torch.cuda.max_memory_allocated()
 
 
 class Passes:

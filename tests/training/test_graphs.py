@@ -191,14 +191,17 @@ def test_a_copy_of_the_network_makes_its_passes_as_written() -> None:
 
 def test_only_on_a_gpu_and_where_passes_have_the_same_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     patched: list[tuple[Any, ...]] = []
+    current: list[torch.device] = []
     monkeypatch.setattr(graphs, "Passes", lambda *given: patched.append(given))
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
     network, drawn = ToyNetwork(), ToyNetwork()
     drawn.same_kernels = False
     play_passes(network, torch.device("cpu"), True)
     play_passes(drawn, torch.device("cuda"), True)
     assert patched == []
-    play_passes(network, torch.device("cuda"), True)
-    play_passes(network, torch.device("cuda"), False)
+    play_passes(network, torch.device("cuda", 1), True)
+    play_passes(network, torch.device("cuda", 1), False)
+    assert set(current) == {torch.device("cuda", 1)}
     assert patched == [(network, CudaRecording, has_room), (network, CudaRecording, no_room)]
 
 
@@ -247,3 +250,14 @@ def test_what_cannot_be_recorded_is_made_as_written_and_said_once(caplog: pytest
     network(IMAGES)
     (text,) = caplog.messages
     assert "kernel by kernel" in text and text.endswith("operation not permitted when stream is capturing")
+
+
+@pytest.mark.parametrize(("free", "room"), [(900, False), (1_100, True)])
+def test_a_recording_must_leave_as_much_as_was_ever_needed(
+    free: int, room: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, 10_000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 1_500)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 500)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 1_000)
+    assert has_room() == room
