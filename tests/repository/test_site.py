@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("mkdocs", reason="needs the extra `docs`")
+CHROMIUM = shutil.which("chromium")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -65,6 +66,20 @@ def test_no_page_needs_a_network(site):
 def test_the_check_of_resources_sees_them(tmp_path, text):
     (tmp_path / "page.html").write_text(text)
     assert len(Resources(tmp_path / "page.html").found) == 1
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH (Debian: apt install chromium)")
+def test_the_search_finds_pages_where_one_is_opened_from_a_folder(site):
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra `dev`")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_context(offline=True, viewport={"width": 1400, "height": 900}).new_page()
+        page.goto((site / "methods/plca.html").as_uri())
+        page.fill(".md-search__input", "Lovasz")
+        found = page.locator(".md-search-result__item").first
+        found.wait_for()
+        assert "PLCA" in " ".join(page.locator(".md-search-result__item").all_inner_texts())
+        browser.close()
 
 
 def test_a_broken_link_ends_the_build(tmp_path):
