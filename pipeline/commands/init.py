@@ -35,6 +35,7 @@ from pipeline.onboarding.picture_folders import Pairs, Pictures, find_pictures
 from pipeline.onboarding.project import make_project
 from pipeline.onboarding.questions import NEEDED, ask
 from pipeline.onboarding.scaffold import Evaluation, Facts, Labels, configuration_files, write_files
+from pipeline.training.leases import gpus_have_bfloat16
 
 if TYPE_CHECKING:
     from pipeline.plan.run import PlannedRun
@@ -194,10 +195,16 @@ def _look(arguments: argparse.Namespace) -> Facts:
         target_facts.sizes,
         arguments.network,
         arguments.steps,
-        has_quick_bfloat16(),
+        _quick_bfloat16(),
         evaluation,
         tuple(arguments.size) if arguments.size else None,
     )
+
+
+def _quick_bfloat16() -> bool:
+    """Whether what will train here, a GPU where there is one, multiplies bfloat16 in hardware."""
+    gpus = gpus_have_bfloat16()
+    return has_quick_bfloat16() if gpus is None else gpus
 
 
 def _print_turned(sides: Mapping[str, ImageFacts]) -> None:

@@ -273,11 +273,7 @@ def _suite(facts: Facts) -> str:
     later = max(1, facts.steps * 2 // 5)
     crop = "[{}, {}]".format(*_crop(facts))
     batch, rates = FROM_SCRATCH if facts.network == SCRATCH else PRETRAINED
-    precision = (
-        "    precision: bfloat16  # this machine's processor has it in hardware\n"
-        if facts.quick_bfloat16
-        else ""
-    )
+    precision = "    precision: bfloat16  # this machine has it in hardware\n" if facts.quick_bfloat16 else ""
     return f"""\
 # {program()} start --configfile config/{facts.name}.yaml
 # A mean teacher, then easy to hard (docs/methods/mean-teacher.md), sized for a machine without a GPU. Better, with time

@@ -20,6 +20,8 @@ from pipeline.artifacts.files import make_folder
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 WAIT = 30.0  # seconds; the loader's workers of a killed job keep its GPU for a moment longer
 _POLL = 0.5
+AMPERE = 8
+"""Compute capability of the first GPUs that multiply bfloat16 in hardware."""
 
 _held: dict[int, IO[str]] = {}  # closing a file would free its GPU
 
@@ -37,11 +39,24 @@ def default_folder() -> Path:
 
 def count_gpus() -> int:
     """How many NVIDIA GPUs the driver shows this process; 0 without a driver."""
+    return sum(line.startswith("GPU ") for line in _told_by_driver("-L"))
+
+
+def gpus_have_bfloat16() -> bool | None:
+    """Whether all NVIDIA GPUs here multiply bfloat16 in hardware; None without one."""
+    if not count_gpus():
+        return None
+    capabilities = _told_by_driver("--query-gpu=compute_cap", "--format=csv,noheader")
+    majors = [text.partition(".")[0] for text in capabilities]
+    return bool(majors) and all(text.isdecimal() and int(text) >= AMPERE for text in majors)
+
+
+def _told_by_driver(*question: str) -> list[str]:
     program = shutil.which("nvidia-smi")
     if program is None:
-        return 0
-    listing = subprocess.run([program, "-L"], capture_output=True, text=True, check=False, timeout=60)
-    return sum(line.startswith("GPU ") for line in listing.stdout.splitlines())
+        return []
+    asked = subprocess.run([program, *question], capture_output=True, text=True, check=False, timeout=60)
+    return asked.stdout.splitlines()
 
 
 def held() -> list[int]:

@@ -203,9 +203,13 @@ def test_trainings_see_crops_that_two_cores_can_bear(clone, tmp_path, size, crop
     assert text.count(f"crop: {crop}") == 3
 
 
-@pytest.mark.parametrize(("quick", "precision"), [(True, "bfloat16"), (False, "tf32")])
-def test_trainings_compute_as_the_processor_is_quickest(clone, tmp_path, monkeypatch, quick, precision):
-    monkeypatch.setattr("pipeline.commands.init.has_quick_bfloat16", lambda: quick)
+@pytest.mark.parametrize(
+    ("gpus", "processor", "precision"),
+    [(None, True, "bfloat16"), (None, False, "tf32"), (True, False, "bfloat16"), (False, True, "tf32")],
+)
+def test_trainings_compute_as_is_quickest_here(clone, tmp_path, monkeypatch, gpus, processor, precision):
+    monkeypatch.setattr("pipeline.commands.init.gpus_have_bfloat16", lambda: gpus)
+    monkeypatch.setattr("pipeline.commands.init.has_quick_bfloat16", lambda: processor)
     source(tmp_path)
     target(tmp_path)
     assert run(tmp_path) == 0

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from pipeline.training import leases
-from pipeline.training.leases import DeviceError, count_gpus, held, lease_gpus
+from pipeline.training.leases import DeviceError, count_gpus, gpus_have_bfloat16, held, lease_gpus
 
 
 class Clock:
@@ -131,3 +131,21 @@ def test_gpus_are_counted_by_the_driver(tmp_path, monkeypatch):
     assert count_gpus() == 2
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
     assert count_gpus() == 0
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "quick"),
+    [(["9.0", "8.0"], True), (["8.9", "7.5"], False), (["[N/A]"], False), ([], False)],
+)
+def test_bfloat16_is_quick_where_every_gpu_multiplies_it(tmp_path, monkeypatch, capabilities, quick):
+    program = tmp_path / "nvidia-smi"
+    answer = "\n".join(capabilities)
+    program.write_text(f'#!/bin/sh\n[ "$1" = -L ] && echo "GPU 0: NVIDIA" || printf "{answer}\\n"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert gpus_have_bfloat16() is quick
+
+
+def test_without_a_gpu_nothing_is_said_of_bfloat16(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert gpus_have_bfloat16() is None
