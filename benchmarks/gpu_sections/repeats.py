@@ -47,7 +47,7 @@ def exact(record: Record, scale: Scale) -> None:
 
 def graphs(record: Record, scale: Scale) -> None:
     """Every method trained kernel by kernel and by graphs: the same weights, and how long a step takes."""
-    for network in ("mobilenet", scale.deep, "small"):
+    for network in ("mobilenet", scale.deep):
         for method in METHODS:
             record.attempt(f"{network} {method}", lambda n=network, m=method: both_ways(n, m, scale))  # type: ignore[misc]
 
