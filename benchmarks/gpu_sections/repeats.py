@@ -1,4 +1,4 @@
-"""Section `exact`: does the same training give the same bits, and which operations cannot?"""
+"""Sections `exact` and `graphs`: does the same training give the same bits, and which operations cannot?"""
 
 import hashlib
 import statistics

@@ -1,4 +1,4 @@
-"""Sections `device` and `methods`: what the machine can do at best, and whether every method makes a step."""
+"""Sections `device`, `start` and `methods`: what the machine can do at best, and whether every method makes a step."""
 
 import os
 import platform

@@ -133,8 +133,6 @@ def _hours(stage: Stage, sizes: Mapping[str, WidthHeight], flops: int) -> str:
 
 def _measured() -> dict[str, list[dict[str, Any]]]:
     """The figures of a GPU by section, which for a step is its method; the one step there is AdvEnt's."""
-    if not FIGURES.is_file():
-        return {}
     sections = json.loads(FIGURES.read_text("utf-8"))["sections"]
     return {name: section.get("rows", []) for name, section in sections.items()}
 

@@ -3,13 +3,14 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from pipeline.__main__ import main
 from pipeline.commands import cost
 from pipeline.networks.parameters import NetworkParameters
+from pipeline.numerics import Precision
 from pipeline.training.parameters import TrainParameters
 from pipeline.training.step_memory import step_memory
 
@@ -70,6 +71,12 @@ def test_hours_are_those_of_the_measured_step(monkeypatch, tmp_path):
     assert cost._hours(stage(ADVENT), {**cost.MEASURED, "source": (1280, 760)}, much) == "~5.0"
     assert cost._hours(stage(ADVENT | {"precision": "float32"}), cost.MEASURED, much) == "-"
     assert cost._hours(stage(ADVENT | {"batch": 2}), cost.MEASURED, much // 3) == "-"
+
+
+@pytest.mark.parametrize("precision", get_args(Precision))
+def test_the_shipped_figures_have_the_step_in_every_precision(precision):
+    hours = cost._hours(stage(ADVENT | {"precision": precision}), cost.MEASURED, int(cost.MEASURED_FLOPS))
+    assert float(hours) > 0.0
 
 
 def test_the_measured_step_computes_what_is_written_down():
