@@ -1,5 +1,10 @@
-"""The shipped configuration: its folder, its suites, and their experiments; needs no data."""
+"""The shipped configuration: its folder, its suites, and their experiments; needs no data.
 
+A file is shipped when git knows it: suites and datasets that `init` or a user wrote beside them are not ours to test.
+`git add` makes a new file one of them.
+"""
+
+import subprocess
 from pathlib import Path
 
 from pipeline.config.load import Library
@@ -9,10 +14,24 @@ from pipeline.plan.recipes import Entry, expand_recipe
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 LIBRARY = Library(CONFIG)
+
+
+def shipped_files(folder: Path = CONFIG) -> list[Path]:
+    """Files that git knows in a folder and below, in order; all that are there where it is no git repository."""
+    known = subprocess.run(["git", "ls-files", "-z"], cwd=folder, capture_output=True, text=True, check=False)
+    named = [folder / name for name in known.stdout.split("\0") if name]
+    return sorted(path for path in (folder.rglob("*") if known.returncode else named) if path.is_file())
+
+
+def shipped_names(folder: Path = CONFIG) -> list[str]:
+    """Names of the shipped YAML files directly in a folder."""
+    return [path.stem for path in shipped_files(folder) if path.parent == folder and path.suffix == ".yaml"]
+
+
 SUITES: dict[str, Suite] = {
-    path.stem: read_suite(path, read_yaml(path))
-    for path in sorted(CONFIG.glob("*.yaml"))
-    if path.name != "config.yaml"
+    name: read_suite(CONFIG / f"{name}.yaml", read_yaml(CONFIG / f"{name}.yaml"))
+    for name in shipped_names()
+    if name != "config"
 }
 EXPERIMENTS: dict[str, Experiment] = {
     name: experiment for suite in SUITES.values() for name, experiment in suite.experiments.items()

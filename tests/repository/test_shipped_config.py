@@ -1,8 +1,20 @@
 """Every file in config/ loads, every recipe and experiment expands, and those on built-in data plan."""
 
+import subprocess
+
 import pytest
 import yaml
-from shipped import CONFIG, EXPERIMENTS, LIBRARY, NOTHING, SUITES, entries_of, is_built_in
+from shipped import (
+    CONFIG,
+    EXPERIMENTS,
+    LIBRARY,
+    NOTHING,
+    SUITES,
+    entries_of,
+    is_built_in,
+    shipped_files,
+    shipped_names,
+)
 
 from pipeline.config.load import load_config
 from pipeline.config.suites import read_suite
@@ -14,7 +26,7 @@ from pipeline.plan.stage import in_order
 
 
 def names(folder: str) -> list[str]:
-    return sorted(path.stem for path in (CONFIG / folder).glob("*.yaml"))
+    return shipped_names(CONFIG / folder)
 
 
 @pytest.mark.parametrize("name", names("datasets"))
@@ -84,6 +96,20 @@ def test_every_experiment_on_built_in_data_plans():
     assert len(list(in_order(stage for run in runs for stage in run.all_stages()))) > 400
 
 
+def test_what_a_user_wrote_beside_it_is_not_shipped(tmp_path):
+    for command in (["git", "init", "-q"], ["git", "add", "ours.yaml"]):
+        (tmp_path / "ours.yaml").write_text("a: 1\n")
+        subprocess.run(command, cwd=tmp_path, check=True)
+    (tmp_path / "mine.yaml").write_text("broken: [\n")
+    assert shipped_names(tmp_path) == ["ours"]
+
+
+def test_all_is_shipped_where_git_does_not_know(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    (tmp_path / "ours.yaml").write_text("a: 1\n")
+    assert shipped_names(tmp_path) == ["ours"]
+
+
 def test_the_default_selection_needs_no_download():
     config = load_config(root=CONFIG)
     assert all(is_built_in(experiment) for experiment in config.experiments.values())
@@ -92,9 +118,9 @@ def test_the_default_selection_needs_no_download():
 def test_the_configuration_stays_small():
     assert len(SUITES) <= 11
     assert sum(len((CONFIG / f"{suite}.yaml").read_text("utf-8").splitlines()) for suite in SUITES) < 600
-    assert sum(path.is_file() for path in CONFIG.rglob("*")) <= 125
+    assert len(shipped_files()) <= 125
 
 
 def test_yaml_is_plain():
-    for path in sorted(CONFIG.rglob("*.yaml")):
+    for path in (path for path in shipped_files() if path.suffix == ".yaml"):
         assert read_yaml(path) == yaml.safe_load(path.read_text("utf-8")), path

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 from documented import documented
 from pydantic import BaseModel
-from shipped import CONFIG, EXPERIMENTS, LIBRARY, NOTHING, SUITES
+from shipped import CONFIG, EXPERIMENTS, LIBRARY, NOTHING, SUITES, shipped_names
 
 from pipeline.config.load import load_config
 from pipeline.config.models import Recipe, SuiteFile, Task
@@ -38,11 +38,11 @@ READ = (SuiteFile, *FOLDERS.values(), *(KINDS[kind].parameters for kind in (*OWN
 def shipped() -> Iterator[BaseModel]:
     """What every shipped or documented file says, and the parameters of every stage of an experiment."""
     for folder, model in FOLDERS.items():
-        for path in sorted((CONFIG / folder).glob("*.yaml")):
+        for name in shipped_names(CONFIG / folder):
             yield (
-                LIBRARY.recipe(path.stem, "test")
+                LIBRARY.recipe(name, "test")
                 if model is Recipe
-                else model.model_validate(read_yaml(path))
+                else model.model_validate(read_yaml(CONFIG / folder / f"{name}.yaml"))
             )
     # A suite may say all that `config.yaml` says but which suite runs.
     said = {key: value for key, value in read_yaml(CONFIG / "config.yaml").items() if key != "suite"}
@@ -62,8 +62,8 @@ def shipped() -> Iterator[BaseModel]:
 
 def of_every_recipe() -> Iterator[Experiment]:
     """An experiment for each shipped recipe, also for one that no suite names."""
-    for path in sorted((CONFIG / "recipes").glob("*.yaml")):
-        text = {"task": "streets", "recipe": path.stem, "network": "small", "set": {"train": {"steps": 1000}}}
+    for name in shipped_names(CONFIG / "recipes"):
+        text = {"task": "streets", "recipe": name, "network": "small", "set": {"train": {"steps": 1000}}}
         yield from read_suite(CONFIG / "page.yaml", {"experiments": {"bare": text}}).experiments.values()
 
 
