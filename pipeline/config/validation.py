@@ -22,9 +22,15 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return []
 
 
-def _names_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
-    """Field names that are valid where `path` (the path of an unknown key) points to."""
-    candidates = [model]
+def _is_variant(model: type[BaseModel], tag: Any) -> bool:
+    """Whether a field of the class is a literal of this value: the one that tells it from others of a union."""
+    literals = (field.annotation for field in model.model_fields.values())
+    return any(tag in typing.get_args(one) for one in literals if typing.get_origin(one) is typing.Literal)
+
+
+def _models_at(model: type[BaseModel], path: tuple[Any, ...]) -> tuple[list[type[BaseModel]], str | None]:
+    """The classes that may hold the key at the end of `path`, and the variant that the path names last."""
+    candidates, variant = [model], None
     for part in path[:-1]:
         following = [
             found
@@ -33,7 +39,15 @@ def _names_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
             if part in (name, field.alias)
             for found in _models_in(field.annotation)
         ]
-        candidates = following or candidates
+        variants = [] if following else [one for one in candidates if _is_variant(one, part)]
+        variant = str(part) if variants else None
+        candidates = following or variants or candidates
+    return candidates, variant
+
+
+def _names_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
+    """Field names that are valid where `path` (the path of an unknown key) points to."""
+    candidates, _ = _models_at(model, path)
     return sorted(
         {field.alias or name for candidate in candidates for name, field in candidate.model_fields.items()}
     )
@@ -41,7 +55,9 @@ def _names_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
 
 def _complaint(model: type[BaseModel], error: Any) -> str:
     if error["type"] == "extra_forbidden":
-        return f"unknown key; {nearest(str(error['loc'][-1]), _names_at(model, error['loc']))}"
+        variant = _models_at(model, error["loc"])[1]
+        whose = f" of `{variant}`" if variant else ""
+        return f"unknown key{whose}; {nearest(str(error['loc'][-1]), _names_at(model, error['loc']))}"
     if error["type"] in ("missing", "union_tag_not_found"):
         return "missing; it must be given"
     if error["type"] == "union_tag_invalid":

@@ -21,6 +21,10 @@ GOOD = {"method": "supervised", "steps": 9, "snapshots": 1}
             {"augmentation": {"source": {"crop": [8]}}},
             "x.yaml: augmentation.source.crop.1: missing; it must be given",
         ),
+        (
+            {"method": "minent", "objective": {"teacher_decay": 0.9}},
+            "x.yaml: objective.minent.teacher_decay: unknown key of `minent`; valid: entropy_weight, lovasz_images,",
+        ),
         ({"init_snapshot": "first"}, "x.yaml: init_snapshot: found 'first'; needs to match pattern '^(last|"),
         ({"steps": "many"}, "x.yaml: steps: found 'many'; needs to be a valid integer"),
         (
