@@ -67,6 +67,18 @@ def copy(tmp_path):
     return tmp_path
 
 
+def run_in(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run Python on the copy."""
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+    )
+
+
 def run(root: Path, suite: dict) -> dict[str, dict]:
     """Plan a suite of one experiment and run its stages in order; returns the manifests by kind."""
     (root / "config/page.yaml").write_text(json.dumps(suite), encoding="utf-8")
@@ -88,14 +100,7 @@ for stage in in_order(stage for one in runs for stage in one.all_stages()):
     found.setdefault(stage.kind, []).append(Results().folder(stage.record).load()["summary"])
 print(json.dumps(found))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
-    )
+    done = run_in(root, "-c", code)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -107,12 +112,20 @@ def experiment(**more) -> dict:
 
 def test_a_method_changes_two_files_and_trains(copy):
     new, changed = apply("A method", copy)
-    assert new == {"pipeline/methods/sharpen.py", "config/recipes/sharpen.yaml"}
+    assert new == {
+        "pipeline/methods/sharpen.py",
+        "config/recipes/sharpen.yaml",
+        "tests/methods/test_sharpen.py",
+    }
     assert changed == {"pipeline/methods/parameters.py", "pipeline/methods/registry.py"}
     found = run(copy, experiment(recipe="sharpen"))
     assert [summary["steps"] for summary in found["train"]] == [2, 2]
     (table,) = copy.glob("results/adapt/sharpen-*/metrics.csv")
     assert "sharpen" in table.read_text().splitlines()[0].split(",")
+    shutil.copy(ROOT / "tests/toys.py", copy / "tests/toys.py")
+    shutil.copy(ROOT / "tests/methods/conftest.py", copy / "tests/methods/conftest.py")
+    tested = run_in(copy, "-m", "pytest", "-q", "tests/methods/test_sharpen.py")
+    assert "1 passed" in tested.stdout, tested.stdout + tested.stderr
 
 
 def test_a_backbone_trains(copy):
