@@ -11,6 +11,7 @@ strip of logits is made, used and dropped while it lies in the processor's cache
 
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -126,6 +127,16 @@ def place(index: int, cells: int, length: int, align_corners: bool) -> float:
     return min(max((index + 0.5) * cells / length - 0.5, 0.0), cells - 1.0)
 
 
+@contextmanager
+def matrices_read() -> Iterator[list[Tensor]]:
+    """Collect the matrices that are read meanwhile, for who reads their memory again without a call of ours."""
+    _READERS.append([])
+    try:
+        yield _READERS[-1]
+    finally:
+        _READERS.pop()
+
+
 def _matrices(maps: Tensor, size: Size, align_corners: bool) -> tuple[Tensor, Tensor]:
     """R (H, h) and C (W, w) for these maps, kept from call to call."""
     # A fake tensor of a tracer must neither enter the cache nor meet what is in it.
@@ -134,6 +145,8 @@ def _matrices(maps: Tensor, size: Size, align_corners: bool) -> tuple[Tensor, Te
         matrix(cells, length, align_corners, maps.dtype, maps.device)
         for cells, length in zip(maps.shape[-2:], size, strict=True)
     )
+    for read in _READERS:
+        read += [rows, columns]
     return rows, columns
 
 
@@ -146,3 +159,4 @@ def _matrix(cells: int, length: int, align_corners: bool, dtype: torch.dtype, de
 
 
 _kept_matrix = lru_cache(maxsize=64)(_matrix)
+_READERS: list[list[Tensor]] = []

@@ -20,6 +20,7 @@ from torch.func import functional_call
 
 from pipeline.networks.base import Output, SegmentationNetwork
 from pipeline.numerics.precision import no_autocast
+from pipeline.numerics.upsampling import matrices_read
 
 _log = logging.getLogger(__name__)
 
@@ -53,9 +54,14 @@ class CudaRecording:
     def __init__(self, work: Callable[[], Tensors], former: Recording | None) -> None:
         pool = former.graph.pool() if isinstance(former, CudaRecording) else None
         self.graph = torch.cuda.CUDAGraph()
-        # Only this thread's calls are watched: a loader's thread pins memory meanwhile.
-        with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
-            self.results = work()
+        stream = torch.cuda.current_stream()
+        try:
+            # Only this thread's calls are watched: a loader's thread pins memory meanwhile.
+            with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
+                self.results = work()
+        except RuntimeError:
+            torch.cuda.set_stream(stream)  # a capture that cannot be ended does not leave its own
+            raise
 
     def play(self) -> None:
         """Launch the graph."""
@@ -176,9 +182,11 @@ class RecordedPass:
                 weights = list(aliases.values())
                 return list(torch.autograd.grad(outputs, weights, self.incoming, allow_unused=True))
 
-        self.forward = record(make, None)
-        self.incoming = [torch.zeros_like(one) for one in self._results() if one.requires_grad]
-        self.backward = record(derive, self.forward) if self.incoming else None
+        # Played work reads them where they lie, and asks nobody to keep them.
+        with matrices_read() as self.matrices:
+            self.forward = record(make, None)
+            self.incoming = [torch.zeros_like(one) for one in self._results() if one.requires_grad]
+            self.backward = record(derive, self.forward) if self.incoming else None
 
     def _results(self) -> list[Tensor]:
         return [one for one in self.forward.results if one is not None]

@@ -4,7 +4,10 @@ Without a GPU a recording is stood in for by work that is done again, into the s
 time is overwritten, as a CUDA graph overwrites it.
 """
 
-from collections.abc import Callable
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,9 @@ import torch
 from setups import SETUPS
 from toys import ToyNetwork, toy_job
 
+from pipeline.networks.build import construct
+from pipeline.networks.parameters import NetworkParameters
+from pipeline.numerics import upsampling
 from pipeline.training import graphs, loop
 from pipeline.training.graphs import (
     MOST_AT_ONCE,
@@ -47,6 +53,15 @@ class Again:
         for held, new in zip(self.results, results, strict=True):
             if held is not None and new is not None:
                 held.detach().copy_(new.detach())
+
+
+class Kept:
+    """A recording that holds no more of its work than a CUDA graph does: results, and no Python."""
+
+    def __init__(self, work: Callable[[], Tensors]) -> None:
+        self.results = work()
+
+    def play(self) -> None: ...
 
 
 def recorded(network: ToyNetwork, made: list[Again], room: bool = True) -> Passes:
@@ -250,6 +265,47 @@ def test_what_cannot_be_recorded_is_made_as_written_and_said_once(caplog: pytest
     network(IMAGES)
     (text,) = caplog.messages
     assert "kernel by kernel" in text and text.endswith("operation not permitted when stream is capturing")
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_what_a_recorded_pass_reads_lives_as_long_as_it(gradients: bool) -> None:
+    """A pass that is played asks for none of its matrices again, so that other sizes would push them out."""
+    network = construct(NetworkParameters(backbone="small", dilations=(1, 3, 6), skip=True), 5).train()
+    upsampling._kept_matrix.cache_clear()
+    passes = Passes(network, lambda work, former: Kept(work), lambda: True)
+    images = torch.zeros(1, 3, 48, 80)
+    with torch.set_grad_enabled(gradients):
+        for _ in range(PLAIN_PASSES + 1):
+            network(images)
+    ((only,),) = passes.recorded.values()
+    cells = upsampling._kept_matrix.cache_info().currsize
+    held = [weakref.ref(one) for one in only.matrices]
+    assert cells == 2 and len(held) == 2
+    for more in range(33):
+        upsampling.upsample(torch.zeros(1, 1, 10 + more, 50 + more), (100 + more, 200 + more), True)
+    gc.collect()
+    assert all(one() is not None for one in held)
+
+
+def test_a_capture_that_fails_leaves_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = ["training"]
+
+    @contextmanager
+    def graph(*_: Any, **__: Any) -> Iterator[None]:
+        streams.append("capture")
+        yield
+        raise AssertionError("the work must raise")
+
+    def work() -> Tensors:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: streams[-1])
+    monkeypatch.setattr(torch.cuda, "set_stream", streams.append)
+    with pytest.raises(RuntimeError, match="not permitted"):
+        CudaRecording(work, None)
+    assert streams == ["training", "capture", "training"]
 
 
 @pytest.mark.parametrize(("free", "room"), [(900, False), (1_100, True)])
