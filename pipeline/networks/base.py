@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.networks.batch_norm import apply_mode, batch_norm_layers
+from pipeline.networks.heads import AsppSum
 from pipeline.networks.normalise import normalise
 from pipeline.networks.parameters import PROFILES, BatchNormMode, InputProfile, NetworkParameters
 from pipeline.numerics import Precision
@@ -103,8 +104,9 @@ class SegmentationNetwork(nn.Module):
     def class_bias(self) -> Tensor | None:
         """Find the main head's bias (K,), which is added to the logits everywhere; None for a head without one."""
         head = self.get_submodule(self.head_roles["main"])
-        last = [layer for layer in head.modules() if isinstance(layer, nn.Conv2d | nn.Linear)][-1]
-        return last.bias
+        used = head.last if isinstance(head, AsppSum) else head
+        layers = [layer for layer in used.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+        return layers[-1].bias
 
     @property
     def device(self) -> torch.device:

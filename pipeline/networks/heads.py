@@ -32,6 +32,11 @@ class AsppSum(nn.Module):
             for branch in branches:
                 nn.init.normal_(branch.weight, 0.0, WEIGHT_STD)
 
+    @property
+    def last(self) -> nn.Module:
+        """The evaluated branch that is added last."""
+        return self.conv2d_list[self.evaluated - 1]
+
     def forward(self, feature: Tensor) -> Tensor:
         """Sum the evaluated branches, in the order of the dilations."""
         total = self.conv2d_list[0](feature)

@@ -11,6 +11,7 @@ from pipeline.networks.parameters import NetworkParameters
 HEADS = {
     "small": {"backbone": "small", "weights": None},
     "aspp": {"backbone": "resnet18"},
+    "two-branches": {"backbone": "resnet18", "aspp": "legacy_two"},
     "skip": {"backbone": "mobilenet_v2", "output_stride": 16, "dilations": [1, 3, 6], "skip": True},
     "two-levels": {"backbone": "resnet18", "levels": "multi"},
     "daformer": {
