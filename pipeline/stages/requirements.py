@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from pipeline.artifacts.errors import ConfigError
+from pipeline.data.parameters import Augmentation
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.networks.parameters import CLASSIFIERS, NetworkParameters
 from pipeline.numerics import WidthHeight
@@ -43,6 +44,7 @@ def objective_fits(parameters: TrainParameters, facts: Facts) -> None:
             f"{backbone} has a single one; use a segmentation network, or another method"
         )
     parameters.check_processes(facts.processes, facts.location)
+    _one_size_in_a_pass(parameters, facts)
     _features_fit(parameters, facts)
     if facts.network.resolutions == "two":
         _whole_windows(parameters, facts)
@@ -59,6 +61,29 @@ def objective_fits(parameters: TrainParameters, facts: Facts) -> None:
             raise ConfigError(
                 f"{facts.location}: `{wanted}` and `soft_alpha` of stage {stage} belong together; set both or none"
             )
+
+
+def _one_size_in_a_pass(parameters: TrainParameters, facts: Facts) -> None:
+    """Check that images which pass the network together have one size; own sizes are known only in training."""
+    together = parameters.batch // (parameters.accumulation * facts.processes)
+    for domain in parameters.objective.domains():
+        augmentation = parameters.augmentation.get(domain, Augmentation())
+        if together < 2 or augmentation.crop:
+            continue
+        known = {size for size in facts.sizes.get(domain, ()) if size is not None}
+        resized = [
+            name for name in ("scale", "shorter_side") if len(set(getattr(augmentation, name) or ())) > 1
+        ]
+        if resized:
+            cause = f"{resized[0]} makes images of different sizes"
+        elif len(known) > 1:
+            cause = f"images of {' and '.join(f'{width}x{height}' for width, height in sorted(known))} meet"
+        else:
+            continue
+        raise ConfigError(
+            f"{facts.location}: augmentation.{domain}: {cause}, and {together} of them pass the network together; "
+            f"add `crop: [width, height]` there, or make it one with `batch` and `accumulation`"
+        )
 
 
 def _features_fit(parameters: TrainParameters, facts: Facts) -> None:

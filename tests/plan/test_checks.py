@@ -54,6 +54,33 @@ def test_classes_are_pasted_between_images_of_one_size(shop, fits):
     assert "inter" in shop.run().stages
 
 
+@pytest.mark.parametrize("key", ["scale", "shorter_side"])
+def test_images_that_pass_the_network_together_are_not_resized_each_by_itself(shop, key):
+    resized = {key: [0.5, 2.0] if key == "scale" else [20, 40]}
+
+    def experiment(batch, **more):
+        augmentation = {"source": {**resized, **more}}
+        shop.experiment("main", "source-only", set={"train": {"batch": batch, "augmentation": augmentation}})
+
+    experiment(2)
+    message = shop.fails()
+    assert (
+        f"stages.source: augmentation.source: {key} makes images of different sizes, and 2 of them" in message
+    )
+    assert shop.run(run={"gpus": 2}).trained, "one image a process"
+    experiment(1)
+    assert shop.run().trained
+    experiment(2, crop=[32, 24])
+    assert shop.run().trained
+
+
+def test_images_of_two_caches_that_pass_the_network_together_have_one_size(shop):
+    sources = [{"dataset": "streets-rendered", "size": size} for size in ([48, 32], [32, 24])]
+    shop.edit("tasks", "tiny", source=sources)
+    shop.experiment("main", "source-only", set={"train": {"batch": 2}})
+    assert "images of 32x24 and 48x32 meet, and 2 of them" in shop.fails()
+
+
 @pytest.mark.parametrize(
     ("recipe", "train", "gpus", "fitting"),
     [
