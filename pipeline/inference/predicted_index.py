@@ -46,6 +46,7 @@ class PredictedIndex:
     def __init__(self, out: Path) -> None:
         self.path = out / INDEX
         self._entries: dict[str, Entry] = {}
+        self._image_of: dict[str, str] = {}  # by output: a long index is not searched for each line
         if why := why_no_file(self.path):
             raise ArtifactError(f"{self.path} is damaged: {why}")
         if self.path.is_file():
@@ -56,9 +57,9 @@ class PredictedIndex:
         if entry is None:
             return
         # Maps that were written over belong to their last picture.
-        for image in [one.image for one in self._entries.values() if one.output == entry.output]:
-            del self._entries[image]
+        self.forget([entry.image, self._image_of.get(entry.output, entry.image)])
         self._entries[entry.image] = entry
+        self._image_of[entry.output] = entry.image
 
     def get(self, image: str) -> Entry | None:
         """The entry of a picture, by its path below the pictures' folder."""
@@ -76,7 +77,9 @@ class PredictedIndex:
     def forget(self, images: Iterable[str]) -> None:
         """Drop pictures: their maps belong to nothing any more."""
         for image in images:
-            self._entries.pop(image, None)
+            entry = self._entries.pop(image, None)
+            if entry is not None:
+                del self._image_of[entry.output]
 
     def rewrite(self) -> None:
         """Write one line per picture."""
