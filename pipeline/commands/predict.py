@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Predict; exit code 0, 1 when there was not one readable picture, 75 when stopped before the end."""
+    """Predict; exit code 0, 1 when not one picture could be predicted, 75 when stopped before the end."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from pipeline.inference.folder_prediction import BAD, Wanted, predict_folder
     from pipeline.inference.prediction import load_model
@@ -75,7 +75,7 @@ def execute(arguments: argparse.Namespace) -> int:
     before = f" ({summary.finished_before} of them before)" if summary.finished_before else ""
     print(f"{done} pictures predicted{before} into {arguments.out}: {', '.join(sorted(wanted.kinds()))}")
     if summary.bad:
-        print(f"{len(summary.bad)} could not be read; all of them in {arguments.out / BAD}:", file=sys.stderr)
+        print(f"{len(summary.bad)} could not be predicted; all of them in {arguments.out / BAD}:", file=sys.stderr)
         for name, reason in summary.bad[:LISTED]:
             print(f"  {name}: {reason}", file=sys.stderr)
     _print_rest(summary, arguments.out, arguments.prune)

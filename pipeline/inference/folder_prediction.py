@@ -4,8 +4,9 @@
 
 `out/ids/` holds single-channel PNGs of class ids, `out/overlay/` the pictures under the classes' colors, and
 on request `out/confidence/` and `out/entropy/` grey PNGs (0 to 255 for 0 to 1). The folders repeat the tree
-of the pictures. `out/bad_images.csv` lists what could not be read, with the reason. A picture that the folder's
-index knows, unchanged and with all its maps, is not predicted again. Maps that belong to no picture are named.
+of the pictures. `out/bad_images.csv` lists what could not be predicted, with the reason: it cannot be read, or was
+replaced or removed meanwhile. A picture that the folder's index knows, unchanged and with all its maps, is not
+predicted again. Maps that belong to no picture are named.
 """
 
 import csv
@@ -13,7 +14,7 @@ import io
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from pipeline.artifacts.files import read_json, replacing, write_json, write_tex
 from pipeline.datasets.decoding import read_image
 from pipeline.datasets.walking import PICTURES, Found, describe_omissions, find_all_pictures
 from pipeline.inference.overlays import as_bytes, overlay
-from pipeline.inference.predicted_index import PredictedIndex, entry_of, is_unchanged, model_digest
+from pipeline.inference.predicted_index import Entry, PredictedIndex, entry_of, is_unchanged, model_digest
 from pipeline.inference.prediction import Model, Prediction, UInt8, predict_image
 
 HEADER = "predict.json"
@@ -50,7 +51,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Summary:
-    """Counts of a run: predicted now, found finished, and what could not be read (path, reason).
+    """Counts of a run: predicted now, found finished, and what could not be predicted (path, reason).
 
     `stale`: maps of pictures that are not there any more, removed if that was asked for; `omissions`: one line
     per kind of file that was left out.
@@ -86,18 +87,21 @@ def predict_folder(
     todo = [job for job in jobs if not job.done]
     finished = len(jobs) - len(todo)
     bad: list[tuple[str, str]] = []
-    for number, (job, pixels) in enumerate(_read_ahead(todo)):
+    for number, (job, decoded) in enumerate(_read_ahead(todo)):
         control.progress(finished + number, len(jobs))
         reason = control.stop()
         if reason:
             raise Interrupted(f"{reason}: {finished + number} of {len(jobs)} pictures are done")
-        if isinstance(pixels, DataError):
-            bad.append((job.image, str(pixels)))
+        try:
+            pixels, entry = decoded.result()
+            prediction = predict_image(model, pixels)
+            _check_unchanged(job.picture, entry)
+        except DataError as error:
+            bad.append((job.image, str(error)))
             index.forget([job.image])
             continue
-        prediction = predict_image(model, pixels)
         _write(model, pixels, prediction, _outputs(out, job.output, wanted))
-        index.add(entry_of(job.picture, job.image, job.output, job.kinds))
+        index.add(entry)
     control.progress(len(jobs), len(jobs))
     _list_bad(out / BAD, bad)
     stale = _stale_maps(out, index, {job.image for job in jobs})
@@ -213,22 +217,33 @@ def _outputs(out: Path, name: str, wanted: Wanted) -> dict[str, Path]:
     return {kind: out / kind / name for kind in wanted.kinds()}
 
 
-def _read_ahead(todo: Sequence[_Job]) -> Iterator[tuple[_Job, UInt8 | DataError]]:
+def _read_ahead(todo: Sequence[_Job]) -> Iterator[tuple[_Job, "Future[tuple[UInt8, Entry]]"]]:
     """Decode one picture in the background while the one before is predicted."""
     with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
-        waiting = [pool.submit(_read, job.picture) for job in todo[:1]]
+        waiting = [pool.submit(_read, job) for job in todo[:1]]
         for place, job in enumerate(todo):
-            pixels = waiting.pop().result()
+            decoded = waiting.pop()
             if place + 1 < len(todo):
-                waiting.append(pool.submit(_read, todo[place + 1].picture))
-            yield job, pixels
+                waiting.append(pool.submit(_read, todo[place + 1]))
+            yield job, decoded
 
 
-def _read(picture: Path) -> UInt8 | DataError:
+def _read(job: _Job) -> tuple[UInt8, Entry]:
+    """The pixels of a picture and its entry, which comes first: a file put in its place meanwhile never passes for it.
+
+    DataError: it cannot be read, or is not there any more.
+    """
     try:
-        return read_image(picture)
-    except DataError as error:
-        return error
+        entry = entry_of(job.picture, job.image, job.output, job.kinds)
+        return read_image(job.picture), entry
+    except OSError as error:
+        raise DataError(f"{job.picture}: cannot be read: {error.strerror}") from error
+
+
+def _check_unchanged(picture: Path, entry: Entry) -> None:
+    """DataError when a picture is no more the one that was decoded."""
+    if not is_unchanged(picture, entry):
+        raise DataError(f"{picture}: replaced or removed while it was predicted; give the same command again")
 
 
 def _write(model: Model, pixels: UInt8, prediction: Prediction, outputs: dict[str, Path]) -> None:

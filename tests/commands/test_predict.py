@@ -60,7 +60,7 @@ def test_a_bad_picture_is_listed_and_passed_over(model, photos, tmp_path, capsys
     assert predict(model, photos, tmp_path / "out") == 0
     told = capsys.readouterr()
     assert "2 pictures predicted" in told.out
-    assert "1 could not be read" in told.err and "b.png" in told.err
+    assert "1 could not be predicted" in told.err and "b.png" in told.err
     assert "b.png" in (tmp_path / "out/bad_images.csv").read_text()
 
 

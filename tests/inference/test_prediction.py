@@ -12,7 +12,9 @@ from PIL import Image
 
 from pipeline.artifacts.control import Control
 from pipeline.artifacts.errors import ArtifactError, ConfigError, Interrupted, SegadaptError
+from pipeline.datasets.decoding import read_image
 from pipeline.datasets.taxonomy import Taxonomy
+from pipeline.inference import folder_prediction
 from pipeline.inference.folder_prediction import Wanted, output_names, predict_folder
 from pipeline.inference.prediction import Model, load_model, predict_image
 from pipeline.inference.test_modes import Plain, logits_at
@@ -313,6 +315,60 @@ def test_bad_pictures_are_listed_and_not_fatal(model, folder, tmp_path):
     (folder / "text.png").unlink()
     assert predict_folder(model, folder, out).predicted == 1
     assert not (out / "bad_images.csv").exists()
+
+
+def meanwhile(monkeypatch, act):
+    """Act while the first picture is predicted."""
+    acts = iter([act])
+
+    def predicting(model, pixels):
+        next(acts, lambda: None)()
+        return predict_image(model, pixels)
+
+    monkeypatch.setattr(folder_prediction, "predict_image", predicting)
+
+
+def test_a_picture_that_is_replaced_while_it_is_predicted_is_predicted_again(
+    model, folder, tmp_path, make_pictures, monkeypatch
+):
+    out = tmp_path / "out"
+    larger = picture(make_pictures, (60, 80))
+    meanwhile(monkeypatch, lambda: larger.save(folder / "a.png"))
+    summary = predict_folder(model, folder, out)
+    assert [name for name, _ in summary.bad] == ["a.png"]
+    assert "replaced or removed while it was predicted" in (out / "bad_images.csv").read_text()
+    assert not (out / "ids/a.png").exists(), "its maps would be those of no picture"
+    summary = predict_folder(model, folder, out)
+    assert (summary.predicted, summary.finished_before, summary.bad) == (1, 2, ())
+    assert np.array_equal(np.asarray(Image.open(out / "ids/a.png")), predict_image(model, larger).ids)
+
+
+def test_a_picture_that_is_replaced_by_one_as_large_while_it_is_decoded_is_predicted_again(
+    model, folder, tmp_path, make_pictures, monkeypatch
+):
+    out = tmp_path / "out"
+    before = (folder / "b.png").read_bytes()
+
+    def replaced(path):
+        pixels = read_image(path)
+        if path.name == "b.png":
+            path.write_bytes(before[:-1] + b"x")  # behind the pixels; what counts is that it is another file
+            os.utime(path, (1e9, 1e9))
+        return pixels
+
+    monkeypatch.setattr(folder_prediction, "read_image", replaced)
+    assert [name for name, _ in predict_folder(model, folder, out).bad] == ["b.png"]
+
+
+@pytest.mark.parametrize("name", ["a.png", "deep/c.jpg"], ids=["predicted", "not read yet"])
+def test_a_picture_that_disappears_meanwhile_is_listed_and_the_others_are_predicted(
+    model, folder, tmp_path, monkeypatch, name
+):
+    meanwhile(monkeypatch, (folder / name).unlink)
+    summary = predict_folder(model, folder, tmp_path / "out")
+    assert summary.predicted == 2
+    assert [image for image, _ in summary.bad] == [name]
+    assert f"{folder / name}: " in (tmp_path / "out/bad_images.csv").read_text()
 
 
 def test_pictures_folder_is_never_written_to(model, folder, tmp_path):
