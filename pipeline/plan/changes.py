@@ -1,33 +1,66 @@
-"""Why a stage would run though one like it has finished: what differs between their keys, in words."""
+"""Why a stage would run though one like it has finished: what differs between the two, value by value."""
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from pipeline.plan.finished import Finished
 from pipeline.plan.former import as_now
+from pipeline.plan.hashed_parameters import HashedParameters, shortened, shown_name
 from pipeline.plan.stage import Stage
 
-
-def change(stage: Stage, finished: Finished) -> str | None:
-    """What differs from the finished artifact of the same word, task and seed that is most like the stage.
-
-    None where there is none, or where it differs in what it was made from alone.
-    """
-    record = stage.record
-    found = [
-        tuple(_differences(record.hashed, as_now(other, record.hashed)))
-        for other in finished.of_label(record.rule, record.label)
-    ]
-    words = min(found, key=len, default=())
-    return "; ".join(words) or None
+SHOWN = 3
+"""Changes that a line names; it counts the others."""
 
 
-def _differences(now: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[str]:
+class Changes:
+    """Compares stages with what has finished; each finished artifact is looked at once."""
+
+    def __init__(self, finished: Finished) -> None:
+        self._finished = finished
+        self._of_label = cache(self._read)
+
+    def of(self, stage: Stage) -> str | None:
+        """What differs from the finished artifact of the same word, task and seed that differs in the fewest values.
+
+        None where there is none, or where it differs in what it was made from alone.
+        """
+        hashed = stage.record.hashed
+        mine = HashedParameters(stage.kind, hashed["parameters"])
+        found = []
+        for before, theirs in self._of_label(stage.kind, stage.rule, stage.label):
+            then = as_now(before, hashed)
+            if then["parameters"] is not before["parameters"]:
+                theirs = HashedParameters(stage.kind, then["parameters"])
+            found.append(([*_around(hashed, then), *_values(mine, theirs)], _other_parents(hashed, then)))
+        # Of those that differ in as much, the one that was made from the same.
+        nearest, _ = min(found, key=lambda one: (len(one[0]), one[1]), default=([], 0))
+        further = [f"and {len(nearest) - SHOWN} more"] if len(nearest) > SHOWN else []
+        return "; ".join(nearest[:SHOWN] + further) or None
+
+    def _read(self, kind: str, rule: str, label: str) -> list[tuple[dict[str, Any], HashedParameters]]:
+        found = self._finished.of_label(rule, label)
+        return [(hashed, HashedParameters(kind, hashed["parameters"])) for hashed in found]
+
+
+def _around(now: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[str]:
+    """What differs besides parameters and parents."""
     if now["version"] != before["version"]:
         yield f"version changed: {before['version']} to {now['version']}"
     if now.get("data") != before.get("data"):
         yield "data changed"
-    for word in ("taxonomy", "parameters"):
-        new, old = now.get(word, {}), before.get(word, {})
-        if names := sorted(key for key in new.keys() | old.keys() if new.get(key) != old.get(key)):
-            yield f"{word} changed: {', '.join(names)}"
+    new, old = now.get("taxonomy", {}), before.get("taxonomy", {})
+    if names := sorted(key for key in new.keys() | old.keys() if new.get(key) != old.get(key)):
+        yield f"taxonomy changed: {', '.join(names)}"
+
+
+def _values(now: HashedParameters, before: HashedParameters) -> list[str]:
+    return [
+        f"{shown_name(path)}: {shortened(before.value(path))} -> {shortened(now.value(path))}"
+        for path in now.differing(before)
+    ]
+
+
+def _other_parents(now: Mapping[str, Any], before: Mapping[str, Any]) -> int:
+    new, old = now["parents"], before["parents"]
+    return sum(new.get(role) != old.get(role) for role in new.keys() | old.keys())

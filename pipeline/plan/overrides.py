@@ -74,16 +74,16 @@ def _name(plain: str, parts: Sequence[tuple[Keys, Any]]) -> str:
     """The plain name and what is laid over it: safe as a folder's name, and different for different values."""
     leaves = [path[-1] for path, _ in parts]
     named = [(path[-1:] if leaves.count(path[-1]) == 1 else path, value) for path, value in parts]
-    text = "".join(f"+{_safe('-'.join(path))}={_safe(_text(value))}" for path, value in named)
+    text = "".join(f"+{_safe('-'.join(path))}={_safe(as_assigned(value))}" for path, value in named)
     return plain + (text if len(plain + text) <= LONGEST else f"+{_digest(text)}")
 
 
-def _text(value: Any) -> str:
+def as_assigned(value: Any) -> str:
     """A value as `--config` takes it, whether it was read as YAML or is still text."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, list):
-        return f"[{','.join(map(_text, value))}]"
+        return f"[{','.join(map(as_assigned, value))}]"
     return str(value)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.artifacts.folder import FILES
-from pipeline.plan.changes import change
+from pipeline.plan.changes import Changes
 from pipeline.plan.finished import Finished
 from pipeline.plan.run import PlannedRun
 from pipeline.plan.stage import Stage, in_order
@@ -20,7 +20,7 @@ def _failure(folder: Path) -> str | None:
     return message
 
 
-def _state(stage: Stage, results: Path, waiting: set[str], finished: Finished) -> tuple[str, str]:
+def _state(stage: Stage, results: Path, waiting: set[str], changes: Changes) -> tuple[str, str]:
     """The stage's state and the reason, from what lies in its folder and in those like it."""
     if Results(results).manifest(stage.record).is_file():
         return "done", "under its key of the former rule" if stage.record.former else ""
@@ -32,7 +32,7 @@ def _state(stage: Stage, results: Path, waiting: set[str], finished: Finished) -
         return "failed", failure.splitlines()[0]
     if (folder / "state").is_dir() and any((folder / "state").iterdir()):
         return "to run", "goes on from its saved state"
-    if why := change(stage, finished):
+    if why := changes.of(stage):
         return "to run", why
     blocked = [parent.key for parent in stage.parents.values() if parent.key in waiting]
     if blocked:
@@ -57,9 +57,9 @@ def plan_rows(runs: Sequence[PlannedRun], results: Path = RESULTS) -> list[tuple
     names = names_of_stages(runs)
     rows = []
     waiting: set[str] = set()
-    finished = Finished(Results(results))
+    changes = Changes(Finished(Results(results)))
     for stage in in_order(stage for run in runs for stage in run.all_stages()):
-        state, why = _state(stage, results, waiting, finished)
+        state, why = _state(stage, results, waiting, changes)
         if state != "done":
             waiting.add(stage.key)
         rows.append((state, names.get(stage.key, "(data)"), stage.key, why))

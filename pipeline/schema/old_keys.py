@@ -94,6 +94,14 @@ def with_hashed_names(classes: Iterable[str], values: dict[str, Any]) -> dict[st
     return {former.get(key, key): value for key, value in values.items()}
 
 
+def present_name(key: str) -> str:
+    """What a key that a digest holds is called now."""
+    return _PRESENT.get(key, key)
+
+
+_PRESENT = {old: new for names in RENAMED.values() for old, new in names.items()}
+
+
 def _says(found: Any, value: Any) -> bool:
     """Whether a written value means `value`: a list a tuple, a text a number, a part of a mapping the whole."""
     if isinstance(value, Mapping):

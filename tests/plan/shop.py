@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline.artifacts.files import write_json
 from pipeline.config.load import load_config
 from pipeline.config.yaml_files import merge
 from pipeline.plan.files import write_stage_files
@@ -112,3 +113,14 @@ def changed(before: PlannedRun, after: PlannedRun) -> set[str]:
 
 def by_key(runs: list[PlannedRun]) -> dict[str, Stage]:
     return {stage.key: stage for stage in in_order(stage for run in runs for stage in run.all_stages())}
+
+
+def finish(shop: Shop, stage: Stage) -> None:
+    """Leave the manifest of a stage."""
+    write_json(manifest(shop.results, stage.rule, stage.key), {"hashed": stage.record.hashed})
+
+
+def manifest(results: Path, rule: str, key: str) -> Path:
+    path = results / rule / key / "artifact.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from shipped import CONFIG
-from shop import by_key
+from shop import by_key, finish, manifest
 
 from pipeline.artifacts.files import digest_of, write_json
 from pipeline.config.load import load_config
@@ -21,17 +21,6 @@ from pipeline.stages.kinds import KINDS
 
 FORMER = json.loads(Path(__file__).with_name("former_results.json").read_text("utf-8"))
 SUITE = Path(__file__).with_name("former_demo.yaml")
-
-
-def finish(shop, stage, key=None):
-    """Leave the manifest of a stage, or only claim it under `key`."""
-    write_json(manifest(shop.results, stage.rule, key or stage.key), {"hashed": stage.record.hashed})
-
-
-def manifest(results, rule, key):
-    path = results / rule / key / "artifact.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def reasons(shop):
@@ -129,7 +118,7 @@ def test_another_version_is_computed_again_and_the_plan_says_why(demo, monkeypat
         (
             lambda shop: shop.experiment("main", set={"source": {"steps": 11, "batch": 2}}),
             "supervised-tiny-s0",
-            "parameters changed: batch, steps",
+            "batch: 1 -> 2; steps: 10 -> 11",
         ),
         (
             lambda shop: shop.edit("datasets", "streets-camera", splits={"train": {"count": 5}}),
