@@ -36,7 +36,8 @@ from pipeline.report.model import (
     Thumbnail,
 )
 from pipeline.report.page import build_report
-from pipeline.report.tables import text_table, write_tables
+from pipeline.report.tables import write_tables
+from pipeline.report.terminal import text_table
 from pipeline.report.unfinished import unfinished_stages
 from pipeline.stages.parameters import SplitParameters
 from pipeline.stages.prior_file import stored_prior

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.report import tables
-from pipeline.report.comparison import Row
-from pipeline.report.guard import LEAST_DIVERSITY, Answers, uncertainty_coefficient
-from pipeline.report.model import StageResult
+from pipeline.report.coefficients import coefficient
+from pipeline.report.comparison import Row, best_row
+from pipeline.report.model import StageName
 
 
 @dataclass(frozen=True)
@@ -19,37 +19,33 @@ class LabelFreeChoice:
 
 
 def label_free_choice(rows: Sequence[Row]) -> LabelFreeChoice | None:
-    """Choose by the highest uncertainty coefficient of the last step, mean over seeds; at a tie the earlier row.
+    """Choose by the highest uncertainty coefficient of the last step, mean over seeds.
 
-    As in the guard, an adapted stage's diversity counts as no less than 4/5 of that of its source stage. None where
-    no row was looked at on unlabelled images.
+    At a tie the last stage of a chain, whose model can be taken away, then the earlier row. None where no row was
+    looked at on unlabelled images.
     """
-    known = [(row, value) for row in rows if (value := _coefficient(row)) is not None]
+    known = [(row, value) for row in rows if (value := coefficient_of(row)) is not None]
     if not known:
         return None
-    row, value = max(known, key=lambda one: one[1].mean)
-    first = row.experiment.stages[0]
-    source = [other for one, other in known if one.experiment is row.experiment and one.stage == first]
-    return LabelFreeChoice(row, value, source[0] if row.is_adapted and source else None)
+    row, value = max(known, key=lambda one: (one[1].mean, one[0].is_final))
+    source = row_of(rows, row, row.experiment.stages[0])
+    return LabelFreeChoice(row, value, coefficient_of(source) if row.is_adapted else None)
 
 
-def _coefficient(row: Row) -> tables.Spread | None:
-    return tables.spread(_of_seed(row, run) for run in row.runs)
+def coefficient_of(row: Row) -> tables.Spread | None:
+    """The uncertainty coefficient of a row over its seeds."""
+    return tables.spread(coefficient(row.experiment, row.stage.stage, run.seed, row.mode) for run in row.runs)
 
 
-def _of_seed(row: Row, run: StageResult) -> float | None:
-    answers = _answers(run)
-    if answers is None or not row.is_adapted:
-        return None if answers is None else uncertainty_coefficient(answers)
-    first = row.experiment.result_of(row.experiment.stages[0].stage, run.seed, row.mode)
-    source = None if first is None else _answers(first)
-    floor = 0.0 if source is None else LEAST_DIVERSITY * source.diversity
-    return uncertainty_coefficient(answers, floor)
+def row_of(rows: Sequence[Row], like: Row, stage: StageName) -> Row:
+    """The row of another stage of the same experiment in the same test mode."""
+    chain = (row for row in rows if row.experiment is like.experiment and row.mode == like.mode)
+    return next(row for row in chain if row.stage == stage)
 
 
-def _answers(run: StageResult) -> Answers | None:
-    """What `select` found of the last step; None where it did not look."""
-    figures = run.label_free_figures
-    if not {"entropy", "information_maximisation"} <= figures.keys():
-        return None
-    return Answers(figures["entropy"], figures["information_maximisation"])
+def recommended(rows: Sequence[Row]) -> Row | None:
+    """The best row by its figures or, where no row has any, by the label-free criterion; None without a choice."""
+    if any(row.mean is not None for row in rows):
+        return best_row(rows)
+    guess = label_free_choice(rows)
+    return None if guess is None else guess.row

@@ -1,4 +1,4 @@
-"""The report's tables as data frames, for the page, for CSV and JSON, and as text for the terminal.
+"""The report's tables as data frames, for the page, for CSV and JSON, and for `terminal`.
 
 Spread is the sample standard deviation over seeds (divisor n - 1) and is missing for one seed. A gain is
 paired: the mean over seeds of (stage minus baseline) on the seeds that have both.
@@ -13,12 +13,18 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.artifacts.files import write_json, write_text
-from pipeline.report.guard_tables import count_right, swap_lines, taken_table
-from pipeline.report.model import SELECTIONS, ExperimentRecord, ReportData
+from pipeline.report.coefficients import coefficient
+from pipeline.report.guard_tables import taken_table
+from pipeline.report.model import SELECTIONS, ExperimentRecord, ReportData, StageResult
 
 NOT_RUN = "not run"
 NO_LABELS = "no labels"
-LABEL_FREE = ("entropy", "information_maximisation")
+LABEL_FREE = {
+    "entropy": "entropy (low: sure)",
+    "information_maximisation": "information maximisation (high)",
+    "uncertainty_coefficient": "uncertainty coefficient (high)",
+}
+"""Figures that need no labels, and how a table heads them."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +147,8 @@ def results_table(data: ReportData) -> pd.DataFrame:
 
     Columns: experiment, task, network, stage, method, test_mode, metric, seeds (run), planned (seeds), for
     each selection `<selection>_mean` and `<selection>_sd`, `taken_mean` and `taken_sd` (the last step of what
-    `model/` holds, where a guard chose it), trained (seeds run, scored or not), mean and sd of
-    `entropy` and `information_maximisation`, gain_mean, gain_sd, gain_pairs, baseline.
+    `model/` holds, where a guard chose it), trained (seeds run, scored or not), mean and sd of each of
+    `LABEL_FREE`, gain_mean, gain_sd, gain_pairs, baseline.
     Figures that do not exist are NaN.
     """
     rows = []
@@ -177,7 +183,7 @@ def _result_row(
     runs = [run for seed in experiment.seeds if (run := experiment.result_of(stage, seed, mode)) is not None]
     row["trained"] = len(runs)
     for name in LABEL_FREE:
-        sure = spread(run.label_free_figures.get(name) for run in runs)
+        sure = spread(_label_free_figure(experiment, run, name) for run in runs)
         row[f"{name}_mean"], row[f"{name}_sd"] = (sure.mean, sure.sd) if sure else (None, None)
     paired = gain(baseline, experiment, stage, mode)
     row["gain_mean"] = paired.mean if paired else None
@@ -185,6 +191,12 @@ def _result_row(
     row["gain_pairs"] = paired.count if paired else 0
     row["baseline"] = f"{baseline.experiment.name} / {baseline.stage}" if paired and baseline else None
     return row
+
+
+def _label_free_figure(experiment: ExperimentRecord, run: StageResult, name: str) -> float | None:
+    if name == "uncertainty_coefficient":
+        return coefficient(experiment, run.stage, run.seed, run.test_mode)
+    return run.label_free_figures.get(name)
 
 
 def per_class_table(experiments: Sequence[ExperimentRecord]) -> pd.DataFrame:
@@ -220,82 +232,9 @@ def by_taxonomy(data: ReportData) -> list[tuple[str, list[ExperimentRecord]]]:
     return [(task, members) for (task, _), members in groups.items()]
 
 
-def text_table(data: ReportData) -> str:
-    """Return the results as plain text for a terminal, one block per task."""
-    blocks = []
-    results = results_table(data)
-    for task in dict.fromkeys(experiment.task for experiment in data.experiments):
-        rows = results[results["task"] == task]
-        metric = rows["metric"].iloc[0]
-        header = [
-            "experiment",
-            "stage",
-            "test mode",
-            "seeds",
-            f"{metric} %, last step",
-            "gain",
-            "label-free",
-            "oracle",
-        ]
-        body = [_text_row(row) for _, row in rows.iterrows()]
-        if rows["taken_mean"].notna().any():
-            header.append("taken")
-            body = [
-                [*line, cell(row, "taken", "")] for line, (_, row) in zip(body, rows.iterrows(), strict=True)
-            ]
-        if not rows["seeds"].any() and rows["trained"].any():
-            header, body = _without_labels(rows)
-        scored = next(experiment.input for experiment in data.experiments if experiment.task == task)
-        blocks.append(f"{task}, {scored}\n{_aligned([header, *body])}")
-    if judged := [*swap_lines(data), *filter(None, [count_right(data)])]:
-        blocks.append("\n".join(judged))
-    if data.unfinished:
-        stopped = [f"{one.waiting}: {one.stage}: {one.reason}" for one in data.unfinished]
-        blocks.append(
-            "\n".join(["not finished (what failed is tried again once its cause is gone)", *stopped])
-        )
-    return "\n\n".join(blocks) + "\n"
-
-
-def _without_labels(rows: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a task whose target has no labels: the figures that need none."""
-    header = [
-        "experiment",
-        "stage",
-        "seeds",
-        "figures",
-        "entropy (low: sure)",
-        "information maximisation (high)",
-    ]
-    body = [
-        [
-            str(row["experiment"]),
-            f"{row['stage']} ({row['method']})",
-            f"{row['trained']}/{row['planned']}",
-            missing_figure(row),
-            *(cell(row, name, "", digits=4) for name in LABEL_FREE),
-        ]
-        for _, row in rows.iterrows()
-    ]
-    return header, body
-
-
 def missing_figure(row: pd.Series) -> str:
     """Say why a results row has no figure: it was not run, or there are no labels to score it on."""
     return NO_LABELS if row["trained"] else NOT_RUN
-
-
-def _text_row(row: pd.Series) -> list[str]:
-    return [
-        str(row["experiment"]),
-        f"{row['stage']} ({row['method']})",
-        str(row["test_mode"]),
-        f"{row['seeds']}/{row['planned']}",
-        cell(row, "last", missing_figure(row)),
-        cell(row, "gain", "", sign=True),
-        cell(row, "label_free", ""),
-        cell(row, "oracle_best", ""),
-    ]
 
 
 def cell(row: pd.Series, prefix: str, missing: str, sign: bool = False, digits: int = 2) -> str:
@@ -305,15 +244,6 @@ def cell(row: pd.Series, prefix: str, missing: str, sign: bool = False, digits: 
         return missing
     text = f"{mean:+.{digits}f}" if sign else f"{mean:.{digits}f}"
     return text if pd.isna(sd) else f"{text} ± {sd:.{digits}f}"
-
-
-def _aligned(rows: list[list[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)
 
 
 def write_tables(data: ReportData, folder: Path) -> list[Path]:

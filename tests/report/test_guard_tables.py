@@ -10,7 +10,8 @@ from pipeline.report.guard import LEAST_DIVERSITY, Answers, uncertainty_coeffici
 from pipeline.report.guard_tables import taken_table
 from pipeline.report.model import ReportData, Taken
 from pipeline.report.page import render
-from pipeline.report.tables import results_table, text_table, write_tables
+from pipeline.report.tables import results_table, write_tables
+from pipeline.report.terminal import text_table
 
 
 def taken(seed, stage, adapted):

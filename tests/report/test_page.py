@@ -17,7 +17,8 @@ from pipeline.artifacts.program import PROGRAM
 from pipeline.report.images import label_map, photo
 from pipeline.report.model import ListRecord, ReportData, Score, Unfinished
 from pipeline.report.page import build_report, render
-from pipeline.report.tables import text_table, write_tables
+from pipeline.report.tables import write_tables
+from pipeline.report.terminal import text_table
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 

@@ -13,9 +13,9 @@ from pipeline.report.tables import (
     results_table,
     runs_table,
     spread,
-    text_table,
     write_tables,
 )
+from pipeline.report.terminal import text_table
 
 
 def row(table: pd.DataFrame, experiment: str, stage: str) -> pd.Series:
@@ -138,8 +138,8 @@ def test_a_target_without_labels_shows_figures_that_need_none(make_chain):
     runs = tuple(replace(run, scores={}, label_free_figures=figures) for run in item.runs)
     data = ReportData((replace(item, runs=runs),))
     lines = [" ".join(line.split()) for line in text_table(data).splitlines()]
-    assert "own source (supervised) 2/2 no labels 0.2500 ± 0.0000 0.5000 ± 0.0000" in lines
-    assert "own inter (advent) 1/2 no labels 0.2500 0.5000" in lines
+    assert "own source (supervised) 2/2 no labels 0.2500 ± 0.0000 0.5000 ± 0.0000 0.6667 ± 0.0000" in lines
+    assert "own inter (advent) 1/2 no labels 0.2500 0.5000 0.6667" in lines
     assert "not run" not in text_table(data)
     assert list(runs_table(data)["status"]) == ["no labels"] * 3 + ["not run"]
 
