@@ -1,7 +1,8 @@
 """The table of a suite for a paper: mean and sd over seeds, paired gains with a test, swept parameters as columns.
 
 Read from `runs.csv` and `results.csv` of the suite's report, so that it says what the page says. A gain is the mean
-over seeds of (experiment minus baseline); its p comes from the two-sided paired t-test over the same seeds.
+over seeds of (experiment minus baseline); its p comes from the two-sided paired t-test over the same seeds. A suite
+without any score gets the table of figures that need no labels.
 """
 
 import fnmatch
@@ -15,7 +16,9 @@ from scipy import stats
 
 from pipeline.artifacts.errors import ArtifactError, ConfigError
 from pipeline.artifacts.program import program
-from pipeline.report.tables import Spread, spread
+from pipeline.report.label_free_table import LabelFreeTable, label_free_table
+from pipeline.report.table_formats import Line, Number
+from pipeline.report.tables import NO_LABELS, Spread, spread
 from pipeline.schema.names import nearest
 
 PLAIN = (
@@ -52,23 +55,68 @@ class PaperTable:
         return list(self.rows[0].labels)
 
     @property
-    def metric(self) -> str:
-        """Name of the figures' column."""
-        return " / ".join(dict.fromkeys(row.metric for row in self.rows))
+    def figures(self) -> list[str]:
+        """Names of the figures' columns."""
+        return [" / ".join(dict.fromkeys(row.metric for row in self.rows)), "gain", "p"]
+
+    def lines(self) -> list[Line]:
+        """The rows as text; empty where there is no gain or no p."""
+        return [
+            Line(
+                row.task,
+                tuple(row.labels.values()),
+                (str(row.figure), _signed(row.gain), _p(row.p)),
+                row.best,
+            )
+            for row in self.rows
+        ]
+
+    def numbers(self) -> list[dict[str, Number]]:
+        """The rows with each number in a column of its own."""
+        return [
+            {
+                "experiment": row.experiment,
+                "task": row.task,
+                **{name: value for name, value in row.labels.items() if name != "experiment"},
+                "metric": row.metric,
+                "n": row.figure.count,
+                "mean": row.figure.mean,
+                "sd": row.figure.sd,
+                "gain": row.gain.mean if row.gain else None,
+                "gain_sd": row.gain.sd if row.gain else None,
+                "pairs": row.gain.count if row.gain else 0,
+                "p": row.p,
+                "best": int(row.best),
+            }
+            for row in self.rows
+        ]
 
 
-def paper_table(folder: Path, baseline: str | None) -> PaperTable:
-    """Make the table of the report in `folder`.
+def _signed(gain: Spread | None) -> str:
+    if gain is None:
+        return ""
+    return str(gain) if gain.mean < 0 else f"+{gain}"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return ""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def paper_table(folder: Path, baseline: str | None) -> PaperTable | LabelFreeTable:
+    """Make the table of the report in `folder`; where no task in it has labels, of the figures that need none.
 
     `baseline`: pattern of the experiments that gains are measured from, one for each task and network; None: the
-    first stage of each experiment's own chain. ArtifactError: no report there, or no figures in it. ConfigError: the
-    pattern does not name one experiment for a task.
+    first stage of each experiment's own chain. ArtifactError: no report there, or nothing in it has finished.
+    ConfigError: the pattern does not name one experiment for a task, or there are no gains.
     """
-    runs, headline = _read(folder)
+    runs, results = _read(folder)
+    headline = dict(zip(results["experiment"], results["metric"], strict=True))
     done = runs[(runs["status"] == "done") & (runs["selection"] == "last")]
     done = done[done["metric"] == done["experiment"].map(headline)]
     if done.empty:
-        raise ArtifactError(f"{folder / 'runs.csv'}: no figures yet; run the suite with `{program()} start`")
+        return label_free_table(folder, results, baseline)
     lasts = done.groupby("experiment", sort=False)["stage"].last()
     swept = [name for name in runs.columns if name not in PLAIN and runs[name].notna().any()]
     rows = []
@@ -84,17 +132,23 @@ def paper_table(folder: Path, baseline: str | None) -> PaperTable:
         assert figure is not None
         labels = {"test mode": str(mode), **labels}
         rows.append(Row(str(name), first["task"], labels, first["metric"], figure, gain, p))
-    return PaperTable(tuple(_with_best(_labelled(rows))), _caption(rows, baseline))
+    return PaperTable(tuple(_with_best(_labelled(rows))), _caption(rows, baseline) + _left_out(runs))
 
 
-def _read(folder: Path) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The runs, and the headline metric of each experiment."""
+def _left_out(runs: pd.DataFrame) -> str:
+    """Name the tasks that have no row because they have no labels."""
+    tasks = dict.fromkeys(runs.loc[runs["status"] == NO_LABELS, "task"])
+    return f" Without labels, so without a row: {', '.join(tasks)}." if tasks else ""
+
+
+def _read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The runs and the results over seeds."""
     try:
         # As text: a swept value must stay as it was written.
         runs = pd.read_csv(folder / "runs.csv", dtype=str)
         runs = runs.astype({"value": float, "seed": int})
-        results = pd.read_csv(folder / "results.csv", usecols=["experiment", "metric"])
-        return runs, dict(zip(results["experiment"], results["metric"], strict=True))
+        columns = dict.fromkeys(("experiment", "task", "network", "stage", "test_mode", "metric"), str)
+        return runs, pd.read_csv(folder / "results.csv", dtype=columns)
     except FileNotFoundError as error:
         raise ArtifactError(
             f"{error.filename} is missing: the suite has no report yet; run it with `{program()} start`"

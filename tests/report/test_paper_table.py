@@ -4,6 +4,7 @@ import csv
 import io
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -135,8 +136,94 @@ def test_missing_or_damaged_tables_are_named(study, tmp_path_factory):
     with pytest.raises(ArtifactError, match="damaged"):
         paper_table(study, None)
     runs.assign(status="not run").to_csv(study / "runs.csv", index=False)
+    results = pd.read_csv(study / "results.csv")
+    results.assign(trained=0).to_csv(study / "results.csv", index=False)
     with pytest.raises(ArtifactError, match="no figures yet"):
         paper_table(study, None)
+
+
+@pytest.fixture
+def unlabelled(make_chain):
+    """Makes chains of two stages without a score; coefficients 0.5, and 0.8 of seed 0 alone."""
+    figures = {"source": (0.25, 0.25), "inter": (0.1, 0.4)}
+
+    def make(name, **changes):
+        item = make_chain(name, {"source": [1.0, 1.0], "inter": [1.0, None]}, **changes)
+        runs = tuple(
+            replace(
+                run,
+                scores={},
+                label_free_figures=dict(
+                    zip(("entropy", "information_maximisation"), figures[run.stage], strict=True)
+                ),
+            )
+            for run in item.runs
+        )
+        return replace(item, runs=runs)
+
+    return make
+
+
+def test_a_suite_without_labels_gets_its_label_free_figures_in_every_format(unlabelled, tmp_path):
+    write_tables(ReportData((unlabelled("one"),)), tmp_path)
+    table = paper_table(tmp_path, None)
+    source = "| streets | one | source | 2 | 0.2500 ± 0.0000 | 0.2500 ± 0.0000 | 0.5000 ± 0.0000 |"
+    text = markdown(table)
+    assert source in text and "| streets | one | inter | 1 | 0.1000 | 0.4000 | 0.8000 |" in text
+    assert text.splitlines()[-1].startswith("The target has no labels, so there are no scores.")
+    assert "uncertainty coefficient (high)" in text.splitlines()[0] and "Empty" not in text
+    lines = latex(table).splitlines()
+    assert r"\begin{tabular}{lllrrrr}" in lines and "no labels" in lines[2]
+    assert r" & one & inter & 1 & 0.1000 & 0.4000 & 0.8000 \\" in lines
+    rows = list(csv.DictReader(io.StringIO(csv_text(table))))
+    assert rows[1] == {
+        "experiment": "one",
+        "task": "streets",
+        "stage": "inter",
+        "n": "1",
+        "entropy": "0.1000",
+        "entropy_sd": "",
+        "information_maximisation": "0.4000",
+        "information_maximisation_sd": "",
+        "uncertainty_coefficient": "0.8000",
+        "uncertainty_coefficient_sd": "",
+    }
+
+
+def test_without_labels_rows_of_a_task_stand_together_and_what_did_not_run_has_none(
+    unlabelled, make_chain, tmp_path
+):
+    chains = [unlabelled("one"), unlabelled("two", task="other"), unlabelled("three", network="large")]
+    write_tables(ReportData((*chains, make_chain("four", {"source": [None]}))), tmp_path)
+    table = paper_table(tmp_path, None)
+    assert [(line.task, *line.labels) for line in table.lines()] == [
+        ("streets", "one", "source", "small"),
+        ("streets", "one", "inter", "small"),
+        ("streets", "three", "source", "large"),
+        ("streets", "three", "inter", "large"),
+        ("other", "two", "source", "small"),
+        ("other", "two", "inter", "small"),
+    ]
+
+
+def test_without_labels_there_are_no_gains_and_what_was_not_looked_at_is_said(unlabelled, tmp_path):
+    item = unlabelled("one")
+    unseen = replace(item, runs=(item.runs[0], replace(item.runs[2], label_free_figures={})))
+    write_tables(ReportData((unseen,)), tmp_path)
+    assert "Empty: not looked at" in paper_table(tmp_path, None).caption
+    with pytest.raises(ConfigError, match=r"--baseline one: the suite's targets have no labels"):
+        paper_table(tmp_path, "one")
+    old = pd.read_csv(tmp_path / "results.csv").drop(columns="uncertainty_coefficient_mean")
+    old.to_csv(tmp_path / "results.csv", index=False)
+    with pytest.raises(ArtifactError, match="no column uncertainty_coefficient_mean"):
+        paper_table(tmp_path, None)
+
+
+def test_beside_scores_a_task_without_labels_is_named(unlabelled, make_chain, tmp_path):
+    write_tables(ReportData((make_chain("one", {"source": [40.0]}), unlabelled("two", task="own"))), tmp_path)
+    table = paper_table(tmp_path, None)
+    assert [line.task for line in table.lines()] == ["streets"]
+    assert table.caption.endswith("Without labels, so without a row: own.")
 
 
 def test_verb_prints_the_suites_table(study, tmp_path, monkeypatch, capsys):
