@@ -1,8 +1,12 @@
-"""`clean`: list, and with --yes remove, stages: by key with all that depends on them, or all that nothing needs."""
+"""`clean`: list, and with --yes remove, stages: by key with all that depends on them, or all that nothing needs.
+
+Removing waits for a run that works here, as `start` does.
+"""
 
 import argparse
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from pipeline.artifacts.errors import ArtifactError, ConfigError
 from pipeline.artifacts.files import read_json
@@ -10,6 +14,7 @@ from pipeline.artifacts.folder import FILES, ArtifactFolder
 from pipeline.artifacts.lock import FolderLock
 from pipeline.artifacts.program import program
 from pipeline.commands.configuration import add_selection_arguments, chosen_configuration
+from pipeline.commands.main_process import nobody_else
 from pipeline.stages.results import Results
 
 
@@ -58,28 +63,48 @@ def _unneeded(arguments: argparse.Namespace, folders: dict[str, ArtifactFolder])
     return sorted(set(folders) - needed)
 
 
-def execute(arguments: argparse.Namespace) -> int:
-    """List or remove the chosen stages."""
-    results = Results()
+def _chosen(arguments: argparse.Namespace, results: Results) -> list[ArtifactFolder]:
+    """The folders that are there and are to go; ArtifactError for a key that has none."""
     folders = results.artifacts()
-    if bool(arguments.keys) == arguments.unneeded:
-        raise ConfigError(f"clean: give keys, or --unneeded; `{program()} plan` lists the keys")
     unknown = [key for key in arguments.keys if key not in folders]
     if unknown:
         raise ArtifactError(f"no stage {unknown[0]} under {results.root}; `{program()} plan` lists the keys")
-    chosen = _unneeded(arguments, folders) if arguments.unneeded else with_dependants(arguments.keys, results)
-    present = [key for key in chosen if key in folders]
-    for key in present:
-        folder = folders[key].path
-        print(folder)
-        if arguments.yes:
-            # The lock is taken first, so that no running stage loses its folder.
-            with FolderLock(folder):
-                for child in folder.iterdir():
-                    if child.name != "run":
-                        shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
-            shutil.rmtree(folder)
-    print(
-        f"{len(present)} stages {'removed' if arguments.yes else 'would be removed; add --yes to remove them'}"
-    )
+    keys = _unneeded(arguments, folders) if arguments.unneeded else with_dependants(arguments.keys, results)
+    return [folders[key] for key in keys if key in folders]
+
+
+def _remove(folder: Path) -> None:
+    # The lock is taken first, so that no running stage loses its folder.
+    with FolderLock(folder):
+        for child in folder.iterdir():
+            if child.name != "run":
+                shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
+    shutil.rmtree(folder)
+
+
+def _check_idle(folders: Iterable[Path]) -> None:
+    """FolderBusyError before anything is removed: a job that outlived its run still reads its parents."""
+    for folder in folders:
+        with FolderLock(folder):
+            pass
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """List or remove the chosen stages; removing waits for a run, which may need what is there."""
+    if bool(arguments.keys) == arguments.unneeded:
+        raise ConfigError(f"clean: give keys, or --unneeded; `{program()} plan` lists the keys")
+    results = Results()
+    chosen = _chosen(arguments, results)  # a mistake ends here, without waiting
+    if not arguments.yes:
+        for folder in chosen:
+            print(folder.path)
+        print(f"{len(chosen)} stages would be removed; add --yes to remove them")
+        return 0
+    with nobody_else():
+        chosen = _chosen(arguments, results)  # the run that was waited for may have made more
+        _check_idle(folder.path for folder in chosen)
+        for folder in chosen:
+            print(folder.path)
+            _remove(folder.path)
+    print(f"{len(chosen)} stages removed")
     return 0

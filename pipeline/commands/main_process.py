@@ -89,16 +89,26 @@ class Watcher(Protocol):
         """Take and show what is new; called several times a second."""
 
 
+@contextlib.contextmanager
+def nobody_else() -> Iterator[int]:
+    """As `sole_run`, with nobody's Snakemake at work either; the lock that a killed one left is cleared.
+
+    LockedError: it may be alive, on another host.
+    """
+    with sole_run(Results().run_lock()) as lock:
+        wait_for_others()
+        if clear_lock():
+            print("clearing the lock that a killed run left behind", flush=True)
+        yield lock
+
+
 def run_workflow(arguments: argparse.Namespace, *targets: str, watch: Watcher | None = None) -> int:
     """Run Snakemake for these files, or for everything; its exit code, or 128 + n when signal n stopped it.
 
     `arguments`: `configfile`, `config`, `profile` and `cores` as on the command line. `watch`: who shows how far the run is;
     without one Snakemake writes to the terminal. LockedError: somebody else's lock.
     """
-    with sole_run(Results().run_lock()) as lock:
-        wait_for_others()
-        if clear_lock():
-            print("clearing the lock that a killed run left behind", flush=True)
+    with nobody_else() as lock:
         group = _group(arguments)
         # Snakemake inherits the lock: while it lives, even without this process, no second run starts.
         code = group.run([*_snakemake(arguments), *(["--", *targets] if targets else [])], lock, watch)

@@ -1,6 +1,9 @@
 """A small finished model, and the settings that commands change in their process."""
 
+import contextlib
 import shutil
+import subprocess
+import sys
 
 import pytest
 import strangers
@@ -46,6 +49,34 @@ def clone(tmp_path, monkeypatch):
     strangers.make_clone(tmp_path / "clone")
     monkeypatch.chdir(tmp_path / "clone")
     return tmp_path / "clone"
+
+
+HOLDER = """
+import fcntl, os, sys
+file = open(sys.argv[1], "a+")
+fcntl.flock(file, fcntl.LOCK_EX)
+file.truncate(0)
+file.write(f"{os.getpid()}\\n")
+file.flush()
+print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def run_holding():
+    """Starts a process that holds a run lock, as `start` does, until its stdin is closed or gets a line."""
+    with contextlib.ExitStack() as started:
+
+        def hold(path):
+            words = [sys.executable, "-c", HOLDER, str(path)]
+            process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            started.callback(process.wait, 30)
+            started.callback(process.stdin.close)
+            assert process.stdout.readline() == "held\n"
+            return process
+
+        yield hold
 
 
 @pytest.fixture(autouse=True)

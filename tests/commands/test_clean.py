@@ -1,16 +1,20 @@
 """`clean` lists and, asked to, removes a stage with what was made from it, or what nothing needs."""
 
 import functools
+import json
 import os
+import shutil
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
-from small_results import MODEL, RANK, SOURCE, STAGES, TARGET, folder_of, publish_all
+from small_results import MODEL, RANK, SOURCE, STAGES, TARGET, folder_of, publish, publish_all
 
 from pipeline.__main__ import main
+from pipeline.artifacts import owners
 from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.artifacts.lock import FolderLock
-from pipeline.commands import clean
+from pipeline.commands import clean, main_process
 from pipeline.commands.clean import with_dependants
 from pipeline.stages.results import Results
 
@@ -101,16 +105,58 @@ def test_what_cannot_be_meant_is_refused(results, capsys, words, complaint):
     assert present(results) == set(STAGES)
 
 
-def test_a_running_stage_keeps_its_folder(results, monkeypatch, capsys):
+@pytest.mark.parametrize("key", [RANK, MODEL], ids=["its own", "what it reads"])
+def test_a_running_stage_keeps_its_folder_and_what_it_reads(results, monkeypatch, capsys, key):
     now = [1_000_000.0]
     waiting = functools.partial(
         FolderLock, clock=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds)
     )
     monkeypatch.setattr(clean, "FolderLock", waiting)
     with FolderLock(folder_of(results, RANK).path):
-        assert main(["clean", RANK, "--yes"]) == 2
+        assert main(["clean", key, "--yes"]) == 2
     assert f"in use by process {os.getpid()}" in capsys.readouterr().err
-    assert folder_of(results, RANK).is_whole()
+    assert folder_of(results, key).is_whole() and folder_of(results, RANK).is_whole()
+
+
+@pytest.fixture
+def run(results, run_holding):
+    return run_holding(results / ".run-lock")
+
+
+def test_a_run_is_waited_for_and_what_it_made_goes_too(results, run, monkeypatch, capsys):
+    shutil.rmtree(folder_of(results, RANK).path)
+
+    def sleep(seconds):
+        assert present(results) == set(STAGES) - {RANK}, "nothing is removed while the run works"
+        publish(results, RANK)
+        run.stdin.close()
+        run.wait(30)
+
+    monkeypatch.setattr(main_process, "time", Namespace(sleep=sleep))
+    assert main(["clean", MODEL, "--yes"]) == 0
+    assert present(results) == {SOURCE, TARGET}
+    assert f"another run works here (process {run.pid}); waiting for it" in capsys.readouterr().out
+
+
+def test_listing_waits_for_nobody(results, run, monkeypatch):
+    monkeypatch.setattr(main_process, "time", None)
+    assert main(["clean", MODEL]) == 0
+
+
+def test_a_mistake_is_told_without_waiting(results, run, monkeypatch):
+    monkeypatch.setattr(main_process, "time", None)
+    assert main(["clean", "rank-ffffffffffff", "--yes"]) == 2
+
+
+def test_a_snakemake_on_another_host_keeps_all(results, capsys):
+    owners.LOCKS.mkdir(parents=True)
+    (owners.LOCKS / "0.output.lock").touch()
+    owners.NOTES.mkdir()
+    elsewhere = {**vars(owners.Owner.this()), "machine": "elsewhere", "host": "login2"}
+    (owners.NOTES / "1.json").write_text(json.dumps(elsewhere))
+    assert main(["clean", MODEL, "--yes"]) == 2
+    assert "on login2" in capsys.readouterr().err
+    assert present(results) == set(STAGES)
 
 
 def test_a_link_inside_an_artifact_is_removed_and_not_followed(results, tmp_path):

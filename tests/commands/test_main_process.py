@@ -17,17 +17,6 @@ from pipeline.commands.display import PlainLines, Watch
 from pipeline.commands.main_process import run_workflow
 from pipeline.config.shipped import shipped
 
-HOLDER = """
-import fcntl, os, sys
-file = open(sys.argv[1], "a+")
-fcntl.flock(file, fcntl.LOCK_EX)
-file.truncate(0)
-file.write(f"{os.getpid()}\\n")
-file.flush()
-print("held", flush=True)
-sys.stdin.readline()
-"""
-
 
 def options(**values):
     return Namespace(
@@ -135,16 +124,9 @@ def test_a_living_snakemake_is_waited_for_and_named(calls, monkeypatch, capsys):
 
 
 @pytest.fixture
-def holder(tmp_path):
-    path = tmp_path / "results" / ".run-lock"
-    path.parent.mkdir()
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "held\n"
-    yield process
-    process.stdin.close()
-    process.wait(30)
+def holder(tmp_path, run_holding):
+    (tmp_path / "results").mkdir()
+    return run_holding(tmp_path / "results" / ".run-lock")
 
 
 def test_a_second_run_waits_for_the_first_and_names_it(calls, holder, monkeypatch, capsys):
