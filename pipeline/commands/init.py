@@ -30,6 +30,7 @@ from pipeline.onboarding.evaluation import held_out, some_of_the_target
 from pipeline.onboarding.first_network import first_network, named_network
 from pipeline.onboarding.inspection import ImageFacts, image_facts
 from pipeline.onboarding.label_reading import describe_labels, naming_of, read_labels
+from pipeline.onboarding.layouts import tell_apart
 from pipeline.onboarding.pairing import pair_up
 from pipeline.onboarding.picture_folders import Pairs, Pictures, find_pictures
 from pipeline.onboarding.project import make_project
@@ -176,6 +177,7 @@ def _choose_network(arguments: argparse.Namespace, library: Library) -> None:
 def _look(arguments: argparse.Namespace) -> Facts:
     images = find_pictures(arguments.source_images, "--source-images")
     marks = find_pictures(arguments.source_labels, "--source-labels")
+    images, marks = tell_apart(images, marks, "--source-labels")
     source = pair_up(images, marks, "--source-labels")
     target = find_pictures(arguments.target_images, "--target-images")
     source_facts, target_facts = image_facts(images), image_facts(target)
@@ -232,6 +234,7 @@ def _evaluation(
     if arguments.heldout_images:
         images = find_pictures(arguments.heldout_images, "--heldout-images")
         labels = find_pictures(arguments.heldout_labels, "--heldout-labels")
+        images, labels = tell_apart(images, labels, "--heldout-labels")
         found |= {"held-out": images, "held-out labels": labels}
         return held_out(images, labels, target, source, naming)
     if arguments.target_labels:

@@ -149,15 +149,6 @@ def test_one_name_with_two_endings_must_be_told_apart(clone, tmp_path, capsys):
     refused(capsys, "IMG_0.jpg and IMG_0.png", "photos/*.jpg' or ", "photos/*.png'")
 
 
-def test_images_and_labels_in_one_folder_need_patterns(clone, tmp_path, capsys):
-    source(tmp_path, image="all/{}.png", mark="all/{}_ids.png")
-    target(tmp_path)
-    assert run(tmp_path, images="all", labels="all") == 2
-    refused(capsys, "images and labels at once", "all/*.png' and ", "all/*_ids.png'")
-    assert run(tmp_path, images="all", labels="all/*_ids.png") == 2
-    refused(capsys, "4 of these images are the labels themselves")
-
-
 # Names that lists and patterns must hold
 
 ODD = (
