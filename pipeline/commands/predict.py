@@ -75,7 +75,10 @@ def execute(arguments: argparse.Namespace) -> int:
     before = f" ({summary.finished_before} of them before)" if summary.finished_before else ""
     print(f"{done} pictures predicted{before} into {arguments.out}: {', '.join(sorted(wanted.kinds()))}")
     if summary.bad:
-        print(f"{len(summary.bad)} could not be predicted; all of them in {arguments.out / BAD}:", file=sys.stderr)
+        print(
+            f"{len(summary.bad)} could not be predicted; all of them in {arguments.out / BAD}:",
+            file=sys.stderr,
+        )
         for name, reason in summary.bad[:LISTED]:
             print(f"  {name}: {reason}", file=sys.stderr)
     _print_rest(summary, arguments.out, arguments.prune)
