@@ -119,6 +119,10 @@ class Watch:
             self._take(event)
         self.surface.draw(self.state)
 
+    def stopping(self) -> None:
+        """Note that the run was asked to stop."""
+        self.state.asked_to_stop = True
+
     def _take(self, event: Mapping[str, Any]) -> None:
         ended = self.state.take(event)
         if ended is not None:

@@ -88,6 +88,9 @@ class Watcher(Protocol):
     def look(self) -> None:
         """Take and show what is new; called several times a second."""
 
+    def stopping(self) -> None:
+        """Note that the run was asked to stop; called inside a signal handler."""
+
 
 @contextlib.contextmanager
 def nobody_else() -> Iterator[int]:
@@ -117,8 +120,8 @@ def run_workflow(arguments: argparse.Namespace, *targets: str, watch: Watcher | 
         with contextlib.suppress(LockedError):
             clear_lock()
         print(
-            f"stopped by {signal.Signals(group.stopped_by).name}: what has finished is kept and what was running has "
-            "saved its state; the same command goes on from there",
+            f"stopped by {signal.Signals(group.stopped_by).name}: what has finished is kept; the same command goes on "
+            "from there",
             file=sys.stderr,
         )
         return 128 + group.stopped_by
@@ -133,12 +136,14 @@ class ProcessGroup:
     def __init__(self) -> None:
         self.stopped_by: int | None = None
         self._child: subprocess.Popen[bytes] | None = None
+        self._watch: Watcher | None = None
 
     _before_command: Callable[[], object] | None = None
     """What the new process does first."""
 
     def run(self, command: Sequence[str], inherited: int, watch: Watcher | None = None) -> int:
         """Run the command and wait until nothing of it is left; returns its exit code."""
+        self._watch = watch
         output = None if watch is None else watch.output
         with _handling({**dict.fromkeys(ENDING, self._stop), signal.SIGTSTP: self._pause}):
             self._child = subprocess.Popen(
@@ -152,22 +157,26 @@ class ProcessGroup:
             )
             if self.stopped_by is not None:  # it came while the command was being started
                 self._ask_to_end()
-            code = self._ended(watch)
+            code = self._ended()
             while self.stopped_by is not None and group_lives(self._child.pid):
                 time.sleep(_POLL)
+            if watch is not None:
+                watch.look()  # what the stages said at their end stands before what is said of the whole
         return code
 
-    def _ended(self, watch: Watcher | None) -> int:
+    def _ended(self) -> int:
         """Wait for the command's own process, while somebody watches; its exit code."""
         assert self._child is not None
-        while watch is not None:
-            watch.look()
+        while self._watch is not None:
+            self._watch.look()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return self._child.wait(_LOOK)
         return self._child.wait()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         again, self.stopped_by = self.stopped_by is not None, self.stopped_by or number
+        if self._watch is not None:
+            self._watch.stopping()
         if again:
             self._send(signal.SIGKILL)
         elif self._child is not None:
@@ -175,7 +184,7 @@ class ProcessGroup:
 
     def _ask_to_end(self) -> None:
         assert self._child is not None
-        print("stopping: the running stages save their state; a second signal ends them at once", flush=True)
+        print("stopping; a second signal ends the running stages at once", flush=True)
         self._child.kill()
         self._send(signal.SIGTERM)
 
@@ -200,7 +209,7 @@ class Sender(ProcessGroup):
     def _ask_to_end(self) -> None:
         assert self._child is not None
         print(
-            "stopping: the jobs are called off and save their state; a second signal leaves them alone",
+            "stopping: the jobs are called off; a second signal leaves them alone",
             flush=True,
         )
         self._child.send_signal(signal.SIGINT)

@@ -11,6 +11,8 @@ TRAINING = "train"
 """The kind whose stages take time by their steps."""
 SHOWN_FACTS = slice(1, 3)
 """Of a training's facts: behind the learning rate, its first two losses."""
+STOPPED = 75
+"""Code of a stage that has saved its state."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,16 @@ class Working:
 
 @dataclass
 class RunState:
-    """A run: `plan`, the stages to run by key; the events move them to `working` and to `ended`."""
+    """A run: `plan`, the stages to run by key; the events move them to `working` and to `ended`.
+
+    `asked_to_stop`: whoever watches knows why stages stop.
+    """
 
     plan: Mapping[str, Waiting]
     clock: Callable[[], float] = time.monotonic
     working: dict[str, Working] = field(default_factory=dict)
     ended: dict[str, Working] = field(default_factory=dict)
+    asked_to_stop: bool = False
 
     def take(self, event: Mapping[str, Any]) -> Working | None:
         """Note one event; the stage that it ended, if so."""
@@ -154,5 +160,8 @@ class RunState:
         if stage.code == 0:
             what = f"{stage.total} {stage.unit} in {took}" if stage.total else f"in {took}"
             return f"{stage.what}: {what}" + (f", {stage.facts}" if stage.facts else "")
-        word = "stopped" if stage.code == 75 else "failed"
-        return f"{stage.what}: {word} after {took}: {stage.said}"
+        if stage.code == STOPPED:
+            place = f" at step {stage.done} of {stage.total}" if stage.unit == "steps" else ""
+            why = "" if self.asked_to_stop else f" ({stage.said})"
+            return f"{stage.what}: stopped{place}{why}, saved; the same command goes on from there"
+        return f"{stage.what}: failed after {took}: {stage.said}"

@@ -77,7 +77,8 @@ class Ending:
         if not isinstance(error, Exception):
             return False
         if isinstance(error, Interrupted):
-            self.log.warning("stopped (%s); the state is saved, the same command goes on from it", error)
+            self.log.info("stopped (%s); the state is saved, the same command goes on from it", error)
+            tell(self.key, "say", level="INFO", message=str(error))
             self.code = Interrupted.EXIT_CODE
             return True
         if isinstance(error, SegadaptError):

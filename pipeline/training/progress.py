@@ -125,6 +125,8 @@ class Progress:
             self.log.warning(message, *values)
 
     def close(self) -> None:
-        """Remove the bar."""
+        """Say how far it got, and remove the bar."""
+        if self.log is not None:
+            self._tell()
         if self._bar is not None:
             self._bar.close()

@@ -128,9 +128,26 @@ def test_stages_warnings_and_failures_are_told_from_the_jobs_log(told, tmp_path)
 def test_a_stopped_stage_is_no_failure(told):
     watch, stream = told
     with Ending("rank-3", open_log("rank-3", None)):
-        raise Interrupted("SIGTERM")
+        raise Interrupted("its time is up")
     watch.look()
-    assert "demo/seed0:ranking: stopped after" in stream.getvalue()
+    assert stream.getvalue() == (
+        "0/4 demo/seed0:ranking: stopped (its time is up), saved; the same command goes on from there\n"
+    )
+
+
+def test_a_stage_of_a_run_that_was_stopped_has_one_line_that_says_where_it_stopped(told):
+    watch, stream = told
+    watch.stopping()
+    with Ending("train-1", open_log("train-1", None)) as ending:
+        progress = Progress("train-1", 100, ending.log, stream=io.StringIO(), clock=Clock())
+        progress.begin(0)
+        progress.advance(7, 0.0)  # too early to be told
+        progress.close()
+        raise Interrupted("received SIGTERM")
+    watch.look()
+    assert stream.getvalue() == (
+        "0/4 demo/seed0:source (supervised): stopped at step 7 of 100, saved; the same command goes on from there\n"
+    )
 
 
 def test_a_failure_before_any_stage_shows_the_end_of_the_log(told):

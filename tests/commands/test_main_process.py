@@ -15,6 +15,7 @@ from pipeline.artifacts.owners import LOCKS, NOTES, LockedError, Owner
 from pipeline.commands import main_process
 from pipeline.commands.display import PlainLines, Watch
 from pipeline.commands.main_process import run_workflow
+from pipeline.commands.run_state import Waiting
 from pipeline.config.shipped import shipped
 
 
@@ -238,20 +239,38 @@ def test_a_signal_ends_the_stages_with_their_state_saved_and_snakemake_silently(
     assert Path("saved").is_file()
     said = capfd.readouterr()
     assert "Traceback" not in said.out + said.err
-    assert f"stopped by {number.name}" in said.err and "the same command goes on from there" in said.err
+    assert said.err == (
+        f"stopped by {number.name}: what has finished is kept; the same command goes on from there\n"
+    )
 
 
-def test_a_watched_run_is_stopped_in_the_same_way(tmp_path, monkeypatch, capfd, heeded):
+SAVES_AND_TELLS = """
+import signal, sys, time
+from pipeline.artifacts.errors import Interrupted
+from pipeline.stages.job_log import Ending, open_log
+def save(number, frame):
+    raise Interrupted("received SIGTERM")
+signal.signal(signal.SIGTERM, save)
+with Ending("train-1", open_log("train-1", None)):
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_watched_run_says_of_each_stage_that_it_stopped_then_of_the_whole(
+    tmp_path, monkeypatch, capfd, heeded
+):
     monkeypatch.chdir(tmp_path)
-    standing_in(monkeypatch, signal.SIGINT, SAVES)
-    with Watch({}, PlainLines(sys.stdout)) as watch:
+    standing_in(monkeypatch, signal.SIGINT, SAVES_AND_TELLS)
+    plan = {"train-1": Waiting("demo/seed0:source (supervised)", "train", 100)}
+    with Watch(plan, PlainLines(sys.stderr)) as watch:
         assert run_workflow(options(), watch=watch) == 130
-    assert Path("saved").is_file()
     said = capfd.readouterr()
-    assert said.out.splitlines() == [
-        "stopping: the running stages save their state; a second signal ends them at once"
+    assert said.out.splitlines() == ["stopping; a second signal ends the running stages at once"]
+    assert said.err.splitlines() == [
+        "0/1 demo/seed0:source (supervised): stopped, saved; the same command goes on from there",
+        "stopped by SIGINT: what has finished is kept; the same command goes on from there",
     ]
-    assert said.err.count("\n") == 1 and "stopped by SIGINT" in said.err
 
 
 def test_a_second_signal_ends_the_stages_at_once(tmp_path, monkeypatch, heeded):
@@ -278,7 +297,7 @@ def test_a_snakemake_that_sends_jobs_calls_them_off_itself(tmp_path, monkeypatch
     monkeypatch.setattr(main_process, "_snakemake", lambda arguments: [sys.executable, "-c", CALLS_OFF])
     assert run_workflow(options(profile="slurm")) == 143
     assert Path("called off").is_file()
-    assert "the jobs are called off and save their state" in capsys.readouterr().out
+    assert "the jobs are called off" in capsys.readouterr().out
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
