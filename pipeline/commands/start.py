@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from pipeline.commands.run_state import Waiting
 
 
+LISTED = 4
+"""Models that are named at the end."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_selection_arguments(parser)
@@ -115,13 +119,15 @@ def waiting_stages(runs: Iterable[PlannedRun]) -> "dict[str, Waiting]":
 
 
 def _tell_of_models(runs: Sequence[PlannedRun]) -> None:
-    """Say where the models lie, and the line that applies the last of those with the most trainings behind them."""
+    """Say where the models lie, those with the most trainings behind them first, and the line that applies the first."""
     ordered = sorted(runs, key=lambda run: len(run.trained))
     folders = [Results().run_folder(run.experiment, run.seed) / "model" for run in ordered]
     models = [folder for folder in folders if folder.is_dir()]
     if models:
-        more = f", and {len(models) - 1} more beside it" if len(models) > 1 else ""
-        print(f"model: {models[-1]}{more}")
+        for folder in models[-LISTED:][::-1]:
+            print(f"model: {folder}")
+        if len(models) > LISTED:
+            print(f"and {len(models) - LISTED} more: {models[0].parents[2]}/*/seed*/model")
         print(f"use it: {program()} predict --model {models[-1]} --images FOLDER --out FOLDER")
 
 

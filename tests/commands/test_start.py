@@ -84,12 +84,9 @@ def test_verbose_leaves_the_terminal_to_snakemake(workflow, capsys):
     assert not Path("logs").exists()
 
 
-def test_the_last_model_of_the_longest_chain_and_the_line_that_uses_it_are_told(
-    workflow, capsys, monkeypatch
-):
-    model = Path("results/experiments/b/seed1/model")
-    for folder in (model, Path("results/experiments/only/seed0/model")):
-        folder.mkdir(parents=True)
+@pytest.fixture
+def planned(monkeypatch):
+    """Four runs, of one and of two trainings."""
     nothing = {"all_stages": list, "stages": {}, "selects": {}, "evaluates": {}, "also": {}}
     runs = [
         Namespace(experiment=name, seed=seed, trained=dict.fromkeys(trained), **nothing)
@@ -99,11 +96,33 @@ def test_the_last_model_of_the_longest_chain_and_the_line_that_uses_it_are_told(
     for check in ("check_places", "check_taken"):
         monkeypatch.setattr(start, check, lambda *_: None)
     monkeypatch.setattr(start, "moves", lambda runs: [])
+
+
+def told_of_models(capsys, *names):
+    """The last lines of a run that leaves these models."""
+    for name in names:
+        Path(f"results/experiments/{name}/model").mkdir(parents=True)
     assert start.execute(options()) == 0
-    assert capsys.readouterr().out.splitlines()[-2:] == [
-        f"model: {model}, and 1 more beside it",
-        f"use it: python -m pipeline predict --model {model} --images FOLDER --out FOLDER",
-    ]  # fmt: skip
+    return capsys.readouterr().out.partition("two/index.html\n")[2].splitlines()
+
+
+def test_the_models_are_listed_and_the_line_that_uses_the_last_one_of_the_longest_chain(
+    workflow, planned, capsys
+):
+    assert told_of_models(capsys, "b/seed1", "only/seed0") == [
+        "model: results/experiments/b/seed1/model",
+        "model: results/experiments/only/seed0/model",
+        "use it: python -m pipeline predict --model results/experiments/b/seed1/model --images FOLDER --out FOLDER",
+    ]
+
+
+def test_many_models_are_counted_and_their_place_is_named(workflow, planned, capsys, monkeypatch):
+    monkeypatch.setattr(start, "LISTED", 2)
+    assert told_of_models(capsys, "a/seed0", "b/seed1", "c/seed0", "only/seed0")[:-1] == [
+        "model: results/experiments/c/seed0/model",
+        "model: results/experiments/b/seed1/model",
+        "and 2 more: results/experiments/*/seed*/model",
+    ]
 
 
 def test_a_wrong_configuration_ends_before_snakemake_starts(workflow, monkeypatch):
