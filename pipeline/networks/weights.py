@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What was loaded: counts of tensors, and messages about everything that was not."""
+    """What was loaded: counts of tensors, and messages about all that was not, but a classifier's heads."""
 
     loaded: int
     expected: int
@@ -54,7 +54,7 @@ def load_backbone(network: SegmentationNetwork, weights: WeightsParameters) -> L
             f"{network.profile.name}; choose weights of that profile or change the network's"
         )
     path = find_weights(weights, network.parameters_spec.backbone)
-    renamed, skipped = _renamed(read_tensors(path), weights.layout, network)
+    renamed, heads = _renamed(read_tensors(path), weights.layout, network)
     expected = backbone_tensors(network)
     match = _match(expected, renamed)
     counted = [name for name in expected if not name.endswith(_UNCOUNTED)]
@@ -68,8 +68,8 @@ def load_backbone(network: SegmentationNetwork, weights: WeightsParameters) -> L
         )
     copy_tensors(expected, match.loadable)
     network.weights_license = license_of(weights, network.parameters_spec.backbone)
-    if skipped:
-        details.append(f"heads in the file, not loaded: {_listed(skipped)}.")
+    if heads:  # as in every file of a classifier
+        _log.info("%s: heads in the file, not loaded: %s.", path.name, _listed(heads))
     return report(loaded, len(counted), [f"{path.name}: {detail}" for detail in details])
 
 
@@ -112,13 +112,19 @@ def _renamed(
     return renamed, skipped
 
 
+_TIMMS_HEADS = {
+    *("head", "head_dist", "fc", "classifier", "pre_logits", "norm", "fc_norm"),
+    *("conv_head", "bn2", "final_conv", "final_layer", "downsamp_modules"),
+}
+"""First words of what timm's classifiers have behind their last map."""
+
 _OF_TIMM = {"timm": timm_tensors, "efficientnet_lite": efficientnet_lite_tensors}
 
 
 def _timms(
     tensors: Mapping[str, Tensor], network: SegmentationNetwork
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """The tensors below the parts that the model still has and the mask token; the keys of all others."""
+    """All tensors but those of heads that the model has no more, and their keys; the mask token under our name."""
     prefix = f"{network.backbone_prefix}model."
     mask = f"{network.backbone_prefix}mask_token"
     parts = {
@@ -126,12 +132,11 @@ def _timms(
         for name in backbone_tensors(network)
         if name.startswith(prefix)
     }
-    kept = {prefix + key: value for key, value in tensors.items() if key.partition(".")[0] in parts}
-    skipped = [key for key in tensors if prefix + key not in kept]
-    if "mask_token" in skipped and mask in backbone_tensors(network):
-        skipped.remove("mask_token")
-        kept[mask] = tensors["mask_token"]
-    return kept, skipped
+    heads = [key for key in tensors if (part := key.partition(".")[0]) in _TIMMS_HEADS and part not in parts]
+    kept = {prefix + key: value for key, value in tensors.items() if key not in heads}
+    if mask in backbone_tensors(network) and "mask_token" in tensors:
+        kept[mask] = kept.pop(f"{prefix}mask_token")
+    return kept, heads
 
 
 def _match(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> _Match:

@@ -1,5 +1,6 @@
 """Models of timm as encoders: levels, parts, input profile, refusals, seeds, files, and weight files."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -247,6 +248,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_the_hubs_file_is_read_from_its_cache(cache, caplog):
+    caplog.set_level(logging.INFO, "pipeline")
     model = timm.create_model("pvt_v2_b0")
     hub(cache, "timm/pvt_v2_b0.in1k", model.state_dict())
     network = build_network(parameters("pvt_v2_b0", 32, weights={"source": "timm"}), 5, 0)
@@ -254,7 +256,16 @@ def test_the_hubs_file_is_read_from_its_cache(cache, caplog):
     for name, value in ours.items():
         assert torch.equal(value, theirs[name.removeprefix("backbone.model.")]), name
     assert network.weights_license == "apache-2.0"
+    assert {record.levelno for record in caplog.records} == {logging.INFO}
     assert "heads in the file, not loaded: head.bias, head.weight" in caplog.text
+
+
+def test_what_is_neither_backbone_nor_head_is_warned_of(cache, caplog):
+    state = timm.create_model("pvt_v2_b0").state_dict() | {"decoder.weight": torch.zeros(1)}
+    hub(cache, "timm/pvt_v2_b0.in1k", state)
+    build_network(parameters("pvt_v2_b0", 32, weights={"source": "timm"}), 5, 0)
+    (record,) = (record for record in caplog.records if record.levelno == logging.WARNING)
+    assert record.getMessage().endswith("unexpected (1): backbone.model.decoder.weight.")
 
 
 def test_a_machine_that_is_offline_gets_the_name_of_the_file_to_bring(cache):
