@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel
 
 from pipeline.artifacts.errors import ConfigError
@@ -16,7 +15,7 @@ from pipeline.config.selection import selected
 from pipeline.config.shipped import config_file, config_names
 from pipeline.config.suites import Experiment, Suite, read_suite
 from pipeline.config.validation import validated
-from pipeline.config.yaml_files import merge, read_yaml
+from pipeline.config.yaml_files import merge, parse_value, read_yaml
 from pipeline.datasets.spec import DatasetFile, DatasetSpec
 from pipeline.datasets.taxonomy import Taxonomy
 from pipeline.networks.parameters import NetworkParameters
@@ -134,7 +133,10 @@ class Config:
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """Turn `key=value` words (dots go into mappings: `run.device=cpu`) into a nested mapping of texts."""
+    """Turn `key=value` words (dots go into mappings: `run.device=cpu`) into a nested mapping of texts.
+
+    A value in brackets is YAML, read as strictly as a file; ConfigError names the word.
+    """
     values: dict[str, Any] = {}
     for assignment in assignments:
         key, sign, text = assignment.partition("=")
@@ -142,7 +144,7 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"--config {assignment}: needs key=value")
         nested: Any = text
         if text[:1] in "[{":
-            nested = yaml.safe_load(text)
+            nested = parse_value(text, f"--config {assignment}")
         for part in reversed(key.split(".")):
             nested = {part: nested}
         values = merge(values, nested)

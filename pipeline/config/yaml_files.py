@@ -61,11 +61,10 @@ def _depth(value: Any) -> int:
     return 0
 
 
-def parse_yaml(text: str, location: str) -> dict[str, Any]:
-    """Parse one YAML mapping; `location` names the file in errors.
+def parse_value(text: str, location: str) -> Any:
+    """Parse one YAML value; `location` names the place in errors.
 
-    Raises ConfigError for a syntax error, a duplicate key, an alias, nesting beyond 32 levels, or anything
-    that is not a mapping with text keys.
+    Raises ConfigError for a syntax error, a duplicate key, an alias, or nesting beyond 32 levels.
     """
     try:
         # yaml.load is safe here: the loader derives from SafeLoader and makes plain data only.
@@ -76,14 +75,27 @@ def parse_yaml(text: str, location: str) -> dict[str, Any]:
         # The parser knows the text alone, not the file that it comes from.
         where = str(error).replace('in "<unicode string>", ', "")
         raise ConfigError(f"{location}: not valid YAML: {where}") from None
+    except (ValueError, LookupError, AttributeError) as error:  # of the loader, for a day such as 2020-13-45
+        raise ConfigError(
+            f"{location}: not valid YAML: a date or number that is none ({error}); put text in quotes"
+        ) from None
     except RecursionError:
         raise ConfigError(f"{location}: nested deeper than {MAX_DEPTH} levels") from None
+    if _depth(value) > MAX_DEPTH:
+        raise ConfigError(f"{location}: nested deeper than {MAX_DEPTH} levels")
+    return value
+
+
+def parse_yaml(text: str, location: str) -> dict[str, Any]:
+    """Parse one YAML mapping; `location` names the file in errors.
+
+    Raises ConfigError as `parse_value`, and for anything that is not a mapping with text keys.
+    """
+    value = parse_value(text, location)
     if value is None:
         return {}
     if not isinstance(value, dict):
         raise ConfigError(f"{location}: needs `key: value` lines at the top, found a {type(value).__name__}")
-    if _depth(value) > MAX_DEPTH:
-        raise ConfigError(f"{location}: nested deeper than {MAX_DEPTH} levels")
     return value
 
 

@@ -130,6 +130,8 @@ def test_an_experiment_without_a_wanted_seed_is_left_out(root):
         ({"only": ""}, "--config: only: found ''"),
         ({"seeds": "one"}, "--config: seeds.0: found 'one'"),
         ({"onyl": "demo"}, "--config: onyl: unknown key; did you mean `only`?"),
+        ({"only": "["}, "--config: only: found '['"),  # as Snakemake gives what is no YAML
+        ({"run": "{threads: *a}"}, "--config: run: found '{{threads: *a}}'"),
         ({"suite": "streest"}, "suite: no {root}/streest.yaml; did you mean `streets`?"),
     ],
 )
@@ -223,6 +225,22 @@ def test_assignments_nest_at_dots():
     }
     with pytest.raises(ConfigError, match="needs key=value"):
         parse_assignments(["nonsense"])
+
+
+@pytest.mark.parametrize(
+    ("word", "complaint"),
+    [
+        ("only=[", "not valid YAML"),
+        ("run={threads: *a}", "YAML aliases (*name) are not supported"),
+        ("set.source={steps: 3, steps: 4}", "key `steps` is given twice"),
+        ("set={source: {steps: !!python/object:x {}}}", "not valid YAML"),
+        ("set=" + "{a: " * 40 + "}" * 40, "nested deeper than 32 levels"),
+    ],
+)
+def test_an_assignment_in_brackets_is_read_as_strictly_as_a_file(word, complaint):
+    with pytest.raises(ConfigError) as error:
+        parse_assignments(["run.device=cpu", word])
+    assert str(error.value).startswith(f"--config {word}: ") and complaint in str(error.value)
 
 
 def test_evaluation_images_may_not_be_target_training_images(root):

@@ -35,6 +35,12 @@ def test_a_mistake_of_yaml_is_placed():
         parse_yaml("a: 1\n\tb: 2\n", "x.yaml")
 
 
+@pytest.mark.parametrize("value", ["2020-13-45", "!!int x", "!!bool x", "!!timestamp x"])
+def test_a_date_or_number_that_is_none_is_refused(value):
+    with pytest.raises(ConfigError, match=r"x\.yaml: not valid YAML: a date or number that is none .*quotes"):
+        parse_yaml(f"a: {value}\n", "x.yaml")
+
+
 def test_deep_nesting_is_refused():
     with pytest.raises(ConfigError, match="nested deeper"):
         parse_yaml("a: " + "[" * 40 + "]" * 40, "x.yaml")
