@@ -14,6 +14,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,10 +116,11 @@ def execute(arguments: argparse.Namespace) -> int:
     _complete(arguments)
     stay_offline(arguments)
     _check_options(arguments)
+    folders = _find_folders(arguments)
     if not arguments.no_measure:
         import_module("pipeline.stages.measuring_server").start_server()
     _choose_network(arguments, Library(root))
-    facts = _look(arguments)
+    facts = _look(arguments, folders)
     paths = write_files(configuration_files(facts), root, arguments.force)
     paths += make_project(Path(), arguments.name)
     suite = root / f"{arguments.name}.yaml"
@@ -174,16 +176,38 @@ def _choose_network(arguments: argparse.Namespace, library: Library) -> None:
     print(line)
 
 
-def _look(arguments: argparse.Namespace) -> Facts:
+@dataclass(frozen=True)
+class _Folders:
+    """The pictures of every side that was named, and the pairs of the source."""
+
+    pictures: dict[str, Pictures]
+    source: Pairs
+
+
+def _find_folders(arguments: argparse.Namespace) -> _Folders:
+    """Find all pictures and pair the source's: mistakes in folders are told before anything slow begins."""
     images = find_pictures(arguments.source_images, "--source-images")
     marks = find_pictures(arguments.source_labels, "--source-labels")
     images, marks = tell_apart(images, marks, "--source-labels")
     source = pair_up(images, marks, "--source-labels")
     target = find_pictures(arguments.target_images, "--target-images")
-    source_facts, target_facts = image_facts(images), image_facts(target)
     found = {"source": images, "source labels": marks, "target": target}
+    if arguments.heldout_images:
+        images = find_pictures(arguments.heldout_images, "--heldout-images")
+        labels = find_pictures(arguments.heldout_labels, "--heldout-labels")
+        images, labels = tell_apart(images, labels, "--heldout-labels")
+        found |= {"held-out": images, "held-out labels": labels}
+    elif arguments.target_labels:
+        found["target labels"] = find_pictures(arguments.target_labels, "--target-labels")
+    return _Folders(found, source)
+
+
+def _look(arguments: argparse.Namespace, folders: _Folders) -> Facts:
+    found, source = folders.pictures, folders.source
+    target = found["target"]
+    source_facts, target_facts = image_facts(found["source"]), image_facts(target)
     labels = _source_labels(source, arguments)
-    evaluation = _evaluation(target, found, labels, arguments)
+    evaluation = _evaluation(found, labels, arguments)
     for side, pictures in found.items():
         for line in pictures.omissions:
             print(f"{side}: {line}")
@@ -227,19 +251,14 @@ def _source_labels(pairs: Pairs, arguments: argparse.Namespace) -> Labels:
 
 
 def _evaluation(
-    target: Pictures, found: dict[str, Pictures], source: Labels, arguments: argparse.Namespace
+    found: Mapping[str, Pictures], source: Labels, arguments: argparse.Namespace
 ) -> Evaluation | None:
-    """What figures are made on, if anything; notes the folders that were looked at in `found`."""
+    """What figures are made on, if anything."""
     naming = naming_of(arguments, "--target-")
-    if arguments.heldout_images:
-        images = find_pictures(arguments.heldout_images, "--heldout-images")
-        labels = find_pictures(arguments.heldout_labels, "--heldout-labels")
-        images, labels = tell_apart(images, labels, "--heldout-labels")
-        found |= {"held-out": images, "held-out labels": labels}
-        return held_out(images, labels, target, source, naming)
-    if arguments.target_labels:
-        found["target labels"] = find_pictures(arguments.target_labels, "--target-labels")
-        return some_of_the_target(target, found["target labels"], source, naming)
+    if "held-out" in found:
+        return held_out(found["held-out"], found["held-out labels"], found["target"], source, naming)
+    if "target labels" in found:
+        return some_of_the_target(found["target"], found["target labels"], source, naming)
     return None
 
 

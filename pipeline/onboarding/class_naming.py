@@ -95,15 +95,22 @@ def named_classes(facts: LabelFacts, given: Mapping[str, Any], unnamed: Unnamed,
 
 def _describe_missing(facts: LabelFacts, classes: Classes, missing: Sequence[Value]) -> str:
     ordered = sorted(missing, key=lambda value: -facts.share(value))[:MANY]
-    described = ", ".join(
-        f"{describe_value(value)} ({facts.share(value):.2%} of the pixels)" for value in ordered
-    )
+    described = ", ".join(f"{describe_value(value)} ({describe_share(facts, [value])})" for value in ordered)
     near = facts.shares(missing) - far_share(facts, replace(classes, unnamed="nearest"))
     return (
         f"no name for {len(missing)} values that the labels hold: {described}; name each, or list it under `{IGNORE_NAME}`. "
         f"If they are soft edges or traces of compression: --unnamed nearest ({near:.2%} of the pixels, near a named "
-        f"value) or --unnamed ignore ({facts.shares(missing):.2%})"
+        f"value) or --unnamed ignore"
     )
+
+
+def describe_share(facts: LabelFacts, values: Sequence[Value]) -> str:
+    """How many pixels have these values: their share, or their number where the share would read as nothing."""
+    share = facts.shares(values)
+    if f"{share:.2%}" != "0.00%":
+        return f"{share:.2%} of the pixels"
+    total = sum(facts.pixels.values())
+    return f"{sum(facts.pixels.get(value, 0) for value in values):,} of {total:,} pixels"
 
 
 def describe_value(value: Value) -> str:

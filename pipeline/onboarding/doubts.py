@@ -17,6 +17,7 @@ from pipeline.onboarding.class_naming import (
     SHOWN,
     Classes,
     describe_ids,
+    describe_share,
     describe_value,
     far_share,
     found_classes,
@@ -114,7 +115,7 @@ def _mask(pixels: Mapping[int, int], facts: LabelFacts) -> Doubt | None:
     if not (few or wide or soft):
         return None
     seen = (
-        f"the labels look like masks: {_shares(facts, (low, high))}, and {facts.shares(others):.2%} have "
+        f"the labels look like masks: {_shares(facts, (low, high))}, and {describe_share(facts, others)} have "
         f"{'another value' if len(others) == 1 else f'{len(others)} other values'} ({_some(others)})"
     )
     return Doubt(seen, _mask_readings(facts, low, high, others))
@@ -132,7 +133,7 @@ def _mask_readings(facts: LabelFacts, low: int, high: int, others: Sequence[int]
     readings = [soft]
     if 0 < len(others) <= SHOWN:
         border = Reading(
-            f"a mask with an uncertain border: {describe_ids(others)} is ignored ({facts.shares(others):.2%})",
+            f"a mask with an uncertain border: {describe_ids(others)} is ignored",
             f"--ids background={low} object={high} ignore={describe_ids(others)}",
             Classes({"background": (low,), "object": (high,)}, tuple(others)),
         )
@@ -220,7 +221,7 @@ def _describe_thin(facts: LabelFacts, thin: Sequence[Value], what: str) -> str:
     return (
         f"{len(thin)} of the {len(facts.pixels)} {what} in the labels ({_some(thin)}) look like soft edges, traces of "
         "compression or stray pixels: they fill no square of 3x3 pixels anywhere, or are many around few others; "
-        f"{facts.shares(thin):.2%} of the pixels"
+        f"{describe_share(facts, thin)}"
     )
 
 
@@ -241,7 +242,7 @@ def _mixed_readings(
             near,
         ),
         Reading(
-            f"{len(named)} classes; the others are ignored ({facts.shares(thin):.2%})",
+            f"{len(named)} classes; the others are ignored",
             f"{lead}--unnamed ignore",
             none,
         ),

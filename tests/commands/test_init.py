@@ -354,6 +354,8 @@ class TestMistakes:
         refused(capsys, "--name ../Mine", "lower-case")
 
     def test_an_unknown_network(self, tmp_path, capsys):
+        source(tmp_path)
+        target(tmp_path)
         assert run(tmp_path, "--network", "smal") == 2
         refused(capsys, "did you mean `small`")
 

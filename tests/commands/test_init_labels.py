@@ -5,7 +5,19 @@ import re
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
-from strangers import label, labels_of, library, refused, run, source, source_of, stripes, target, target_of
+from strangers import (
+    label,
+    labels_of,
+    library,
+    picture,
+    refused,
+    run,
+    source,
+    source_of,
+    stripes,
+    target,
+    target_of,
+)
 
 from pipeline.commands import init
 from pipeline.datasets.listing import list_split
@@ -70,11 +82,19 @@ def one_id_and_255(path):
 
 
 DOUBTFUL = {
-    stray: ("like masks", "0.05% have another value (1)", "--ids background=0 object=255 --unnamed nearest"),
+    stray: (
+        "like masks",
+        "0.05% of the pixels have another value (1)",
+        "--ids background=0 object=255 --unnamed nearest",
+    ),
     soft: ("like masks", "2 other values (63, 192)", "--ids background=0 object=255 --unnamed nearest"),
     once_a_jpeg: ("like masks", "other values (1, 2, 3, ", "--ids background=0 object=255 --unnamed nearest"),
     thin_vessels: ("like masks", "--ids background=0 object=255 --unnamed nearest"),
-    trimap: ("like masks", "25.00% have another value (128)", "--ids background=0 object=255 ignore=128"),
+    trimap: (
+        "like masks",
+        "25.00% of the pixels have another value (128)",
+        "--ids background=0 object=255 ignore=128",
+    ),
     steps_of_grey: ("like masks", "--ids class_0=0 class_85=85 class_170=170 class_255=255"),
     soft_ids: (
         "look like soft edges",
@@ -98,6 +118,21 @@ def test_without_a_terminal_the_readings_are_shown_and_nothing_is_written(folder
     assert run(folders) == 2
     refused(capsys, *DOUBTFUL[make])
     assert not (clone / "config/mine.yaml").exists()
+
+
+def test_a_stray_pixel_is_counted(folders, capsys):
+    def one_stray(path):
+        values = np.repeat(stripes((1, 1, 2), (480, 1)), 400, axis=0)
+        values[0, 0] = 7
+        Image.fromarray(values).save(path)
+
+    labels_of(folders, one_stray)
+    for number in range(4):
+        picture(folders / f"sim/rgb/{number}.png", (480, 400), seed=number)
+    for words in ((), ("--ids", "road=1", "sky=2")):
+        assert run(folders, *words) == 2
+        told = refused(capsys, "4 of 768,000 pixels")
+        assert told.count("0.00%") == 1  # what lies near a named value, or far from all
 
 
 def readings(told):

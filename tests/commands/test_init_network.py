@@ -1,6 +1,7 @@
 """Which network `init` chooses, and what it says of its weights."""
 
-from strangers import run, source, target
+import pytest
+from strangers import refused, run, source, target
 
 
 def test_without_weights_the_network_learns_from_scratch_and_that_is_said(clone, tmp_path, capsys):
@@ -13,6 +14,15 @@ def test_without_weights_the_network_learns_from_scratch_and_that_is_said(clone,
     assert "hardly any small one" in out
     text = (clone / "config/mine.yaml").read_text()
     assert "network: small\n" in text and "lr: 0.001, head_lr_mult: 1.0" in text
+
+
+@pytest.mark.parametrize("wrong", ["images", "labels", "target"])
+def test_no_network_is_looked_for_before_the_folders_are_found(clone, tmp_path, capsys, monkeypatch, wrong):
+    monkeypatch.setattr("pipeline.commands.init.first_network", lambda library: pytest.fail("looked for"))
+    source(tmp_path)
+    target(tmp_path)
+    assert run(tmp_path, **{wrong: "fotos"}) == 2
+    refused(capsys, "there is no folder")
 
 
 def test_weights_at_hand_are_taken_and_their_licence_is_printed(clone, tmp_path, capsys):
