@@ -5,12 +5,14 @@ python -m pipeline export --model MODEL --format torch-export --images PHOTOS --
 """
 
 import argparse
+import sys
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, get_args
 
-from pipeline.artifacts.errors import ConfigError, SegadaptError
+from pipeline.artifacts.errors import ConfigError, DataError, SegadaptError
 from pipeline.artifacts.files import check_writable, write_bytes
+from pipeline.datasets.decoding import read_image
 from pipeline.datasets.walking import find_all_pictures
 from pipeline.networks.records import read_record
 from pipeline.numerics.spacing import evenly_spaced
@@ -67,7 +69,7 @@ def execute(arguments: argparse.Namespace) -> int:
     check_test_mode(model, arguments)
     record = read_record(arguments.model / WEIGHTS)
     exported = export_model(model, record, arguments.format, arguments.probabilities)
-    chosen = evenly_spaced([arguments.images / name for name in pictures], PICTURES)
+    chosen = _readable([arguments.images / name for name in pictures], PICTURES)
     found = agreement(model, exported.model(model), exported.run, chosen)
     width, height = model.working_size
     sizes = "any size" if exported.one_size is None else f"{width}x{height} only ({exported.one_size})"
@@ -81,8 +83,30 @@ def execute(arguments: argparse.Namespace) -> int:
             "written; use the model folder, and report the network and the figures above"
         )
     write_bytes(out, exported.data)
-    print(f"written: {out} ({len(exported.data) / 1e6:.1f} MB)")
+    print(f"written: {out.resolve()} ({len(exported.data) / 1e6:.1f} MB)")
     return 0
+
+
+def _readable(pictures: list[Path], count: int) -> list[Path]:
+    """Up to `count` pictures, evenly spaced and others for those that cannot be read, which are named.
+
+    DataError: none can be read.
+    """
+    chosen = evenly_spaced(pictures, count)
+    taken = {*chosen}
+    found: list[Path] = []
+    for path in [*chosen, *(other for other in pictures if other not in taken)]:
+        if len(found) == len(chosen):
+            break
+        try:
+            read_image(path)
+        except DataError as error:
+            print(f"passed over: {error}", file=sys.stderr)
+        else:
+            found.append(path)
+    if not found:
+        raise DataError(f"--images: none of the {len(pictures)} pictures can be read; name a folder of some")
+    return found
 
 
 def check_test_mode(model: "Model", arguments: argparse.Namespace) -> None:

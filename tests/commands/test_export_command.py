@@ -44,6 +44,20 @@ def test_onnx_file_predicts_as_the_folder_does(model, photos, tmp_path, capsys):
         assert (ours == theirs).mean() > 0.999
 
 
+def test_pictures_that_cannot_be_read_are_named_and_passed_over(model, photos, tmp_path, capsys):
+    (photos / "0a.jpg").write_bytes(b"no picture")
+    file = tmp_path / "model.onnx"
+    assert main(words(model, photos, file, "--format", "onnx")) == 0
+    told = capsys.readouterr()
+    assert f"passed over: {photos}/0a.jpg: not a picture" in told.err
+    assert "predict, 2 pictures" in told.out and f"written: {file.resolve()} (" in told.out
+    for name in ("0.png", "1.png"):
+        (photos / name).write_bytes(b"")
+    assert main(words(model, photos, tmp_path / "other.onnx", "--format", "onnx")) == 2
+    assert "none of the 3 pictures can be read" in capsys.readouterr().err
+    assert not (tmp_path / "other.onnx").exists()
+
+
 def test_disagreement_leaves_no_file(model, photos, tmp_path, capsys, monkeypatch):
     exported = export.export_model
 
