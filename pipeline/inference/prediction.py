@@ -70,6 +70,11 @@ class Model:
     working_size: WidthHeight
     meta: dict[str, Any]
 
+    def __repr__(self) -> str:
+        width, height = self.working_size
+        backbone = self.network.parameters_spec.backbone
+        return f"Model({backbone}, {self.taxonomy.num_classes} classes, input {width}x{height})"
+
     @cached_property
     def palette(self) -> UInt8:
         """Color of every id: uint8 (256, 3)."""

@@ -42,6 +42,11 @@ def test_a_path_an_array_and_an_image_are_one_picture(model, array, tmp_path):
         assert np.array_equal(model.predict(picture), expected)
 
 
+def test_a_model_is_printed_in_one_line(model):
+    backbone = model.network.parameters_spec.backbone
+    assert repr(model) == f"Model({backbone}, 3 classes, input 32x24)"
+
+
 def test_grey_array_is_the_grey_picture(model, array):
     grey = np.ascontiguousarray(array[..., 0])
     assert np.array_equal(model.predict(grey), model.predict(np.stack([grey] * 3, axis=-1)))
