@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.artifacts.errors import ArtifactError, ConfigError
 from pipeline.artifacts.program import program
+from pipeline.commands.configuration import files_with
 from pipeline.config.load import DEFAULT_FILE, Config, load_config, suites_in
 from pipeline.config.named_files import files_of
 from pipeline.config.suites import Suite
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=Path,
         metavar="FILE",
-        help="its suite, and settings laid over it (default: the suite that config/config.yaml names)",
+        help="its suite, and settings laid over it (default: as config/config.yaml says, else the one that has it)",
     )
     parser.add_argument(
         "--out",
@@ -39,7 +40,8 @@ def execute(arguments: argparse.Namespace) -> int:
     out = arguments.out or Path(f"{arguments.experiment}.tar")
     if out.exists():
         raise ConfigError(f"--out {out}: is there already; name a new file, or remove this one")
-    config = load_config(arguments.configfile)
+    files = [Path(file) for file in files_with(arguments.experiment, arguments.configfile)]
+    config = load_config(files)
     suite = _suite_of(config, arguments.experiment)
     # Imported late: it imports torch, and a mistake should be told at once.
     from pipeline.report.archiving import Chosen, finished_runs, write_archive
@@ -50,7 +52,7 @@ def execute(arguments: argparse.Namespace) -> int:
             f"--experiment {arguments.experiment}: no seed of it has finished under {Results().root}; "
             f"`{program()} start --configfile {suite.file} --only {arguments.experiment}` does that"
         )
-    table = write_archive(out, Chosen(Results(), suite, runs, files_of(config, suite, arguments.configfile)))
+    table = write_archive(out, Chosen(Results(), suite, runs, files_of(config, suite, files)))
     seeds = ", ".join(map(str, table.seeds))
     print(
         f"{out}: {table.experiment}, seeds {seeds}: {len(table.files)} files, {out.stat().st_size / 1e6:,.1f} MB"

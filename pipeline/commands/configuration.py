@@ -2,8 +2,12 @@
 
 import argparse
 import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 
-from pipeline.config.load import Config, load_config, parse_assignments
+from pipeline.artifacts.errors import ConfigError
+from pipeline.config.load import DEFAULT_FILE, Config, load_config, parse_assignments, suites_in
 
 
 def add_configuration_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +27,31 @@ def add_configuration_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="laid over the files, e.g. run.device=cpu set.train.steps=500",
     )
+
+
+def files_with(experiment: str, files: Sequence[str | Path]) -> list[str | Path]:
+    """The given files; where there are none and the configured suite lacks the experiment, the suite that has it.
+
+    The file is printed. ConfigError where several suites have it; where none has, what is configured stays.
+    """
+    plain = experiment.partition("+")[0]
+    if files or plain in _configured_experiments():
+        return list(files)
+    found = [suite.file for suite in suites_in(DEFAULT_FILE.parent) if plain in suite.experiments]
+    if len(found) > 1:
+        listed = ", ".join(map(str, found))
+        raise ConfigError(f"--experiment {experiment}: is in {listed}; give one of them by --configfile")
+    if found:
+        print(f"--experiment {experiment}: taken from {found[0]}", file=sys.stderr)
+    return [str(file) for file in found]
+
+
+def _configured_experiments() -> set[str]:
+    """Names in the suite that the settings name; none where they name none."""
+    try:
+        return {name for suite in load_config().suites for name in suite.experiments}
+    except ConfigError:
+        return set()
 
 
 def add_selection_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,24 +7,29 @@ Ranks first where that is missing, and with --train trains too. Then put labels 
 """
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.artifacts.errors import ConfigError
 from pipeline.artifacts.files import check_writable, write_text
 from pipeline.artifacts.folder import FILES
 from pipeline.artifacts.program import program
-from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
+from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration, files_with
 from pipeline.commands.main_process import run_workflow
-from pipeline.config.load import Config
-from pipeline.config.shipped import check_package
+from pipeline.config.load import Config, Library
+from pipeline.config.shipped import check_package, config_names
 from pipeline.config.suites import Experiment
 from pipeline.config.validation import validated
 from pipeline.plan.files import write_stages
 from pipeline.plan.places import check_places
+from pipeline.plan.recipes import reads_labelled
 from pipeline.plan.stage import Stage, in_order
 from pipeline.stages.kinds import KINDS
 from pipeline.stages.parameters import SuggestParameters
 from pipeline.stages.results import Results
+
+FEW = "strong-few"
+"""The recipe that is proposed for a few labelled images (docs/results.md)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +74,7 @@ def execute(arguments: argparse.Namespace) -> int:
     parameters = validated(SuggestParameters, values, "--count, --candidates")
     arguments.only = [arguments.experiment]
     check_package(Path())
+    arguments.configfile = files_with(arguments.experiment, arguments.configfile)
     planner = Planner(chosen_configuration(arguments))
     config = planner.config
     experiment = next(iter(config.experiments.values()))
@@ -151,7 +157,17 @@ def _what_to_do(config: Config, experiment: Experiment, out: Path | None) -> str
     return (
         f"next: 1. {place}\n"
         f"      2. {copy}add to the experiments of {experiment.file}:\n"
-        f"           {experiment.plain_name}-labelled: {{{''.join(own)}recipe: ass, labelled: {{names: {named}}}}}\n"
-        "         (recipes that read labelled target images: ass, joint-ce, target-only)\n"
+        f"           {experiment.plain_name}-labelled: {{{''.join(own)}recipe: {FEW}, labelled: {{names: {named}}}}}\n"
+        f"         (recipes that read labelled target images: {', '.join(_recipes_that_learn_from_them(config.library))})\n"
         f"      3. {program()} start --configfile {experiment.file} --only {experiment.plain_name}-labelled"
     )
+
+
+def _recipes_that_learn_from_them(library: Library) -> list[str]:
+    """Names of the recipes that read labelled target images; one with a mistake tells it when it is used."""
+    found = []
+    for name in config_names(library.root, "recipes"):
+        with suppress(ConfigError):
+            if reads_labelled(library.recipe(name, "suggest"), str(library.file("recipes", name))):
+                found.append(name)
+    return found

@@ -9,8 +9,9 @@ from pydantic import BaseModel
 from pipeline.artifacts.errors import ConfigError
 from pipeline.config.models import Recipe
 from pipeline.config.suites import Experiment, SetLayer
-from pipeline.config.validation import KeyPath, dotted, validated_once
+from pipeline.config.validation import KeyPath, dotted, validated, validated_once
 from pipeline.config.yaml_files import merge
+from pipeline.methods.parameters import Objective
 from pipeline.schema.names import nearest
 from pipeline.stages.kinds import KINDS
 
@@ -36,6 +37,10 @@ class Entry:
     references: Mapping[str, str]
     parameters: BaseModel
     round: int | None
+
+
+class _OnlyObjective(BaseModel):
+    objective: Objective
 
 
 def _unrolled(recipe: Recipe, count: int | None) -> list[tuple[str, dict[str, Any], int | None]]:
@@ -139,6 +144,24 @@ def check_set_keys(layer: SetLayer, valid: set[str]) -> None:
             raise ConfigError(
                 f"{layer.location}.{key}: no stage and no kind of that name; {nearest(key, valid)}"
             )
+
+
+def reads_labelled(recipe: Recipe, location: str) -> bool:
+    """Whether a stage of the recipe reads the task's labelled target images; ConfigError for a wrong stage."""
+    for name, own, _ in _unrolled(recipe, None):
+        kind = own.pop("kind", DEFAULT_KIND)
+        if "task.labelled" in own.values():
+            return True
+        if kind != DEFAULT_KIND or "labelled" in own:
+            continue
+        values = {key: value for key, value in own.items() if key not in KINDS[kind].keys}
+        values = merge(dict(recipe.defaults.get(kind, {})), values)
+        # Only the objective: what else a training needs, such as its steps, may stand in suites alone.
+        objective = {"method": values.get("method"), **values.get("objective", {})}
+        read = validated(_OnlyObjective, {"objective": objective}, f"{location}: stages.{name}")
+        if "labelled" in read.objective.domains():
+            return True
+    return False
 
 
 def expand_recipe(

@@ -13,7 +13,7 @@ from pipeline.stages.runner import run_stage
 
 SHIPPED = Path(__file__).resolve().parents[2] / "config"
 SHARED = {"task": "tiny", "network": "small"}
-TRAIN = {"batch": 1, "steps": 1, "snapshots": 1}
+TRAIN = {"batch": 2, "steps": 1, "snapshots": 1}
 
 
 @pytest.fixture
@@ -72,7 +72,11 @@ def test_it_runs_what_is_missing_and_says_what_to_do(
     found = Path(target).parent / "suggested.txt"
     assert f"list  {found}" in printed
     told = yaml.safe_load(next(line for line in printed.splitlines() if "first-labelled: " in line))
-    assert told == {"first-labelled": {"recipe": "ass", "labelled": {"names": "lists/mine.txt"}}}
+    assert told == {"first-labelled": {"recipe": "strong-few", "labelled": {"names": "lists/mine.txt"}}}
+    assert (
+        "(recipes that read labelled target images: ass, ass-paper, joint-ce, strong-few, target-only)"
+        in printed
+    )
     assert Path("config/lists/mine.txt").read_text() == found.read_text()
     assert len(found.read_text().split()) == 2
 
@@ -98,6 +102,26 @@ def test_trainings_that_are_missing_are_told_and_not_started_unasked(
     said = capsys.readouterr().err
     assert "not trained yet: supervised-tiny-s0-" in said and "add --train" in said
     assert not Path("results").exists()
+
+
+def test_an_experiment_of_another_suite_is_found_by_its_name(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = {"recipe": "source-only", "set": {"train": TRAIN}}
+    for name in ("other", "third"):
+        suite = {**SHARED, "experiments": {"drive": body, name: body}}
+        (workplace / f"config/{name}.yaml").write_text(json.dumps(suite))
+    words = (["suggest", "--count", "2"], "not trained yet"), (["archive"], "no seed of it has finished")
+    for word, message in words:
+        assert main([*word, "--experiment", "third"]) == 2
+        said = capsys.readouterr().err
+        assert "--experiment third: taken from config/third.yaml" in said and message in said
+        assert main([*word, "--experiment", "drive"]) == 2
+        both = "drive: is in config/other.yaml, config/third.yaml; give one of them by --configfile"
+        assert both in capsys.readouterr().err
+        assert main([*word, "--experiment", "drive", "--configfile", "config/other.yaml"]) == 2
+        said = capsys.readouterr().err
+        assert message in said and "taken from" not in said
 
 
 def test_a_failed_workflow_ends_the_command(
