@@ -1,7 +1,7 @@
 """What the trainings of a plan need: memory, estimated without any, and hours where a GPU was measured."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -19,21 +19,35 @@ MEASURED = {"source": (1280, 720), "target": (1024, 512)}
 """Sizes of the images of the step that `benchmarks/gpu.py` times, on ResNet-101 with both heads."""
 MEASURED_FLOPS = 6.82e12
 """What AdvEnt's step computes there, as `step_memory` counts it."""
-HEADER = ("training", "trained", "weights", "optimiser", "step", "peak", "H200")
+HEADER = ("training", "trained", "weights", "optimiser", "step", "peak", "H200", "")
+HOURS = HEADER.index("H200")
+NOT_KNOWN, ESTIMATED = "-", "~"
 GIB = 2**30
 
 
-def cost_table(runs: Sequence[PlannedRun]) -> str:
-    """One line for each training that differs in more than its seed or data: GiB by part, and hours."""
-    lines = aligned([HEADER, *(_row(name, stage) for name, stage in _distinct(runs))])
+def cost_table(runs: Sequence[PlannedRun], without_hours: Sequence[str] = ()) -> str:
+    """One line for each training that differs in more than its seed or data: GiB by part, and hours where known.
+
+    `without_hours`: what to add where no hours are known.
+    """
+    rows = [_row(name, stage) for name, stage in _distinct(runs)]
+    hours = [row[HOURS] for row in rows if row[HOURS] != NOT_KNOWN]
+    if not hours:
+        rows = [(*row[:HOURS], *row[HOURS + 1 :]) for row in rows]
+    header = HEADER if hours else tuple(column for column in HEADER if column != HEADER[HOURS])
     return "\n".join(
-        [
-            *lines,
-            "Millions of numbers trained, GiB on one device, hours by benchmarks/out. `step`: activations, gradients and "
-            "intermediate results; what kernels use themselves comes on top. ~: not measured, but the step's arithmetic "
-            "at the rate of AdvEnt's; the order of magnitude.",
-        ]
+        [*aligned([header, *rows]), " ".join([*_notes(hours), *([] if hours else without_hours)])]
     )
+
+
+def _notes(hours: Sequence[str]) -> Iterator[str]:
+    """What the columns mean; `hours`: those that are known."""
+    yield f"Millions of numbers trained, GiB on one device{', hours by benchmarks/out' if hours else ''}."
+    yield "`step`: activations, gradients and intermediate results; what kernels use themselves comes on top."
+    if any(one.startswith(ESTIMATED) for one in hours):
+        yield (
+            f"{ESTIMATED}: not measured, but the step's arithmetic at the rate of AdvEnt's; the order of magnitude."
+        )
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -63,18 +77,19 @@ def _distinct(runs: Iterable[PlannedRun]) -> Iterable[tuple[str, Stage]]:
 def _row(name: str, stage: Stage) -> tuple[str, ...]:
     sizes = domain_sizes(stage)
     if None in sizes.values():
-        return (name, *"-----", "- (images of their own sizes)")
+        return (name, *[NOT_KNOWN] * HOURS, "(images of their own sizes)")
     known = {role: size for role, size in sizes.items() if size is not None}
     try:
         memory = _memory(stage, known)
     except (NotImplementedError, RuntimeError) as error:
-        return (name, *"-----", f"- (needs numbers: {str(error).splitlines()[0]})")
+        return (name, *[NOT_KNOWN] * HOURS, f"(needs numbers: {str(error).splitlines()[0]})")
     parts = (memory.weights, memory.optimiser, memory.step, memory.peak)
     return (
         name,
         f"{memory.trained / 1e6:.1f}",
         *(f"{part / GIB:.2f}" for part in parts),
         _hours(stage, known, memory.flops),
+        "",
     )
 
 
@@ -127,8 +142,8 @@ def _hours(stage: Stage, sizes: Mapping[str, WidthHeight], flops: int) -> str:
         return f"{parameters.steps * own / 3.6e6:.1f}"
     milliseconds = _milliseconds(chain.from_iterable(measured.values()), wanted)
     if not milliseconds or flops < MEASURED_FLOPS / 2:
-        return "-"
-    return f"~{parameters.steps * milliseconds * flops / MEASURED_FLOPS / 3.6e6:.1f}"
+        return NOT_KNOWN
+    return f"{ESTIMATED}{parameters.steps * milliseconds * flops / MEASURED_FLOPS / 3.6e6:.1f}"
 
 
 def _measured() -> dict[str, list[dict[str, Any]]]:

@@ -35,7 +35,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
     runs = Planner(chosen_configuration(arguments)).plan()
     if arguments.cost:
-        print(cost_table(runs))
+        hint = [] if arguments.measure else ["Hours: add --measure for the time on this machine."]
+        print(cost_table(runs, hint))
         if arguments.measure:
             from pipeline.commands.measured_cost import measured_lines
 

@@ -48,13 +48,14 @@ def test_a_line_for_each_training_that_differs(capsys, monkeypatch, tmp_path):
         )
         == 0
     )
-    header, *rows, _ = capsys.readouterr().out.splitlines()
-    assert header.split() == ["training", "trained", "weights", "optimiser", "step", "peak", "H200"]
+    header, *rows, notes = capsys.readouterr().out.splitlines()
+    assert header.split() == ["training", "trained", "weights", "optimiser", "step", "peak"]
+    assert notes.endswith("add --measure for the time on this machine.") and "hours by" not in notes
     names = [row.split()[0].partition(":")[2] for row in rows]
     assert len(names) == len({row.partition(":")[2] for row in rows}) >= 3  # one source model, though of two
     for row in rows:
-        trained, *parts, hours = row.split()[1:]
-        assert float(trained) > 0.1 and hours == "-"
+        trained, *parts = row.split()[1:]
+        assert float(trained) > 0.1
         assert float(parts[-1]) == pytest.approx(sum(map(float, parts[:-1])), abs=0.021)
 
 
@@ -71,6 +72,25 @@ def test_hours_are_those_of_the_measured_step(monkeypatch, tmp_path):
     assert cost._hours(stage(ADVENT), {**cost.MEASURED, "source": (1280, 760)}, much) == "~5.0"
     assert cost._hours(stage(ADVENT | {"precision": "float32"}), cost.MEASURED, much) == "-"
     assert cost._hours(stage(ADVENT | {"batch": 2}), cost.MEASURED, much // 3) == "-"
+
+
+@pytest.mark.parametrize(
+    ("hours", "column", "told", "not_told"),
+    [
+        (["-", "-"], [], "--measure", "~"),
+        (["-", "5.0"], ["H200", "-", "5.0"], "hours by benchmarks/out", "~"),
+        (["~9.0", "5.0"], ["H200", "~9.0", "5.0"], "~: not measured", "--measure"),
+    ],
+)
+def test_hours_are_a_column_and_are_explained_where_some_are_known(
+    monkeypatch, hours, column, told, not_told
+):
+    rows = iter([("one", *"-----", hours[0], "(why)"), ("two", *"12345", hours[1], "")])
+    monkeypatch.setattr(cost, "_distinct", lambda runs: [("one", None), ("two", None)])
+    monkeypatch.setattr(cost, "_row", lambda name, stage: next(rows))
+    *table, notes = cost.cost_table([], ["--measure"]).splitlines()
+    assert [cell for line in table for cell in line.split()[6:]] == [*column[:2], "(why)", *column[2:]]
+    assert told in notes and not_told not in notes
 
 
 @pytest.mark.parametrize("precision", get_args(Precision))
@@ -92,5 +112,5 @@ def test_the_measured_step_computes_what_is_written_down():
 def test_sizes_are_crops_or_the_tasks_and_else_not_known():
     crops = {"augmentation": {"source": {"crop": [64, 32]}, "target": {"scale": [0.5, 2.0]}}}
     assert cost.domain_sizes(stage(ADVENT | crops)) == {"source": (64, 32), "target": None}
-    assert cost._row("one", stage(ADVENT | crops))[-1] == "- (images of their own sizes)"
+    assert cost._row("one", stage(ADVENT | crops))[-2:] == ("-", "(images of their own sizes)")
     assert cost.domain_sizes(stage(ADVENT)) == cost.MEASURED

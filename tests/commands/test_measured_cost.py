@@ -33,11 +33,13 @@ def runs(*words):
 
 def test_without_the_option_nothing_is_trained(clone, monkeypatch, capsys):
     monkeypatch.setattr(measuring, "measure_training", refuse)
-    monkeypatch.setattr(cost, "cost_table", lambda runs: "the estimate")
+    monkeypatch.setattr(cost, "cost_table", lambda runs, hint: " ".join(["the estimate", *hint]))
     assert main(["plan", "--cost", "--configfile", "config/demo.yaml"]) == 0
-    assert "s a step" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "s a step" not in said and "add --measure" in said
     with pytest.raises(AssertionError, match="is measured"):
         main(["plan", "--cost", "--measure", "--configfile", "config/demo.yaml"])
+    assert "add --measure" not in capsys.readouterr().out
 
 
 def test_it_belongs_to_cost(clone, capsys):
