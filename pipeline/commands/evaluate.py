@@ -26,7 +26,9 @@ from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration
 from pipeline.config.load import Config
 from pipeline.config.models import DomainSplit
+from pipeline.config.validation import validated
 from pipeline.config.yaml_files import read_yaml
+from pipeline.data.parameters import MAX_SIDE
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.datasets.taxonomy import IGNORE_NAME, Taxonomy
 from pipeline.plan.datasets import DataPlanner
@@ -153,6 +155,11 @@ def scoring_of(model: "Model", arguments: argparse.Namespace) -> Scoring:
         ) from error
 
 
+def _check_size(size: list[int] | None) -> None:
+    if size is not None and not all(1 <= side <= MAX_SIDE for side in size):
+        raise ConfigError(f"--size {size[0]} {size[1]}: needs 1 to {MAX_SIDE} pixels for each side")
+
+
 def prepared(config: Config, domain: DomainSplit, taxonomy: Taxonomy) -> ArtifactFolder:
     """The split's cache with labels at their own size, made now unless it is there; SegadaptError when it fails."""
     from pipeline.stages.runner import run_stage
@@ -214,6 +221,7 @@ def table(result: dict[str, Any]) -> str:
 def execute(arguments: argparse.Namespace) -> int:
     """Prepare, score, print, write; exit code 0."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _check_size(arguments.size)
     config = chosen_configuration(arguments)
     if arguments.out is not None:
         if arguments.out.is_dir():
@@ -232,13 +240,15 @@ def execute(arguments: argparse.Namespace) -> int:
         else mapped_classes(model.taxonomy, spec, arguments.class_map)
     )
     scoring = scoring_of(model, arguments)
-    domain = DomainSplit.model_validate(
+    domain = validated(
+        DomainSplit,
         {
             "dataset": arguments.dataset,
             "split": arguments.split,
             "size": scoring.size,
             "resample": scoring.resample,
-        }
+        },
+        f"{arguments.model / 'model.json'}: scoring",
     )
     folder = prepared(config, domain, plan.taxonomy)
     result = {

@@ -5,12 +5,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from pipeline.data.parameters import Side
 from pipeline.schema.strict import Strict
 from pipeline.training.parameters import RunSettings
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
 StageName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=40)]
-WidthHeight = tuple[Annotated[int, Field(ge=1, le=16384)], Annotated[int, Field(ge=1, le=16384)]]
+WidthHeight = tuple[Side, Side]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 RoundCount = Annotated[int, Field(ge=0, le=100)]
 Determinism = Literal["exact", "fast"]

@@ -7,7 +7,9 @@ from pydantic import Field, model_validator
 from pipeline.schema.strict import Strict
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Side = Annotated[int, Field(ge=1, le=16384)]
+MAX_SIDE = 16384
+"""Pixels; no image is worked on at a larger width or height."""
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 Zoom = Annotated[float, Field(gt=0.0, le=16.0)]
 UNCHANGED = (1.0, 1.0)
 

@@ -188,6 +188,20 @@ def test_what_is_missing_is_named(work, model, capsys, options, told):
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("size", [("0", "0"), ("-5", "3"), ("40", "16385")])
+def test_a_size_that_no_image_has_is_refused_before_the_model_is_loaded(work, capsys, size):
+    assert evaluate("nowhere", "--size", *size) == 2
+    assert f"--size {' '.join(size)}: needs 1 to 16384" in capsys.readouterr().err
+
+
+def test_a_size_in_the_model_that_no_image_has_is_named(work, model, capsys):
+    described = json.loads((model / "model.json").read_text())
+    described["meta"]["scoring"] = {"size": [0, 32], "resample": "bicubic", "test_mode": "plain", "batch": 1}
+    (model / "model.json").write_text(json.dumps(described))
+    assert evaluate(model) == 2
+    assert "model.json: scoring: size.0: found 0; needs" in capsys.readouterr().err
+
+
 def test_a_bad_label_stops_with_its_name(work, model, capsys):
     Path("data/labels/1.png").write_bytes(b"no picture")
     assert evaluate(model) == 2
