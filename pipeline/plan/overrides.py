@@ -1,4 +1,4 @@
-"""What is laid over an experiment makes another one, `<name>+<leaf>=<value>`: its own folder, links and figures.
+"""What is laid over an experiment makes another one, `<name>+<key>=<value>`: its own folder, links and figures.
 
 So trying a value from the command line leaves what the suite's file says as it was. How to run (`run`), and which
 experiments and seeds (`only`, `seeds`), change no key and so no name.
@@ -72,9 +72,7 @@ def _leaves(values: Mapping[str, Any], above: Keys = ()) -> Iterator[tuple[Keys,
 
 def _name(plain: str, parts: Sequence[tuple[Keys, Any]]) -> str:
     """The plain name and what is laid over it: safe as a folder's name, and different for different values."""
-    leaves = [path[-1] for path, _ in parts]
-    named = [(path[-1:] if leaves.count(path[-1]) == 1 else path, value) for path, value in parts]
-    text = "".join(f"+{_safe('-'.join(path))}={_safe(as_assigned(value))}" for path, value in named)
+    text = "".join(f"+{_safe('.'.join(path))}={_safe(as_assigned(value))}" for path, value in parts)
     return plain + (text if len(plain + text) <= LONGEST else f"+{_digest(text)}")
 
 

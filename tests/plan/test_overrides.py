@@ -32,9 +32,9 @@ def here(shop, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "name"),
     [
-        (["set.split.lambda=0.5"], "main+lambda=0.5"),
-        (["set.train.steps=20", "set.split.lambda=0.5"], "main+steps=20+lambda=0.5"),
-        (["set.source.steps=20", "set.intra.steps=30"], "main+source-steps=20+intra-steps=30"),
+        (["set.split.lambda=0.5"], "main+split.lambda=0.5"),
+        (["set.train.steps=20", "set.split.lambda=0.5"], "main+train.steps=20+split.lambda=0.5"),
+        (["set.source.steps=20", "set.intra.steps=30"], "main+source.steps=20+intra.steps=30"),
         (["determinism=fast"], "main+determinism=fast"),
         (["task=other"], "main+task=other"),
         (["network=deeplab-v2-r101"], "main+network=deeplab-v2-r101"),
@@ -60,7 +60,7 @@ def test_the_stages_are_those_of_the_file_with_the_same_values(shop):
 
 def test_an_experiment_that_the_override_does_not_meet_stays_itself(shop):
     shop.experiment("plain", "source-only")
-    assert names(shop, "set.split.lambda=0.5") == ["main+lambda=0.5", "plain"]
+    assert names(shop, "set.split.lambda=0.5") == ["main+split.lambda=0.5", "plain"]
     with pytest.raises(ConfigError, match=r"--config: set\.splitt: no stage and no kind of that name"):
         names(shop, "set.splitt.lambda=0.5")
 
@@ -69,7 +69,7 @@ def test_what_config_yaml_sets_is_no_override_but_a_file_beside_the_suite_is(sho
     shop.settings(set={"split": {"lambda": 0.5}})
     assert names(shop) == ["main"]
     shop.write(".", "short", {"set": {"train": {"steps": 20}}})
-    assert names(shop, files=[shop.root / "short.yaml"]) == ["main+steps=20"]
+    assert names(shop, files=[shop.root / "short.yaml"]) == ["main+train.steps=20"]
 
 
 def test_text_and_values_that_were_read_as_yaml_have_one_name(shop):
@@ -101,9 +101,9 @@ def test_an_override_leaves_the_files_of_the_experiment_itself(here):
     before = path.read_bytes()
     Plan(load_config(overrides=parse_assignments(["set.split.lambda=0.5"]))).write()
     assert path.read_bytes() == before
-    assert Path("results/stages/experiment-main+lambda=0.5-seed0.json").is_file()
+    assert Path("results/stages/experiment-main+split.lambda=0.5-seed0.json").is_file()
     report = json.loads(Path("results/stages/report-shop.json").read_text())
-    assert [run["experiment"] for run in report["runs"]] == ["main+lambda=0.5"]
+    assert [run["experiment"] for run in report["runs"]] == ["main+split.lambda=0.5"]
 
 
 def finished(run):

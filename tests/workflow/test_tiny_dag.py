@@ -127,7 +127,7 @@ def test_snakemake_itself_takes_patterns_and_seeds(finished):
     words = ["only=ti*", "seeds=[0]"]
     assert snakemake(finished, "--dry-run", "--config", *words).returncode == 0
     over = ["--config", 'set={"split": {"lambda": "0.6"}}']
-    target = "results/experiments/tiny+lambda=0.6/seed0/metrics.json"
+    target = "results/experiments/tiny+split.lambda=0.6/seed0/metrics.json"
     assert snakemake(finished, "--dry-run", *over, "--", target).returncode == 0
     result = snakemake(finished, "--dry-run", "--config", "only=to*")
     assert result.returncode != 0 and "only: 'to*' selects no experiment" in result.stdout + result.stderr
