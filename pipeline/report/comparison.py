@@ -163,9 +163,9 @@ def line_view(row: Row, best: Row | None) -> dict[str, Any]:
         "network": row.experiment.network,
         "final": row.is_final,
         "best": row is best,
-        "seeds": f"{line['seeds']} of {line['planned']}"
-        if line["seeds"] != line["planned"]
-        else line["seeds"],
+        "seeds": f"{line['trained']} of {line['planned']}"
+        if line["trained"] != line["planned"]
+        else line["trained"],
         "run": row.mean is not None,
         "last": tables.cell(line, "last", tables.missing_figure(line)),
         "last_value": "" if row.mean is None else row.mean,

@@ -11,6 +11,7 @@ from pipeline.numerics.spacing import evenly_spaced
 from pipeline.report import images
 from pipeline.report.comparison import Row, best_adapted
 from pipeline.report.model import Answer, ExperimentRecord, GalleryImage
+from pipeline.report.unlabelled import compared_rows, is_unlabelled
 
 BYTES = 3_400_000
 """Of all galleries of a page, which so stays below 5 MB."""
@@ -82,8 +83,7 @@ def _present(ids: NDArray[np.uint8]) -> list[int]:
 def _controls(
     rows: Sequence[Row], answered: Sequence[int], first: ExperimentRecord, count: int
 ) -> dict[str, Any]:
-    best = best_adapted(rows)
-    after = next((place for place in answered if rows[place] is best), answered[-1] if answered else None)
+    before, after = _shown_first(rows, answered)
     options: Mapping[str, str] = {
         **({"label": "label"} if first.gallery[0].label is not None else {}),
         "photo": "photo alone",
@@ -92,9 +92,23 @@ def _controls(
     }
     return {
         "options": options,
-        "before": f"map:{answered[0]}" if answered else "photo",
+        "before": "photo" if before is None else f"map:{before}",
         "after": "label" if after is None else f"map:{after}",
         "classes": list(enumerate(first.class_names)),
         "counts": [(number, number) for number in (6, 12, FIRST_SHOWN) if number < count] + [(count, count)],
         "count": min(count, FIRST_SHOWN),
     }
+
+
+def _shown_first(rows: Sequence[Row], answered: Sequence[int]) -> tuple[int | None, int | None]:
+    """The places of the rows to begin with, left and right: what adaptation started from, and what it gave."""
+    if not answered:
+        return None, None
+    if is_unlabelled(rows):
+        source, adapted = compared_rows(rows)
+        chain = [
+            place for place in answered if any(rows[place] is one for one in (source, adapted))
+        ] or answered
+        return chain[0], chain[-1]
+    best = best_adapted(rows)
+    return answered[0], next((place for place in answered if rows[place] is best), answered[-1])

@@ -10,6 +10,7 @@ from pipeline.artifacts.errors import ArtifactError, ConfigError
 from pipeline.artifacts.program import program
 from pipeline.report.table_formats import Line, Number
 from pipeline.report.tables import LABEL_FREE, cell
+from pipeline.stages.results import MADE
 
 CAPTION = (
     "The target has no labels, so there are no scores. Figures of unlabelled target images at the last step, mean ± "
@@ -76,8 +77,8 @@ def label_free_table(folder: Path, results: pd.DataFrame, baseline: str | None) 
     """
     if missing := [name for name in LABEL_FREE if f"{name}_mean" not in results]:
         raise ArtifactError(
-            f"{folder / 'results.csv'}: no column {missing[0]}_mean, an earlier version made it; `{program()} start` "
-            "makes it anew"
+            f"{folder / 'results.csv'}: no column {missing[0]}_mean, an earlier version made it; remove {folder / MADE} "
+            f"and run `{program()} start`, which makes it anew from what has finished"
         )
     finished = results[results["trained"] > 0]
     if finished.empty:

@@ -35,6 +35,7 @@ from pipeline.report.model import SELECTIONS, ExperimentRecord, ReportData
 from pipeline.report.summary import summary_view
 from pipeline.report.tables import NOT_RUN
 from pipeline.report.templating import asset, render_template
+from pipeline.report.unlabelled import HEADINGS, compared_rows, is_unlabelled, label_free_cells
 
 SCRIPTS = ("core.js", "compare.js", "gallery.js", "curves.js", "ranking.js")
 MANY_ROWS = 12
@@ -109,7 +110,9 @@ def _task(
         "guarded": any(pd.notna(row.line["taken_mean"]) for row in rows),
         "baselines": list(dict.fromkeys(str(row.line["baseline"]) for row in rows if row.gain is not None)),
         "further": further_metrics(first),
-        "rows": [line_view(row, best) for row in rows],
+        "unlabelled": is_unlabelled(rows),
+        "headings": HEADINGS,
+        "rows": [{**line_view(row, best), "label_free_figures": label_free_cells(row)} for row in rows],
         "snapshots": any(pd.notna(row.line[f"{name}_mean"]) for row in rows for name in SELECTIONS[1:]),
         "names": [row.name for row in rows],
         "shown": rows.index(best) if best else 0,
@@ -127,7 +130,11 @@ def _task(
 
 def _dataset(rows: Sequence[Row], first: ExperimentRecord) -> dict[str, Any]:
     """The data, with what the best adapted row and its source stage make of the target."""
-    adapted = best_adapted(rows) or next((row for row in reversed(rows) if row.runs), rows[-1])
+    adapted = (
+        compared_rows(rows)[1]
+        if is_unlabelled(rows)
+        else best_adapted(rows) or next((row for row in reversed(rows) if row.runs), rows[-1])
+    )
     chain = (row for row in rows if row.experiment is adapted.experiment and row.mode == adapted.mode)
     shares = {row.name: predicted_shares(row) for row in chain if not row.is_adapted or row is adapted}
     known = {name: found for name, found in shares.items() if found is not None}

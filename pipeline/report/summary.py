@@ -6,8 +6,9 @@ from typing import Any
 from pipeline.artifacts.program import program
 from pipeline.report import tables
 from pipeline.report.comparison import Row, best_adapted, best_row, difference
-from pipeline.report.label_free import LabelFreeChoice, label_free_choice
+from pipeline.report.label_free import label_free_choice
 from pipeline.report.model import ReportData
+from pipeline.report.unlabelled import headline, reason
 
 _WEAK = 20.0
 """IoU in percent below which a class is hardly learned."""
@@ -21,7 +22,8 @@ def summary_view(data: ReportData, task: str, rows: Sequence[Row]) -> dict[str, 
     return {
         "task": task,
         "figure": "" if best is None else f"{rows[0].experiment.headline} {_figure(best)} %",
-        "guess": "" if guess is None else _guess(guess),
+        "headline": "" if guess is None else headline(rows),
+        "guess": "" if guess is None else reason(guess),
         "best": None if shown is None else shown.name,
         "none": "every row used labels of the target"
         if any(row.mean is not None for row in rows)
@@ -42,12 +44,6 @@ def _figure(row: Row) -> str:
 
 def _pairs(count: int) -> str:
     return f"{count} pair{'' if count == 1 else 's'} of seeds"
-
-
-def _guess(guess: LabelFreeChoice) -> str:
-    """Why a row was chosen without labels."""
-    compared = f"; {guess.source} of its source stage" if guess.source else "; it is a source stage"
-    return f"uncertainty coefficient {guess.value} on unlabelled target images, the highest of all rows{compared}"
 
 
 def _beside(best: Row, rows: Sequence[Row]) -> Iterator[str]:

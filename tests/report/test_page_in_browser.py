@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from made_up_results import chain, full_experiment
@@ -43,6 +44,38 @@ def page(tab):
     tab.goto(tab.address)
     yield tab
     assert tab.wrong == []
+
+
+@pytest.fixture
+def bare(tab, tmp_path):
+    """The page of a task without labels as it opens."""
+    item = full_experiment()
+    figures = {"source": (0.2, 0.6), "inter": (0.12, 0.68), "intra": (0.14, 0.66)}
+    runs = tuple(
+        replace(
+            run,
+            scores={},
+            label_free_figures=dict(
+                zip(("entropy", "information_maximisation"), figures[run.stage], strict=True)
+            ),
+        )
+        for run in item.runs
+    )
+    tab.set_viewport_size({"width": 1000, "height": 900})
+    tab.goto(build_report(ReportData((replace(item, runs=runs),)), tmp_path / "index.html").as_uri())
+    yield tab
+    assert tab.wrong == []
+
+
+def test_without_labels_rows_are_sorted_and_hidden_and_pictures_drawn(bare):
+    assert [row[-1] for row in names(bare)] == ["source", "inter", "intra"]
+    bare.get_by_role("button", name="uncertainty coefficient").click()
+    assert [row[-1] for row in names(bare)] == ["inter", "intra", "source"]
+    bare.locator(".finals").check()
+    assert [row[-1] for row in names(bare)] == ["intra"]
+    assert gallery(bare).locator("[name=before]").input_value() == "map:0"
+    assert gallery(bare).locator("[name=after]").input_value() == "map:2"
+    assert pictures(bare) == ["0", "1", "2", "3"]
 
 
 def gains(page):

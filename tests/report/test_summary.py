@@ -104,8 +104,40 @@ def test_without_labels_the_surest_row_is_chosen_and_called_a_guess():
     view = card(one, collapsed)
     assert view["figure"] == "" and view["best"] == "one / inter"
     assert view["guess"].startswith("uncertainty coefficient 0.85 on unlabelled target images")
-    assert view["guess"].endswith("; 0.75 of its source stage") and "it is a guess" in todo(view)
+    assert view["guess"].endswith("; its source stage: 0.75") and "it is a guess" in todo(view)
     assert card(collapsed)["best"] == "two / source"
+
+
+def guarded(stage, source, inter):
+    """A chain whose guard took `stage`; entropy and information maximisation of both."""
+    values = {"source": 0.5, "inter": 0.5}
+    taken = Taken(0, stage, "source", "inter", "uncertainty_coefficient", values)
+    return replace(unlabelled("one", {"source": source, "inter": inter}), taken=(taken,))
+
+
+def test_without_labels_the_headline_says_what_was_taken_and_why():
+    """Coefficients 0.75, 0.85, and 0.72 / 0.98."""
+    source, better, worse = (0.2, 0.6), (0.12, 0.68), (0.26, 0.72)
+    by = "by label-free criterion"
+    assert card(guarded("inter", source, better))["headline"] == f"adapted, {by} 0.85 against 0.75"
+    assert card(guarded("source", source, worse))["headline"] == f"source-only, {by} 0.75 against 0.73"
+    assert card(guarded("inter", source, worse))["headline"].endswith(
+        "0.73 against 0.75, within the margin of 0.05"
+    )
+    free = replace(guarded("inter", source, better), taken=())
+    assert card(free)["headline"] == "adapted, without a guard; label-free criterion 0.85 against 0.75"
+    assert card(unlabelled("one", {"source": source}))["headline"] == "source-only, nothing is adapted"
+    surer = replace(unlabelled("two", {"source": (0.01, 0.9)}), name="two")
+    assert card(guarded("inter", source, better), surer)["headline"].startswith("one: adapted, ")
+    assert card(guarded("inter", source, better), surer)["best"] == "two / source"
+
+
+def test_without_labels_and_at_a_tie_the_stage_is_chosen_whose_model_is_taken_away():
+    """Else an experiment that ends with the best stage would leave the hint that asked for it."""
+    figures = {"source": (0.2, 0.6), "inter": (0.12, 0.68)}
+    longer = unlabelled("one", {**figures, "intra": (0.3, 0.5)})
+    assert card(longer)["best"] == "one / inter"
+    assert card(longer, unlabelled("one-inter", figures))["best"] == "one-inter / inter"
 
 
 @pytest.mark.parametrize("figures", [{}, {"mean entropy": 0.1}])

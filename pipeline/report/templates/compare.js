@@ -1,4 +1,4 @@
-// The comparison: any row as the baseline, sorting, one row's classes and confusion matrix.
+// The comparison: sorting; with labels any row as the baseline, and one row's classes and confusion matrix.
 const own = "own";
 
 function baselineOf(task, row, chosen) {
@@ -86,8 +86,7 @@ function drawConfusion(section, task) {
     <tbody>${lines.join("")}</tbody></table>`));
 }
 
-all("section.task").forEach((section) => {
-  const task = data.tasks[Number(section.dataset.task)];
+function followChoices(section, task) {
   const redraw = () => {
     updateGains(section, task);
     drawClasses(section, task);
@@ -100,14 +99,18 @@ all("section.task").forEach((section) => {
   find(".baseline", section).addEventListener("change", redraw);
   find(".shown", section)?.addEventListener("change", redraw);
   find(".per", section)?.addEventListener("change", redraw);
-  find(".finals", section)?.addEventListener("change", (event) =>
-    find("table.compare", section).classList.toggle("only-finals", event.target.checked));
-  all("table.compare thead button", section).forEach((button) =>
-    button.addEventListener("click", () => sortTable(button.closest("table"), button)));
   all("tr[data-row] th button", section).forEach((button) =>
     button.addEventListener("click", () => {
       show(button.closest("tr").dataset.row);
       find(".shown", section).scrollIntoView({ block: "center" });
     }));
   redraw();
+}
+
+all("section.task").forEach((section) => {
+  find(".finals", section)?.addEventListener("change", (event) =>
+    find("table.compare", section).classList.toggle("only-finals", event.target.checked));
+  all("table.compare thead button", section).forEach((button) =>
+    button.addEventListener("click", () => sortTable(button.closest("table"), button)));
+  if (find(".baseline", section)) followChoices(section, data.tasks[Number(section.dataset.task)]);
 });
