@@ -95,6 +95,10 @@ class Library:
         file = str(self.file("datasets", name))
         return DatasetSpec.model_validate({**said, "name": name, "file": file})
 
+    def recipes(self) -> list[str]:
+        """Names of all recipe files."""
+        return config_names(self.root, "recipes")
+
     def datasets(self) -> list[str]:
         """Names of all dataset files."""
         return config_names(self.root, "datasets")

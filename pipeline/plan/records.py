@@ -54,7 +54,8 @@ class RunRecord(RunName):
     recipe's order; `final`: the one whose model is taken away. `selects`, `evaluates`: the figures of training stages
     by their names; `also`: those on further splits, by the split's title. `scoring`: how evaluations are made.
     `target_labels`: whether a training opened labels of the target's images. `source_only`: the stage that the guard
-    compares `final` with; None without a guard.
+    compares `final` with; None without a guard. `endings`: by stage, the suite's line for an experiment that ends
+    with it.
     """
 
     kind: Literal["experiment"] = "experiment"
@@ -71,6 +72,7 @@ class RunRecord(RunName):
     also: dict[str, dict[str, ArtifactRef]] = {}
     target_labels: bool = False
     source_only: str | None = None
+    endings: dict[str, str] = {}
 
     def of_kind(self, kind: str) -> list[NamedStage]:
         """The stages of one kind, in order."""
@@ -128,4 +130,5 @@ def run_record(run: PlannedRun) -> RunRecord:
         also={title: refs(stages) for title, stages in run.also.items()},
         target_labels=run.target_labels,
         source_only=run.source_only,
+        endings=dict(run.endings),
     )

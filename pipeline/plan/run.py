@@ -20,6 +20,7 @@ from pipeline.plan.domains import FURTHER, TaskDomains, labels_seen
 from pipeline.plan.made import Made
 from pipeline.plan.recipes import expand_recipe, place_of
 from pipeline.plan.references import Asked, references_of, selection_of
+from pipeline.plan.shorter_chains import shorter_chains
 from pipeline.plan.stage import Inputs, Stage, StageSettings, make_stage
 from pipeline.stages.kinds import KINDS, Kind
 from pipeline.stages.parameters import EvaluateParameters, RankParameters, SelectParameters, SuggestParameters
@@ -51,6 +52,8 @@ class PlannedRun:
     """Whether a training opened labels of the target's images."""
     source_only: str | None = None
     """The stage whose model is taken away where the adapted one looks worse; None: the last one's always is."""
+    endings: Mapping[str, str] = field(default_factory=dict)
+    """By stage, the suite's line for an experiment that ends with it."""
 
     @property
     def trained(self) -> dict[str, Stage]:
@@ -128,6 +131,7 @@ class RunPlanner:
         target = self.domains.data.target
         run.target_labels = any(labels_seen(stage, target) for stage in run.trained.values())
         run.source_only = self._source_only(run) if self.recipe.guard else None
+        run.endings = shorter_chains(self.experiment, self.library) if len(run.trained) > 1 else {}
         self._add_figures(run)
         return run
 

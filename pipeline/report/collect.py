@@ -18,6 +18,7 @@ from pipeline.numerics.spacing import evenly_spaced
 from pipeline.plan.records import NamedStage, ReportRecord, RunRecord
 from pipeline.report.costs import costs_of
 from pipeline.report.data_sides import data_sides
+from pipeline.report.experiment import link_names
 from pipeline.report.gallery import answers_of, gallery_images
 from pipeline.report.lists import used_lists
 from pipeline.report.model import (
@@ -301,4 +302,6 @@ def experiment_record(results: Results, records: list[RunRecord]) -> ExperimentR
         costs=tuple(cost for record in records for cost in costs_of(results, record)),
         sides=data_sides(results, data, taxonomy),
         target_labels=first.target_labels,
+        links=dict(zip((stage.name for stage in first.stages), link_names(first), strict=True)),
+        endings=first.endings,
     )

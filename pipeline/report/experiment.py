@@ -56,9 +56,13 @@ def link_stages(folder: Path, results: Results, record: RunRecord) -> None:
     for path in folder.iterdir():
         if path.is_symlink():
             path.unlink()
-    for number, stage in enumerate(record.stages, start=1):
-        target = os.path.relpath(results.folder(stage).path, folder)
-        (folder / f"{number}-{stage.name}").symlink_to(target)
+    for name, stage in zip(link_names(record), record.stages, strict=True):
+        (folder / name).symlink_to(os.path.relpath(results.folder(stage).path, folder))
+
+
+def link_names(record: RunRecord) -> list[str]:
+    """`1-source`, `2-inter`, ...: the names of the links to a run's stages, in order."""
+    return [f"{number}-{stage.name}" for number, stage in enumerate(record.stages, start=1)]
 
 
 def _copy_model(folder: Path, results: Results, record: RunRecord, metrics: dict[str, Any]) -> None:

@@ -171,7 +171,8 @@ class ExperimentRecord:
     class's pixels that were kept, 0..1). `palette`: uint8 (256, 3). `input`: at which size images were
     scored, in words. `test_modes`: the planned ones. `swept`: values of the suite's swept parameters by their
     dotted paths. `sides`: previews of the data by what for. `target_labels`: whether a training opened labels of
-    the target's dataset.
+    the target's dataset. `links`: names of the links to the stages in a seed's folder, by stage. `endings`: by
+    stage, the suite's line for an experiment that ends with it.
     """
 
     name: str
@@ -197,6 +198,8 @@ class ExperimentRecord:
     costs: tuple[Cost, ...] = ()
     sides: Mapping[str, Preview] = field(default_factory=dict)
     target_labels: bool = False
+    links: Mapping[str, str] = field(default_factory=dict)
+    endings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def headline(self) -> str:
@@ -213,6 +216,11 @@ class ExperimentRecord:
         run = self.result_of(stage, seed, test_mode)
         score = run.scores.get(selection) if run else None
         return None if score is None else score.metrics.get(self.headline)
+
+    def held_stage(self, seed: int) -> str:
+        """Return the stage whose model a seed's folder `model/` holds."""
+        taken = (one.stage for one in self.taken if one.seed == seed)
+        return next(taken, self.stages[-1].stage)
 
     def taken_value(self, stage: str, seed: int, test_mode: str) -> float | None:
         """Return the headline figure of what `model/` holds; None but for the adapted stage of a guarded run."""

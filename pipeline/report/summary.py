@@ -8,6 +8,7 @@ from pipeline.report import tables
 from pipeline.report.comparison import Row, best_adapted, best_row, difference
 from pipeline.report.label_free import label_free_choice
 from pipeline.report.model import ReportData
+from pipeline.report.model_hint import model_folder, model_hint
 from pipeline.report.unlabelled import headline, reason
 
 _WEAK = 20.0
@@ -90,7 +91,7 @@ def _next(data: ReportData, rows: Sequence[Row], best: Row | None) -> Iterator[t
     if best.experiment.kind == "segmentation":
         what = "a few labels help most where the model is unsure"
         yield what, f"{program()} suggest --experiment {best.experiment.name}{_file(data)}"
-    yield from _about_model(best)
+    yield from _about_model(data, best)
 
 
 def _about_seeds(best: Row) -> Iterator[tuple[str, str]]:
@@ -138,19 +139,16 @@ def _about_classes(best: Row) -> Iterator[tuple[str, str]]:
         yield what, ""
 
 
-def _about_model(best: Row) -> Iterator[tuple[str, str]]:
+def _about_model(data: ReportData, best: Row) -> Iterator[tuple[str, str]]:
     """The command that applies the best row, where a folder `model/` holds it; else how to get such a folder."""
-    one, seed = best.experiment, best.runs[0].seed
-    held = next((taken.stage for taken in one.taken if taken.seed == seed), one.stages[-1].stage)
-    model = f"results/experiments/{one.name}/seed{seed}/model"
-    if held == best.stage.stage:
+    hint = model_hint(data, best)
+    if hint is None:
         yield (
             "the model to take away",
-            f"{program()} predict --model {model} --images FOLDER --out FOLDER",
+            f"{program()} predict --model {model_folder(best)} --images FOLDER --out FOLDER",
         )
     else:
-        last = f"a recipe whose last stage is {best.stage.stage} gives the best one, from what is computed already"
-        yield f"{model} holds {held}; {last}", ""
+        yield hint.said, hint.line
 
 
 def _file(data: ReportData) -> str:

@@ -2,9 +2,12 @@
 
 import pandas as pd
 
+from pipeline.report.comparison import rows_of
 from pipeline.report.guard_tables import count_right, swap_lines
+from pipeline.report.label_free import recommended
 from pipeline.report.model import ReportData
-from pipeline.report.tables import LABEL_FREE, cell, missing_figure, results_table
+from pipeline.report.model_hint import model_hint
+from pipeline.report.tables import LABEL_FREE, by_taxonomy, cell, missing_figure, results_table
 
 
 def text_table(data: ReportData) -> str:
@@ -36,12 +39,25 @@ def text_table(data: ReportData) -> str:
         blocks.append(f"{task}, {scored}\n{_aligned([header, *body])}")
     if judged := [*swap_lines(data), *filter(None, [count_right(data)])]:
         blocks.append("\n".join(judged))
+    blocks += hints(data)
     if data.unfinished:
         stopped = [f"{one.waiting}: {one.stage}: {one.reason}" for one in data.unfinished]
         blocks.append(
             "\n".join(["not finished (what failed is tried again once its cause is gone)", *stopped])
         )
     return "\n\n".join(blocks) + "\n"
+
+
+def hints(data: ReportData) -> list[str]:
+    """One line for each task whose best stage no folder `model/` holds: how to get its model."""
+    lines = []
+    for _, members in by_taxonomy(data):
+        best = recommended(rows_of(data, members))
+        hint = None if best is None else model_hint(data, best)
+        if best is not None and hint is not None:
+            verb = "seems" if best.mean is None else "is"
+            lines.append(f"{best.name} {verb} the best; {hint.said}{hint.line and ': '}{hint.line}")
+    return lines
 
 
 def _without_labels(rows: pd.DataFrame) -> tuple[list[str], list[list[str]]]:

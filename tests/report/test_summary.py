@@ -8,6 +8,7 @@ from made_up_results import chain
 from pipeline.report.comparison import rows_of
 from pipeline.report.model import ReportData, Taken
 from pipeline.report.summary import summary_view
+from pipeline.report.terminal import text_table
 
 
 def card(*experiments):
@@ -56,7 +57,7 @@ def test_a_source_stage_of_the_same_chain_has_no_model_folder_of_its_own_unless_
     worse = chain("one", {"source": [46.0], "inter": [44.0]})
     view = card(worse)
     assert view["best"] == "one / source" and view["gain"] == ""
-    assert "seed0/model holds inter; a recipe whose last stage is source" in todo(view)
+    assert "seed0/model holds inter; found no recipe that ends with source" in todo(view)
     values = {"source": 0.8, "inter": 0.7}
     taken = Taken(0, "source", "source", "inter", "uncertainty_coefficient", values)
     assert "predict --model results/experiments/one/seed0/model" in todo(card(replace(worse, taken=(taken,))))
@@ -69,6 +70,22 @@ def test_an_earlier_adapted_stage_is_said_to_be_no_last_one():
         "It is not the last of its chain: intra has 46.00: -1.00 against the best, 1 pair of seeds."
     ]
     assert "leave out what comes after inter" in todo(view)
+
+
+def test_a_best_stage_that_model_does_not_hold_has_the_line_that_gives_it_or_the_place_of_its_weights():
+    one = chain("one", {"source": [40.0], "inter": [47.0], "intra": [46.0]}, links={"inter": "2-inter"})
+    line = "one-inter: {recipe: mean-teacher}"
+    known = replace(one, endings={"inter": line, "source": "one-source: {recipe: source-plus}"})
+    said = "results/experiments/one/seed0/model holds intra; "
+    assert f"{said}for inter, already trained, add to the suite and start again: {line}" in todo(card(known))
+    weights = "its weights: results/experiments/one/seed0/2-inter/snapshots"
+    assert f"{said}found no recipe that ends with inter; {weights}" in todo(card(one))
+    text = text_table(ReportData((known,), suite="drive"))
+    assert (
+        f"\none / inter is the best; {said}for inter, already trained, add to config/drive.yaml and start again: {line}\n"
+        in text
+    )
+    assert "is the best" not in text_table(ReportData((chain("one", {"source": [40.0], "inter": [47.0]}),)))
 
 
 def test_alone_a_source_stage_asks_for_an_adaptation():
