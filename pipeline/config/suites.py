@@ -12,6 +12,7 @@ from pipeline.artifacts.errors import ConfigError
 from pipeline.config.models import Determinism, ExperimentEntry, LabelledSubset, SuiteFile, SweptKeys
 from pipeline.config.validation import KeyPath, dotted, nearest, validated
 from pipeline.config.yaml_files import merge
+from pipeline.stages.results import PAGE
 
 GRIDS = ("task", "network", "recipe")
 NAME = r"[a-z0-9][a-z0-9._-]{0,119}"
@@ -81,6 +82,11 @@ def read_suite(path: Path, values: Mapping[str, Any]) -> Suite:
     if not re.fullmatch(NAME, path.stem, re.IGNORECASE):
         raise ConfigError(
             f"{path}: a folder of the report has the suite's name; needs letters, digits, dots, _ and -"
+        )
+    if path.stem.lower() == PAGE:  # some file systems take capitals for the same
+        raise ConfigError(
+            f"{path}: {path.stem} is the page that links to all suites, and a folder of the report cannot have its "
+            "name; rename the file"
         )
     content = validated(SuiteFile, values, str(path))
     experiments: dict[str, Experiment] = {}

@@ -146,6 +146,17 @@ def test_a_suite_whose_name_is_no_folder_is_refused():
         read_suite(Path("config/my study.yaml"), {**SHARED, "experiments": {"a": {}}})
 
 
+@pytest.mark.parametrize("name", ["index.html", "Index.HTML"])
+def test_a_suite_is_not_called_like_the_page_of_all_suites(name):
+    with pytest.raises(ConfigError, match=f"config/{name}.yaml: {name} is the page that links to all suites"):
+        read_suite(Path(f"config/{name}.yaml"), {**SHARED, "experiments": {"a": {}}})
+
+
+@pytest.mark.parametrize("name", ["index", "report.json", "reports", "index.html.2"])
+def test_names_that_only_look_like_files_of_the_report_are_free(name):
+    assert read_suite(Path(f"config/{name}.yaml"), {**SHARED, "experiments": {"a": {}}}).name == name
+
+
 def test_every_shared_key_may_stand_in_an_experiment():
     own = set(SuiteFile.model_fields["experiments"].annotation.__args__[1].model_fields) - {"sweep"}
     assert own == set(SuiteFile.model_fields) - {"experiments", "determinism", "run"}
