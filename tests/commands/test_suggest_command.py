@@ -82,6 +82,8 @@ def test_it_runs_what_is_missing_and_says_what_to_do(
 
     # The list can be named at once, and asking again runs nothing.
     suite = yaml.safe_load(Path("config/mine.yaml").read_text())
+    crops = {domain: {"crop": [32, 24]} for domain in ("source", "target", "labelled")}
+    told["first-labelled"]["set"] = {"train": {"augmentation": crops}}
     suite["experiments"] |= told
     suite["set"] = {"train": TRAIN}
     Path("config/mine.yaml").write_text(json.dumps(suite))

@@ -45,7 +45,11 @@ def runs(suite):
     ("suite", "metric", "experiments"),
     [
         ("digits", "accuracy", DIGITS | {f"{name}-teacher" for name in DIGITS}),
-        ("polyps", "dice", {f"polyps-{name}" for name in ("source", "advent", "intrada", "plca", "ass")}),
+        (
+            "polyps",
+            "dice",
+            {f"polyps-{name}" for name in ("source", "advent", "intrada", "plca", "ass", "strong")},
+        ),
     ],
 )
 def test_a_suite_plans(data, suite, metric, experiments):
