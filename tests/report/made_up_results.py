@@ -1,6 +1,6 @@
 """Made-up results with figures that are easy to check by hand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -160,3 +160,13 @@ def full_experiment() -> ExperimentRecord:
     shifts = {"source": 5, "inter": 0, "intra": 2}
     runs = (replace(run, answers=answers(shifts[run.stage])) if run.seed == 0 else run for run in item.runs)
     return replace(item, runs=tuple(runs))
+
+
+def without_labels(item: ExperimentRecord, figures: Mapping[str, tuple[float, float]]) -> ExperimentRecord:
+    """The experiment without scores; figures by stage: entropy and information maximisation."""
+    names = ("entropy", "information_maximisation")
+    runs = tuple(
+        replace(run, scores={}, label_free_figures=dict(zip(names, figures[run.stage], strict=True)))
+        for run in item.runs
+    )
+    return replace(item, runs=runs)

@@ -2,10 +2,9 @@
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
-from made_up_results import chain, full_experiment
+from made_up_results import chain, full_experiment, without_labels
 
 from pipeline.report.model import ReportData
 from pipeline.report.page import build_report
@@ -49,20 +48,10 @@ def page(tab):
 @pytest.fixture
 def bare(tab, tmp_path):
     """The page of a task without labels as it opens."""
-    item = full_experiment()
     figures = {"source": (0.2, 0.6), "inter": (0.12, 0.68), "intra": (0.14, 0.66)}
-    runs = tuple(
-        replace(
-            run,
-            scores={},
-            label_free_figures=dict(
-                zip(("entropy", "information_maximisation"), figures[run.stage], strict=True)
-            ),
-        )
-        for run in item.runs
-    )
+    item = without_labels(full_experiment(), figures)
     tab.set_viewport_size({"width": 1000, "height": 900})
-    tab.goto(build_report(ReportData((replace(item, runs=runs),)), tmp_path / "index.html").as_uri())
+    tab.goto(build_report(ReportData((item,)), tmp_path / "index.html").as_uri())
     yield tab
     assert tab.wrong == []
 

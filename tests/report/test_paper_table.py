@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from made_up_results import without_labels
 from scipy import stats
 
 from pipeline.__main__ import main
@@ -149,17 +150,7 @@ def unlabelled(make_chain):
 
     def make(name, **changes):
         item = make_chain(name, {"source": [1.0, 1.0], "inter": [1.0, None]}, **changes)
-        runs = tuple(
-            replace(
-                run,
-                scores={},
-                label_free_figures=dict(
-                    zip(("entropy", "information_maximisation"), figures[run.stage], strict=True)
-                ),
-            )
-            for run in item.runs
-        )
-        return replace(item, runs=runs)
+        return without_labels(item, figures)
 
     return make
 

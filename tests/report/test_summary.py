@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from made_up_results import chain
+from made_up_results import chain, without_labels
 
 from pipeline.report.comparison import rows_of
 from pipeline.report.model import ReportData, Taken
@@ -100,18 +100,7 @@ def test_rows_that_used_target_labels_are_named_as_the_reason():
 
 def unlabelled(title, figures):
     """A chain without scores; figures by stage: entropy and information maximisation."""
-    item = chain(title, {name: [1.0] for name in figures})
-    runs = tuple(
-        replace(
-            run,
-            scores={},
-            label_free_figures=dict(
-                zip(("entropy", "information_maximisation"), figures[run.stage], strict=True)
-            ),
-        )
-        for run in item.runs
-    )
-    return replace(item, runs=runs)
+    return without_labels(chain(title, {name: [1.0] for name in figures}), figures)
 
 
 def test_without_labels_the_surest_row_is_chosen_and_called_a_guess():
