@@ -27,20 +27,30 @@ class Changes:
         """
         hashed = stage.record.hashed
         mine = HashedParameters(stage.kind, hashed["parameters"])
+        values = cache(lambda theirs: _values(mine, theirs))  # a sweep has many stages with the same ones
         found = []
         for before, theirs in self._of_label(stage.kind, stage.rule, stage.label):
             then = as_now(before, hashed)
             if then["parameters"] is not before["parameters"]:
                 theirs = HashedParameters(stage.kind, then["parameters"])
-            found.append(([*_around(hashed, then), *_values(mine, theirs)], _other_parents(hashed, then)))
+            found.append(([*_around(hashed, then), *values(theirs)], then["parents"]))
+        fewest = min((len(changes) for changes, _ in found), default=0)
         # Of those that differ in as much, the one that was made from the same.
-        nearest, _ = min(found, key=lambda one: (len(one[0]), one[1]), default=([], 0))
+        alike = [(changes, parents) for changes, parents in found if len(changes) == fewest]
+        nearest, _ = min(alike, key=lambda one: _differing(hashed["parents"], one[1]), default=([], {}))
         further = [f"and {len(nearest) - SHOWN} more"] if len(nearest) > SHOWN else []
         return "; ".join(nearest[:SHOWN] + further) or None
 
     def _read(self, kind: str, rule: str, label: str) -> list[tuple[dict[str, Any], HashedParameters]]:
         found = self._finished.of_label(rule, label)
-        return [(hashed, HashedParameters(kind, hashed["parameters"])) for hashed in found]
+        once: dict[str, HashedParameters] = {}
+        return [
+            (
+                hashed,
+                once.setdefault(repr(hashed["parameters"]), HashedParameters(kind, hashed["parameters"])),
+            )
+            for hashed in found
+        ]
 
 
 def _around(now: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[str]:
@@ -50,7 +60,8 @@ def _around(now: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[str]:
     if now.get("data") != before.get("data"):
         yield "data changed"
     new, old = now.get("taxonomy", {}), before.get("taxonomy", {})
-    if names := sorted(key for key in new.keys() | old.keys() if new.get(key) != old.get(key)):
+    if new != old:
+        names = sorted(key for key in new.keys() | old.keys() if new.get(key) != old.get(key))
         yield f"taxonomy changed: {', '.join(names)}"
 
 
@@ -61,6 +72,6 @@ def _values(now: HashedParameters, before: HashedParameters) -> list[str]:
     ]
 
 
-def _other_parents(now: Mapping[str, Any], before: Mapping[str, Any]) -> int:
-    new, old = now["parents"], before["parents"]
-    return sum(new.get(role) != old.get(role) for role in new.keys() | old.keys())
+def _differing(now: Mapping[str, str], before: Mapping[str, str]) -> int:
+    """How many parents are others."""
+    return len({role for role, _ in now.items() ^ before.items()})

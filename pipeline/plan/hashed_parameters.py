@@ -22,7 +22,6 @@ class HashedParameters:
 
     def __init__(self, kind: str, values: Mapping[str, Any]) -> None:
         self.kind, self.values = KINDS[kind], values
-        self._said = dict(_leaves(values))
 
     def differing(self, other: "HashedParameters") -> list[Path]:
         """Paths of the values that the two do not share, in alphabetical order."""
@@ -36,6 +35,10 @@ class HashedParameters:
     def value(self, path: Path) -> str:
         """A value as `--config` takes it, also one at its default; `none` where there is none."""
         return self._said[path] if path in self._said else self._complete.get(path, self._absent)
+
+    @cached_property
+    def _said(self) -> dict[Path, str]:
+        return dict(_leaves(self.values))
 
     @cached_property
     def _complete(self) -> dict[Path, str]:
