@@ -5,14 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.artifacts.errors import Interrupted
 from pipeline.training.progress import shown_time
 
 TRAINING = "train"
 """The kind whose stages take time by their steps."""
 SHOWN_FACTS = slice(1, 3)
 """Of a training's facts: behind the learning rate, its first two losses."""
-STOPPED = 75
-"""Code of a stage that has saved its state."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +159,7 @@ class RunState:
         if stage.code == 0:
             what = f"{stage.total} {stage.unit} in {took}" if stage.total else f"in {took}"
             return f"{stage.what}: {what}" + (f", {stage.facts}" if stage.facts else "")
-        if stage.code == STOPPED:
+        if stage.code == Interrupted.EXIT_CODE:
             place = f" at step {stage.done} of {stage.total}" if stage.unit == "steps" else ""
             why = "" if self.asked_to_stop else f" ({stage.said})"
             return f"{stage.what}: stopped{place}{why}, saved; the same command goes on from there"

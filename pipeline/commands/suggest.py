@@ -17,7 +17,7 @@ from pipeline.artifacts.program import program
 from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration, files_with
 from pipeline.commands.main_process import run_workflow
 from pipeline.config.load import Config, Library
-from pipeline.config.shipped import check_package, config_names
+from pipeline.config.shipped import check_package
 from pipeline.config.suites import Experiment
 from pipeline.config.validation import validated
 from pipeline.plan.files import write_stages
@@ -166,7 +166,7 @@ def _what_to_do(config: Config, experiment: Experiment, out: Path | None) -> str
 def _recipes_that_learn_from_them(library: Library) -> list[str]:
     """Names of the recipes that read labelled target images; one with a mistake tells it when it is used."""
     found = []
-    for name in config_names(library.root, "recipes"):
+    for name in library.recipes():
         with suppress(ConfigError):
             if reads_labelled(library.recipe(name, "suggest"), str(library.file("recipes", name))):
                 found.append(name)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from pipeline.report.comparison import Row
 from pipeline.report.model import ReportData
+from pipeline.stages.results import Results
 
 
 @dataclass(frozen=True)
@@ -39,4 +40,4 @@ def model_hint(data: ReportData, best: Row) -> ModelHint | None:
 
 
 def _folder(row: Row) -> str:
-    return f"results/experiments/{row.experiment.name}/seed{row.runs[0].seed}"
+    return str(Results().run_folder(row.experiment.name, row.runs[0].seed))

@@ -51,6 +51,13 @@ def clone(tmp_path, monkeypatch):
     return tmp_path / "clone"
 
 
+@pytest.fixture
+def nothing_written(clone):
+    """Afterwards there is still no suite `mine`."""
+    yield
+    assert not (clone / "config/mine.yaml").exists()
+
+
 HOLDER = """
 import fcntl, os, sys
 file = open(sys.argv[1], "a+")

@@ -225,13 +225,9 @@ def test_folders_are_left_as_they_were(clone, tmp_path):
     assert sorted(tmp_path.rglob("*.*g")) == before
 
 
+@pytest.mark.usefixtures("nothing_written")
 class TestMistakes:
     """Each is answered by an error that says what to do, and nothing is written."""
-
-    @pytest.fixture(autouse=True)
-    def nothing_written(self, clone):
-        yield
-        assert not (clone / "config/mine.yaml").exists()
 
     def test_no_such_folder(self, tmp_path, capsys):
         source(tmp_path)

@@ -113,13 +113,9 @@ def test_held_out_images_and_labels_of_one_folder(clone, tmp_path, capsys):
     assert f"held-out: images are '{tmp_path}/test/pic/*.jpg'" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("nothing_written")
 class TestDoubt:
     """Refused with patterns that do pair, and nothing is written."""
-
-    @pytest.fixture(autouse=True)
-    def nothing_written(self, clone):
-        yield
-        assert not (clone / "config/mine.yaml").exists()
 
     def test_two_kinds_of_labels(self, tmp_path, capsys):
         layout(tmp_path, *SIMULATOR)

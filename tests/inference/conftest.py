@@ -5,10 +5,19 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
+from pipeline.datasets.taxonomy import Taxonomy
+from pipeline.inference.prediction import Model
 from pipeline.networks.base import Output, SegmentationNetwork
 from pipeline.networks.parameters import NetworkParameters
+
+COLORS = [(128, 64, 128), (70, 70, 70), (0, 0, 142), (220, 20, 60)]
+NAMES = ("road", "building", "car", "person")
+FOUR_CLASSES = Taxonomy.model_validate(
+    {"name": "four", "classes": [{"name": n, "color": c} for n, c in zip(NAMES, COLORS, strict=True)]}
+)
 
 
 class Strided(SegmentationNetwork):
@@ -58,3 +67,24 @@ def pictures(count: int, size: tuple[int, int] = (24, 32), seed: int = 0) -> lis
 @pytest.fixture
 def make_pictures() -> Callable[..., list[np.ndarray]]:
     return pictures
+
+
+@pytest.fixture
+def four_classes() -> Taxonomy:
+    return FOUR_CLASSES
+
+
+@pytest.fixture
+def model(network: Strided) -> Model:
+    """A finished model of four classes."""
+    return Model(network, FOUR_CLASSES, (32, 24), {"stage": "adapt-x-0123", "step": 5})
+
+
+def picture_of(size: tuple[int, int]) -> Image.Image:
+    return Image.fromarray(pictures(1, size)[0])
+
+
+@pytest.fixture
+def picture() -> Callable[[tuple[int, int]], Image.Image]:
+    """Makes a picture of that height and width."""
+    return picture_of
