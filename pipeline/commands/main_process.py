@@ -105,26 +105,27 @@ def nobody_else() -> Iterator[int]:
         yield lock
 
 
-def run_workflow(arguments: argparse.Namespace, *targets: str, watch: Watcher | None = None) -> int:
+def run_workflow(
+    arguments: argparse.Namespace, lock: int, *targets: str, watch: Watcher | None = None
+) -> int:
     """Run Snakemake for these files, or for everything; its exit code, or 128 + n when signal n stopped it.
 
-    `arguments`: `configfile`, `config`, `profile` and `cores` as on the command line. `watch`: who shows how far the run is;
-    without one Snakemake writes to the terminal. LockedError: somebody else's lock.
+    `arguments`: `configfile`, `config`, `profile` and `cores` as on the command line. `lock`: that of `nobody_else`.
+    `watch`: who shows how far the run is; without one Snakemake writes to the terminal.
     """
-    with nobody_else() as lock:
-        group = _group(arguments)
-        # Snakemake inherits the lock: while it lives, even without this process, no second run starts.
-        code = group.run([*_snakemake(arguments), *(["--", *targets] if targets else [])], lock, watch)
-        if group.stopped_by is None:
-            return code
-        with contextlib.suppress(LockedError):
-            clear_lock()
-        print(
-            f"stopped by {signal.Signals(group.stopped_by).name}: what has finished is kept; the same command goes on "
-            "from there",
-            file=sys.stderr,
-        )
-        return 128 + group.stopped_by
+    group = _group(arguments)
+    # Snakemake inherits the lock: while it lives, even without this process, no second run starts.
+    code = group.run([*_snakemake(arguments), *(["--", *targets] if targets else [])], lock, watch)
+    if group.stopped_by is None:
+        return code
+    with contextlib.suppress(LockedError):
+        clear_lock()
+    print(
+        f"stopped by {signal.Signals(group.stopped_by).name}: what has finished is kept; the same command goes on "
+        "from there",
+        file=sys.stderr,
+    )
+    return 128 + group.stopped_by
 
 
 class ProcessGroup:

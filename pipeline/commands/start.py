@@ -18,7 +18,7 @@ from pipeline.commands.configuration import (
     chosen_configuration,
     stay_offline,
 )
-from pipeline.commands.main_process import run_workflow
+from pipeline.commands.main_process import nobody_else, run_workflow
 from pipeline.commands.profiles import add_profile_arguments
 from pipeline.config.shipped import check_package
 from pipeline.plan.moves import check_taken, moves
@@ -76,12 +76,13 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace, runs: Sequence[PlannedRun]) -> int:
-    """Run the workflow, shown by a watch unless Snakemake's output is wanted."""
-    if arguments.verbose:
-        return run_workflow(arguments)
-    watch = _watch(runs)
-    with watch:
-        code = run_workflow(arguments, watch=watch)
+    """Run the workflow, shown by a watch unless Snakemake's output is wanted, once nobody else works here."""
+    with nobody_else() as lock:
+        if arguments.verbose:
+            return run_workflow(arguments, lock)
+        # Not before: until then others write its files, and finish stages.
+        with (watch := _watch(runs)):
+            code = run_workflow(arguments, lock, watch=watch)
     if 0 < code < 128:
         print(watch.failure(), file=sys.stderr)
     return code

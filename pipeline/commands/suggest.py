@@ -15,7 +15,7 @@ from pipeline.artifacts.files import check_writable, write_text
 from pipeline.artifacts.folder import FILES
 from pipeline.artifacts.program import program
 from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration, files_with
-from pipeline.commands.main_process import run_workflow
+from pipeline.commands.main_process import nobody_else, run_workflow
 from pipeline.config.load import Config, Library
 from pipeline.config.shipped import check_package
 from pipeline.config.suites import Experiment
@@ -120,7 +120,8 @@ def _make(stage: Stage, arguments: argparse.Namespace) -> int:
     """Run the stage here if its parents are finished, else all that is missing as a workflow; the exit code."""
     results = Results()
     if not all(results.manifest(parent.record).is_file() for parent in stage.parents.values()):
-        return run_workflow(arguments, str(results.manifest(stage.record)))
+        with nobody_else() as lock:
+            return run_workflow(arguments, lock, str(results.manifest(stage.record)))
     # Imported late: it imports torch, and a mistake should be told at once.
     from pipeline.stages.runner import run_stage
 

@@ -14,7 +14,7 @@ from pipeline.artifacts import owners
 from pipeline.artifacts.owners import LOCKS, NOTES, LockedError, Owner
 from pipeline.commands import main_process
 from pipeline.commands.display import PlainLines, Watch
-from pipeline.commands.main_process import run_workflow
+from pipeline.commands.main_process import nobody_else
 from pipeline.commands.run_state import Waiting
 from pipeline.config.shipped import shipped
 
@@ -23,6 +23,12 @@ def options(**values):
     return Namespace(
         **{"cores": "2", "configfile": [], "config": [], "only": [], "seeds": [], "profile": None, **values}
     )
+
+
+def run_workflow(arguments, *targets, watch=None):
+    """Run it as the commands do."""
+    with nobody_else() as lock:
+        return main_process.run_workflow(arguments, lock, *targets, watch=watch)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.artifacts.errors import ConfigError
-from pipeline.commands import start
+from pipeline.commands import main_process, start
 
 
 def options(**values):
@@ -40,7 +40,7 @@ def workflow(tmp_path, monkeypatch):
     monkeypatch.setattr(start, "Planner", lambda config: Namespace(plan=list))
     made = Namespace(code=0, pages={"one": "table one\n", "two": "table two\n"}, runs=0)
 
-    def run(arguments, watch=None):
+    def run(arguments, lock, watch=None):
         made.runs += 1
         made.watch = watch
         for suite, text in made.pages.items():
@@ -82,6 +82,28 @@ def test_verbose_leaves_the_terminal_to_snakemake(workflow, capsys):
     assert start.execute(options(verbose=True)) == 0
     assert workflow.watch is None
     assert not Path("logs").exists()
+
+
+def test_a_run_that_waits_leaves_the_events_of_the_other_one_alone(
+    workflow, tmp_path, monkeypatch, run_holding
+):
+    (tmp_path / "results").mkdir()
+    holder = run_holding(tmp_path / "results/.run-lock")
+    events = tmp_path / "logs/start.events"
+    events.parent.mkdir()
+    events.write_text("theirs\n")
+    told = []
+
+    def sleep(seconds):
+        told.append(events.read_text())
+        holder.stdin.write("\n")
+        holder.stdin.flush()
+        holder.wait(30)
+
+    monkeypatch.setattr(main_process, "time", Namespace(sleep=sleep))
+
+    assert start.execute(options()) == 0
+    assert told == ["theirs\n"] and events.read_text() == ""
 
 
 @pytest.fixture

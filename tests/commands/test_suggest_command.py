@@ -59,7 +59,7 @@ def test_it_runs_what_is_missing_and_says_what_to_do(
 ) -> None:
     calls = []
 
-    def workflow(arguments: object, *targets: str) -> int:
+    def workflow(arguments: object, lock: int, *targets: str) -> int:
         calls.append((arguments.only, targets))  # type: ignore[attr-defined]
         return in_this_process(arguments, *targets)
 
@@ -99,7 +99,7 @@ def test_it_runs_what_is_missing_and_says_what_to_do(
 def test_trainings_that_are_missing_are_told_and_not_started_unasked(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(suggest, "run_workflow", lambda arguments, *targets: pytest.fail("it trains"))
+    monkeypatch.setattr(suggest, "run_workflow", lambda arguments, lock, *targets: pytest.fail("it trains"))
     assert main(["suggest", "--experiment", "first", "--count", "2"]) == 2
     said = capsys.readouterr().err
     assert "not trained yet: supervised-tiny-s0-" in said and "add --train" in said
@@ -129,7 +129,7 @@ def test_an_experiment_of_another_suite_is_found_by_its_name(
 def test_a_failed_workflow_ends_the_command(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(suggest, "run_workflow", lambda arguments, *targets: 75)
+    monkeypatch.setattr(suggest, "run_workflow", lambda arguments, lock, *targets: 75)
     assert main(["suggest", "--experiment", "first", "--count", "2", "--train"]) == 75
     assert "to label" not in capsys.readouterr().out
 
