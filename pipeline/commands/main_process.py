@@ -22,6 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Protocol
 
+from pipeline.artifacts.cores import job_cores
 from pipeline.artifacts.files import make_folder, storage_error
 from pipeline.artifacts.owners import LockedError, clear_lock, living
 from pipeline.artifacts.processes import group_lives
@@ -31,6 +32,7 @@ from pipeline.commands.profiles import Profile
 from pipeline.config.load import given_file, parse_assignments
 from pipeline.config.shipped import shipped
 from pipeline.stages.results import Results
+from pipeline.training.leases import VISIBLE, count_gpus
 
 ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 SNAKEFILES = ("Snakefile", "workflow/Snakefile")
@@ -242,10 +244,26 @@ def _assignments(words: Sequence[str]) -> list[str]:
     return [word for word in words if word not in dotted] + nested
 
 
+def _resources_here(cores: str | None) -> list[str]:
+    """What stages share on this machine: its GPUs, and what else `profiles/default` limits.
+
+    Without a GPU the cores alone decide how many stages run side by side. Where CUDA_VISIBLE_DEVICES is set every
+    stage would take the same GPUs, so that stages that use one run one after the other.
+    """
+    visible = os.environ.get(VISIBLE)
+    gpus = count_gpus() if visible is None else min(1, len(visible))
+    shared = gpus or (int(cores) if cores and cores.isdecimal() else job_cores())
+    return [
+        f"{name}={value}" for name, value in {**Profile.named("default").resources, "gpu": shared}.items()
+    ]
+
+
 def _snakemake(arguments: argparse.Namespace) -> list[str]:
     command = [sys.executable, "-m", "snakemake"]
     if arguments.profile is not None:
         command += ["--workflow-profile", str(Profile.named(arguments.profile).file.parent.absolute())]
+    else:
+        command += ["--resources", *_resources_here(arguments.cores)]
     if arguments.profile is None or arguments.cores is not None:
         command += ["--cores", str(arguments.cores or "all")]
     if not any(map(os.path.isfile, SNAKEFILES)):

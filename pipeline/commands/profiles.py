@@ -63,6 +63,14 @@ class Profile:
         """Whether the stages run elsewhere, so that Snakemake has to call them off."""
         return self.values.get("executor", "local") != "local"
 
+    @property
+    def resources(self) -> dict[str, Any]:
+        """What all jobs share, by name."""
+        given = self.values.get("resources") or {}
+        if isinstance(given, Mapping):
+            return dict(given)
+        return dict(str(word).split("=", 1) for word in given)
+
     def _of_rules(self, key: str) -> Mapping[str, Any]:
         """`set-resources`, `set-threads` or `default-resources`: values by rule or resource."""
         found = self.values.get(key) or {}

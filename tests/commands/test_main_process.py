@@ -69,7 +69,7 @@ def test_snakemake_gets_the_options(calls):
     ((command, descriptor),) = calls
     assert command[:3] == [sys.executable, "-m", "snakemake"]
     assert command[3:] == [
-        "--cores", "2", "--configfile", "a.yaml", "b.yaml",
+        "--resources", "gpu=2", "--cores", "2", "--configfile", "a.yaml", "b.yaml",
         "--config", "determinism=fast", "only=x,y*", "seeds=0,1", "--", "results/x",
     ]  # fmt: skip
     assert isinstance(descriptor, int), "the run lock is inherited"
@@ -79,8 +79,8 @@ def test_a_folder_without_a_snakefile_has_the_packages(calls):
     Path("Snakefile").unlink()
     run_workflow(options(configfile=["config/demo.yaml"]))
     ((command, _),) = calls
-    assert command[5:7] == ["--snakefile", str(shipped("Snakefile"))]
-    assert command[7:] == ["--configfile", str(shipped("config/demo.yaml"))]
+    assert command[7:9] == ["--snakefile", str(shipped("Snakefile"))]
+    assert command[9:] == ["--configfile", str(shipped("config/demo.yaml"))]
 
 
 def test_a_profile_says_how_to_run_unless_cores_are_given(calls):
@@ -89,6 +89,39 @@ def test_a_profile_says_how_to_run_unless_cores_are_given(calls):
     (command, _), (counted, _) = calls
     profile = ["--workflow-profile", str(shipped("profiles/slurm"))]
     assert (command[3:], counted[3:]) == (profile, [*profile, "--cores", "2"])
+
+
+@pytest.mark.parametrize(
+    ("found", "chosen", "cores", "shared"),
+    [
+        (4, None, "16", "4"),
+        (0, None, "16", "16"),
+        (0, None, None, "6"),
+        (4, "2,3", "16", "1"),
+        (4, "", "16", "16"),
+    ],
+)
+def test_as_many_stages_share_the_machine_as_it_has_gpus_or_else_cores(
+    calls, monkeypatch, found, chosen, cores, shared
+):
+    monkeypatch.setattr(main_process, "count_gpus", lambda: found)
+    monkeypatch.setattr(main_process, "job_cores", lambda: 6)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    run_workflow(options(cores=cores))
+    ((command, _),) = calls
+    assert command[3:5] == ["--resources", f"gpu={shared}"]
+
+
+@pytest.mark.parametrize("written", ["{gpu: 1, mem_mb: 32000}", "[gpu=1, mem_mb=32000]"])
+def test_what_else_the_profile_of_this_machine_limits_stays(calls, monkeypatch, written):
+    monkeypatch.setattr(main_process, "count_gpus", lambda: 2)
+    Path("profiles/default").mkdir(parents=True)
+    Path("profiles/default/profile.yaml").write_text(f"resources: {written}\n")
+    run_workflow(options())
+    ((command, _),) = calls
+    assert command[3:6] == ["--resources", "gpu=2", "mem_mb=32000"]
 
 
 def test_dotted_assignments_reach_snakemake_nested(calls):
