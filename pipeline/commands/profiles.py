@@ -5,6 +5,7 @@
 
 import argparse
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -62,6 +63,14 @@ class Profile:
     def sends_jobs(self) -> bool:
         """Whether the stages run elsewhere, so that Snakemake has to call them off."""
         return self.values.get("executor", "local") != "local"
+
+    def check_executor(self) -> None:
+        """ConfigError where the stages are to be sent to a SLURM that is not here."""
+        if self.values.get("executor") == "slurm" and shutil.which("sbatch") is None:
+            raise ConfigError(
+                f"{self.file}: executor: slurm, but the command `sbatch` is not found; run on a login node of the cluster, "
+                "or start without --slurm"
+            )
 
     @property
     def resources(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pipeline.commands.configuration import (
     stay_offline,
 )
 from pipeline.commands.main_process import nobody_else, run_workflow
-from pipeline.commands.profiles import add_profile_arguments
+from pipeline.commands.profiles import Profile, add_profile_arguments
 from pipeline.config.shipped import check_package
 from pipeline.plan.moves import check_taken, moves
 from pipeline.plan.places import check_places
@@ -55,6 +55,8 @@ def execute(arguments: argparse.Namespace) -> int:
     """
     check_package(Path())
     stay_offline(arguments)
+    if arguments.profile is not None:
+        Profile.named(arguments.profile).check_executor()
     print("planning ...", flush=True)
     config = chosen_configuration(arguments)
     runs = Planner(config).plan()  # a mistake ends here, before Snakemake starts

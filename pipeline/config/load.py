@@ -245,9 +245,17 @@ def suites_in(root: Path) -> Iterator[Suite]:
 
 
 def given_file(path: str | os.PathLike[str]) -> Path:
-    """The file that a command line names: where it says, else the package's of that place."""
+    """The file that a command line names: where it says, else the package's of that place.
+
+    ConfigError where it is not there, but one of its name in `config/`.
+    """
     root, named = DEFAULT_FILE.parent, Path(path)
-    return config_file(root, named.relative_to(root)) if named.is_relative_to(root) else named
+    if named.is_relative_to(root):
+        return config_file(root, named.relative_to(root))
+    there = root / named.name
+    if not named.exists() and config_file(root, named.name).is_file():
+        raise ConfigError(f"{named}: no such file; did you mean {there}?")
+    return named
 
 
 def _default_suite(root: Path, settings: Sequence[Mapping[str, Any]]) -> Path:

@@ -222,7 +222,10 @@ class Block(Strict):
         ),
     ] = None
     labelled: Annotated[
-        dict[str, Any] | None, Field(description="labelled target images, over the task's; keys as there")
+        dict[str, Any] | None,
+        Field(
+            description="which target images are labelled, by the keys below; an experiment's are laid over the suite's"
+        ),
     ] = None
     rounds: Annotated[RoundCount | None, Field(description="number of rounds, over the recipe's")] = None
     set: Annotated[

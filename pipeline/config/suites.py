@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts.errors import ConfigError
-from pipeline.config.models import Determinism, ExperimentEntry, LabelledSubset, SuiteFile, SweptKeys
+from pipeline.config.models import (
+    Determinism,
+    ExperimentEntry,
+    LabelledSubset,
+    Settings,
+    SuiteFile,
+    SweptKeys,
+)
 from pipeline.config.validation import KeyPath, dotted, nearest, validated
 from pipeline.config.yaml_files import merge
 from pipeline.stages.results import PAGE
@@ -87,6 +94,12 @@ def read_suite(path: Path, values: Mapping[str, Any]) -> Suite:
         raise ConfigError(
             f"{path}: {path.stem} is the page that links to all suites, and a folder of the report cannot have its "
             "name; rename the file"
+        )
+    if "experiments" not in values and set(SuiteFile.model_fields).issuperset(values):
+        named = ", ".join(sorted(set(values) - set(Settings.model_fields)))
+        raise ConfigError(
+            f"{path}: experiments: missing; {named} make a file a suite: give its experiments, or, for settings over other "
+            f"suites, leave {named} out (`--config` takes a task and a network)"
         )
     content = validated(SuiteFile, values, str(path))
     experiments: dict[str, Experiment] = {}

@@ -115,7 +115,10 @@ def _read_ids(path: Path) -> Pixels:
         _refuse_lossy(path, picture)
         bits = header[0] if header is not None else _tiff_bits(picture)
         if picture.mode not in ("L", "P") and not (picture.mode == "1" and bits == 1):
-            raise DataError(f"{path}: {picture.mode} pixels where 8-bit ids are due; {_COLORS_HINT}")
+            raise DataError(
+                f"{path}: {picture.mode} pixels where 8-bit ids are due; {_COLORS_HINT}; if none has a color, set "
+                "`labels_as: grey`"
+            )
         spread = picture.mode == "L" and bits < 8
         values = _as_array(path, picture, None).astype(np.uint8)
         # Pillow spreads grey values of 2 and 4 bits over 0 to 255.

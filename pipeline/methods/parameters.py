@@ -30,7 +30,7 @@ ASSOCIATION_IMAGES = 2
 
 
 class SupervisedParameters(AnchoredParameters):
-    """Cross-entropy on labelled images; target images without labels are never loaded."""
+    """Cross-entropy on labelled images; target images without labels never pass through the network in a step."""
 
     rule: ClassVar[Literal["pretrain", "adapt", "selftrain"]] = "pretrain"
     method: Literal["supervised"]

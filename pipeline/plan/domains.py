@@ -87,7 +87,7 @@ class TaskDomains:
         if self.subset is None:
             raise ConfigError(
                 f"{location}: this stage uses labelled target images; give `labelled: {{count: 20}}` or "
-                f"`labelled: {{names: FILE}}` in {self.location} or in the task"
+                f"`labelled: {{names: FILE}}` in {self.location} or at the top of the suite"
             )
         self.labelled_is_read = True
         return self.planner.labelled(self.task, self.subset, self.data.taxonomy, self.seed, self.location)

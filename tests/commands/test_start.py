@@ -19,6 +19,7 @@ def options(**values):
             "seeds": [],
             "verbose": False,
             "offline": False,
+            "profile": None,
             **values,
         }
     )
@@ -76,6 +77,13 @@ def test_a_failed_run_gives_its_code_and_the_pages_that_it_made(workflow, capsys
     told = "table two\nnot finished\nbad: damaged\nreport: results/report/two/index.html\n"
     assert said.out.endswith(f"logs/start.log\n{told}")
     assert "Snakemake failed; the end of logs/start.log" in said.err
+
+
+def test_a_cluster_that_is_not_here_is_told_before_planning(workflow, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ConfigError, match=r"slurm/profile.yaml: executor: slurm, but .*sbatch.* not found"):
+        start.execute(options(profile="slurm"))
+    assert workflow.runs == 0 and "planning" not in capsys.readouterr().out
 
 
 def test_verbose_leaves_the_terminal_to_snakemake(workflow, capsys):

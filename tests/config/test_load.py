@@ -201,6 +201,14 @@ def test_a_wrong_value_says_where_it_stands_and_what_is_taken(root):
     assert "demo.yaml: experiments.demo.sweep.inter.batch: found -3" in complaint(root)
 
 
+def test_a_file_whose_folder_was_left_out_is_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"^demo.yaml: no such file; did you mean config/demo.yaml\?"):
+        load_config(["demo.yaml"])
+    suite(tmp_path / "demo.yaml", experiments={"mine": {}})
+    assert list(load_config(["demo.yaml"]).experiments) == ["mine"]
+
+
 def test_duplicate_keys_of_the_given_files_are_refused(root, tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("task: streets\ntask: streets\n")

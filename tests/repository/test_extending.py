@@ -136,9 +136,24 @@ def test_a_backbone_trains(copy):
 
 def test_a_stage_kind_runs(copy):
     apply("A stage kind", copy)
-    assert "use rule prepare as histogram with:" in (copy / "workflow/rules/label.smk").read_text("utf-8")
     found = run(copy, experiment(recipe="histogram"))
     assert found["histogram"] == [{"images": 4}]
+    (done,) = copy.glob("results/histogram/*/artifact.json")
+    done.unlink()
+    dry = run_in(
+        copy,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        "workflow/Snakefile",
+        "-n",
+        "--configfile",
+        "config/page.yaml",
+        "--quiet",
+        "rules",
+    )
+    assert dry.returncode == 0, dry.stdout + dry.stderr
+    assert re.search(r"^histogram +1$", dry.stdout + dry.stderr, re.MULTILINE), dry.stdout + dry.stderr
 
 
 def test_a_dataset_format_is_prepared(copy):
