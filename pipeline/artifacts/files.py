@@ -144,7 +144,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         _raise_for(path, temporary, error)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a file system that is read-only has said so
+            temporary.unlink(missing_ok=True)
 
 
 def _raise_for(path: Path, temporary: Path, error: OSError) -> NoReturn:

@@ -90,6 +90,13 @@ def chosen_assignments(arguments: argparse.Namespace) -> list[str]:
     return [*arguments.config, *(f"{key}={','.join(values)}" for key, values in words.items() if values)]
 
 
+def core_count(text: str) -> str:
+    """`all` or a whole number of cores, as Snakemake takes it; ArgumentTypeError otherwise."""
+    if text != "all" and not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"found {text!r}; needs `all` or a whole number of at least 1")
+    return text
+
+
 def chosen_configuration(arguments: argparse.Namespace) -> Config:
     """Load the configuration that the options name."""
     return load_config(arguments.configfile, parse_assignments(chosen_assignments(arguments)))

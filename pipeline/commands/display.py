@@ -4,6 +4,7 @@ Snakemake's own output, and that of the jobs, goes to a log file. Where a stage 
 how far it is.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -139,8 +140,9 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.look()
-        self.surface.close()
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            self.look()
+            self.surface.close()
         self.events.close()
         self.output.close()
 

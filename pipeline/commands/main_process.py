@@ -13,6 +13,7 @@ import fcntl
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,12 +21,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, TextIO
 
 from pipeline.artifacts.cores import job_cores
 from pipeline.artifacts.files import make_folder, storage_error
 from pipeline.artifacts.owners import LockedError, clear_lock, living
-from pipeline.artifacts.processes import group_lives
+from pipeline.artifacts.processes import group_lives, start_time
 from pipeline.artifacts.program import PROGRAM, program
 from pipeline.commands.configuration import chosen_assignments
 from pipeline.commands.profiles import Profile
@@ -42,8 +43,11 @@ _LOOK = 0.25  # seconds between two looks at how far the stages are
 
 
 @contextlib.contextmanager
-def sole_run(path: Path) -> Iterator[int]:
-    """Hold the run lock; wait while another run holds it, saying so. Yields the lock's file descriptor."""
+def sole_run(path: Path, waits: Callable[[], object] = lambda: None) -> Iterator[int]:
+    """Hold the run lock; wait while another run holds it, saying so. Yields the lock's file descriptor.
+
+    `waits` is called once if it has to wait.
+    """
     make_folder(path.parent)
     try:
         opened = path.open("a+")
@@ -58,7 +62,8 @@ def sole_run(path: Path) -> Iterator[int]:
             except BlockingIOError:
                 if not said:
                     file.seek(0)
-                    _print_waiting(f"process {file.read().strip() or 'unknown'}")
+                    _print_waiting(_holder(file.read().strip()))
+                    waits()
                     said = True
                 time.sleep(1)
         file.seek(0)
@@ -68,16 +73,24 @@ def sole_run(path: Path) -> Iterator[int]:
         yield file.fileno()
 
 
+def _holder(number: str) -> str:
+    """Who holds the run lock that the process of this number took: it, or the Snakemake that it left."""
+    if number.isdecimal() and start_time(int(number)) is not None:
+        return f"process {number}"
+    return f"the Snakemake of process {number or 'unknown'}, which has ended"
+
+
 def _print_waiting(owner: str) -> None:
     print(f"another run works here ({owner}); waiting for it", flush=True)
 
 
-def wait_for_others() -> None:
-    """Wait while somebody's Snakemake works here, saying so: its lock is not ours to clear."""
+def wait_for_others(waits: Callable[[], object] = lambda: None) -> None:
+    """Wait while somebody's Snakemake works here, saying so: its lock is not ours to clear. `waits` as for `sole_run`."""
     said = False
     while others := living():
         if not said:
             _print_waiting(str(others[0]))
+            waits()
             said = True
         time.sleep(1)
 
@@ -95,13 +108,13 @@ class Watcher(Protocol):
 
 
 @contextlib.contextmanager
-def nobody_else() -> Iterator[int]:
+def nobody_else(waits: Callable[[], object] = lambda: None) -> Iterator[int]:
     """As `sole_run`, with nobody's Snakemake at work either; the lock that a killed one left is cleared.
 
     LockedError: it may be alive, on another host.
     """
-    with sole_run(Results().run_lock()) as lock:
-        wait_for_others()
+    with sole_run(Results().run_lock(), waits) as lock:
+        wait_for_others(waits)
         if clear_lock():
             print("clearing the lock that a killed run left behind", flush=True)
         yield lock
@@ -110,7 +123,7 @@ def nobody_else() -> Iterator[int]:
 def run_workflow(
     arguments: argparse.Namespace, lock: int, *targets: str, watch: Watcher | None = None
 ) -> int:
-    """Run Snakemake for these files, or for everything; its exit code, or 128 + n when signal n stopped it.
+    """Run Snakemake for these files, or for everything; its exit code, or 128 + n when signal n stopped it or us.
 
     `arguments`: `configfile`, `config`, `profile` and `cores` as on the command line. `lock`: that of `nobody_else`.
     `watch`: who shows how far the run is; without one Snakemake writes to the terminal.
@@ -118,16 +131,23 @@ def run_workflow(
     group = _group(arguments)
     # Snakemake inherits the lock: while it lives, even without this process, no second run starts.
     code = group.run([*_snakemake(arguments), *(["--", *targets] if targets else [])], lock, watch)
-    if group.stopped_by is None:
+    if group.stopped_by is None and code >= 0:
         return code
     with contextlib.suppress(LockedError):
         clear_lock()
-    print(
-        f"stopped by {signal.Signals(group.stopped_by).name}: what has finished is kept; the same command goes on "
-        "from there",
-        file=sys.stderr,
+    number = group.stopped_by or -code
+    what = "stopped" if group.stopped_by else "Snakemake was ended"
+    _say(
+        f"{what} by {signal.Signals(number).name}: what has finished is kept; the same command goes on from there",
+        sys.stderr,
     )
-    return 128 + group.stopped_by
+    return 128 + number
+
+
+def _say(text: str, where: TextIO) -> None:
+    """Print it where somebody still reads: a closed terminal must not keep what follows from being done."""
+    with contextlib.suppress(OSError):
+        print(text, file=where, flush=True)
 
 
 class ProcessGroup:
@@ -161,22 +181,32 @@ class ProcessGroup:
             if self.stopped_by is not None:  # it came while the command was being started
                 self._ask_to_end()
             code = self._ended()
-            while self.stopped_by is not None and group_lives(self._child.pid):
+            # The stages of a Snakemake that was killed save and end by themselves.
+            while (self.stopped_by is not None or code < 0) and group_lives(self._child.pid):
                 time.sleep(_POLL)
-            if watch is not None:
-                watch.look()  # what the stages said at their end stands before what is said of the whole
+            if self._watch is not None:
+                with contextlib.suppress(OSError):
+                    self._watch.look()  # what the stages said at their end stands before what is said of the whole
         return code
 
     def _ended(self) -> int:
         """Wait for the command's own process, while somebody watches; its exit code."""
         assert self._child is not None
         while self._watch is not None:
-            self._watch.look()
+            try:
+                self._watch.look()
+            except OSError:  # the terminal was closed, or nobody reads the pipe any more
+                self._watch = None
+                if self.stopped_by is None:
+                    self._stop(signal.SIGHUP, None)
+                break
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return self._child.wait(_LOOK)
         return self._child.wait()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
+        if number == self.stopped_by == signal.SIGHUP:
+            return  # a closed terminal is told by its signal and by what can no longer be written
         again, self.stopped_by = self.stopped_by is not None, self.stopped_by or number
         if self._watch is not None:
             self._watch.stopping()
@@ -187,9 +217,9 @@ class ProcessGroup:
 
     def _ask_to_end(self) -> None:
         assert self._child is not None
-        print("stopping; a second signal ends the running stages at once", flush=True)
         self._child.kill()
         self._send(signal.SIGTERM)
+        _say("stopping; a second signal ends the running stages at once", sys.stdout)
 
     def _pause(self, number: int, frame: FrameType | None) -> None:
         """Ctrl-Z: the group is paused and goes on with this process."""
@@ -211,11 +241,8 @@ class Sender(ProcessGroup):
 
     def _ask_to_end(self) -> None:
         assert self._child is not None
-        print(
-            "stopping: the jobs are called off; a second signal leaves them alone",
-            flush=True,
-        )
         self._child.send_signal(signal.SIGINT)
+        _say("stopping: the jobs are called off; a second signal leaves them alone", sys.stdout)
 
 
 def _group(arguments: argparse.Namespace) -> ProcessGroup:
@@ -251,7 +278,8 @@ def _resources_here(cores: str | None) -> list[str]:
     stage would take the same GPUs, so that stages that use one run one after the other.
     """
     visible = os.environ.get(VISIBLE)
-    gpus = count_gpus() if visible is None else min(1, len(visible))
+    hidden = visible is not None and re.match(r"(-|NoDevFiles|$)", visible) is not None
+    gpus = count_gpus() if visible is None else 0 if hidden else 1
     shared = gpus or (int(cores) if cores and cores.isdecimal() else job_cores())
     return [
         f"{name}={value}" for name, value in {**Profile.named("default").resources, "gpu": shared}.items()

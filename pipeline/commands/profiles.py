@@ -78,7 +78,12 @@ class Profile:
         given = self.values.get("resources") or {}
         if isinstance(given, Mapping):
             return dict(given)
-        return dict(str(word).split("=", 1) for word in given)
+        words = given.split() if isinstance(given, str) else given
+        if not isinstance(words, list) or not all("=" in str(word) for word in words):
+            raise ConfigError(
+                f"{self.file}: resources: found {given!r}; needs names and values, such as `gpu: 1`"
+            )
+        return dict(str(word).split("=", 1) for word in words)
 
     def _of_rules(self, key: str) -> Mapping[str, Any]:
         """`set-resources`, `set-threads` or `default-resources`: values by rule or resource."""

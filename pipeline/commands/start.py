@@ -9,17 +9,19 @@ import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.artifacts.program import program
 from pipeline.commands.configuration import (
     add_offline_argument,
     add_selection_arguments,
     chosen_configuration,
+    core_count,
     stay_offline,
 )
 from pipeline.commands.main_process import nobody_else, run_workflow
 from pipeline.commands.profiles import Profile, add_profile_arguments
+from pipeline.config.load import Config
 from pipeline.config.shipped import check_package
 from pipeline.plan.moves import check_taken, moves
 from pipeline.plan.places import check_places
@@ -44,7 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_selection_arguments(parser)
     add_offline_argument(parser)
     add_profile_arguments(parser)
-    parser.add_argument("--cores", help="CPU cores for Snakemake (default: all, or what a profile says)")
+    parser.add_argument(
+        "--cores",
+        type=core_count,
+        help="CPU cores for Snakemake, or `all` (default: all, or what a profile says)",
+    )
     parser.add_argument("--verbose", action="store_true", help="show Snakemake's own output")
 
 
@@ -58,33 +64,46 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.profile is not None:
         Profile.named(arguments.profile).check_executor()
     print("planning ...", flush=True)
-    config = chosen_configuration(arguments)
-    runs = Planner(config).plan()  # a mistake ends here, before Snakemake starts
-    check_places(runs)
-    check_taken(config, runs)
-    for line in moves(runs):
-        print(line, flush=True)
-    folders = [Results().report(suite.name) for suite in config.selected_suites()]
-    before = {folder: _written(folder) for folder in folders}
-    code = _run(arguments, runs)
+    plan = _plan(arguments)  # a mistake ends here, before another run is waited for
+    waited: list[bool] = []
+    with nobody_else(lambda: waited.append(True)) as lock:
+        if waited:  # stages may have finished meanwhile, and files may have changed
+            plan = _plan(arguments)
+        folders = [Results().report(suite.name) for suite in plan.config.selected_suites()]
+        before = {folder: _written(folder) for folder in folders}
+        code = _run(arguments, plan.runs, lock)
     for folder in folders:
         # After a failure only what Snakemake's hook has made anew: an old table would hide what happened.
         if code == 0 or _written(folder) != before[folder]:
             print((folder / SUMMARY).read_text(encoding="utf-8").rstrip())
             print(f"report: {folder / PAGE}")
     if code == 0:
-        _tell_of_models(runs)
+        _tell_of_models(plan.runs)
     return code
 
 
-def _run(arguments: argparse.Namespace, runs: Sequence[PlannedRun]) -> int:
-    """Run the workflow, shown by a watch unless Snakemake's output is wanted, once nobody else works here."""
-    with nobody_else() as lock:
-        if arguments.verbose:
-            return run_workflow(arguments, lock)
-        # Not before: until then others write its files, and finish stages.
-        with (watch := _watch(runs)):
-            code = run_workflow(arguments, lock, watch=watch)
+class _Plan(NamedTuple):
+    config: Config
+    runs: Sequence[PlannedRun]
+
+
+def _plan(arguments: argparse.Namespace) -> _Plan:
+    """What the files say now; ConfigError before anything is run."""
+    config = chosen_configuration(arguments)
+    runs = Planner(config).plan()
+    check_places(runs)
+    check_taken(config, runs)
+    for line in moves(runs):
+        print(line, flush=True)
+    return _Plan(config, runs)
+
+
+def _run(arguments: argparse.Namespace, runs: Sequence[PlannedRun], lock: int) -> int:
+    """Run the workflow, shown by a watch unless Snakemake's output is wanted."""
+    if arguments.verbose:
+        return run_workflow(arguments, lock)
+    with (watch := _watch(runs)):
+        code = run_workflow(arguments, lock, watch=watch)
     if 0 < code < 128:
         print(watch.failure(), file=sys.stderr)
     return code

@@ -14,7 +14,12 @@ from pipeline.artifacts.errors import ConfigError
 from pipeline.artifacts.files import check_writable, write_text
 from pipeline.artifacts.folder import FILES
 from pipeline.artifacts.program import program
-from pipeline.commands.configuration import add_configuration_arguments, chosen_configuration, files_with
+from pipeline.commands.configuration import (
+    add_configuration_arguments,
+    chosen_configuration,
+    core_count,
+    files_with,
+)
 from pipeline.commands.main_process import nobody_else, run_workflow
 from pipeline.config.load import Config, Library
 from pipeline.config.shipped import check_package
@@ -60,7 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="copy the list there, e.g. below config/")
     parser.set_defaults(profile=None)
-    parser.add_argument("--cores", default="all", help="CPU cores for Snakemake (default: all)")
+    parser.add_argument(
+        "--cores", type=core_count, default="all", help="CPU cores for Snakemake (default: all)"
+    )
     add_configuration_arguments(parser)
 
 

@@ -1,5 +1,6 @@
 """Putting an archive in place: unpacked beside, then moved folder by folder, so that a kill leaves nothing half."""
 
+import errno
 import logging
 import shutil
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pipeline.artifacts.errors import ArtifactError
-from pipeline.artifacts.files import make_folder, write_bytes
+from pipeline.artifacts.files import make_folder, temporary_beside, write_bytes
 from pipeline.config.load import DEFAULT_FILE
 from pipeline.plan.records import ReportRecord, ReportsRecord, RunName, RunRecord
 from pipeline.report.archive import ArchiveTable
@@ -102,4 +103,19 @@ class _Placing:
         destination = ROOT / (to or name)
         if (self.beside / name).exists() and not destination.exists():
             make_folder(destination.parent)
-            (self.beside / name).rename(destination)
+            try:
+                (self.beside / name).rename(destination)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                _copy_over(self.beside / name, destination)
+
+
+def _copy_over(source: Path, destination: Path) -> None:
+    """Move between disks, as where a folder below `results/` is a link: whole or not at all."""
+    beside = temporary_beside(destination)
+    if source.is_dir():
+        shutil.copytree(source, beside, symlinks=True)
+    else:
+        shutil.copy2(source, beside)
+    beside.rename(destination)

@@ -55,7 +55,13 @@ def _told_by_driver(*question: str) -> list[str]:
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
-    asked = subprocess.run([program, *question], capture_output=True, text=True, check=False, timeout=60)
+    try:
+        asked = subprocess.run([program, *question], capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise DeviceError(
+            f"{program}: {error}; without its answer no GPU can be used: mend the driver, or set {VISIBLE}= to "
+            "compute on the CPU"
+        ) from error
     return asked.stdout.splitlines()
 
 

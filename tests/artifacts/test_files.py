@@ -82,6 +82,7 @@ def test_a_read_only_folder_is_named(tmp_path, monkeypatch):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
 
     monkeypatch.setattr(Path, "write_bytes", refuse)
+    monkeypatch.setattr(Path, "unlink", lambda self, missing_ok: refuse(self, b""))
     with pytest.raises(StorageError, match=r"a\.txt.*read-only"):
         write_text(tmp_path / "a.txt", "x")
 

@@ -1,7 +1,10 @@
 """One Snakemake at a time: it waits for others, clears what a killed one left, and ends at once when told to."""
 
+import errno
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.artifacts import owners
+from pipeline.artifacts.errors import ConfigError
 from pipeline.artifacts.owners import LOCKS, NOTES, LockedError, Owner
 from pipeline.commands import main_process
 from pipeline.commands.display import PlainLines, Watch
@@ -99,6 +103,8 @@ def test_a_profile_says_how_to_run_unless_cores_are_given(calls):
         (0, None, None, "6"),
         (4, "2,3", "16", "1"),
         (4, "", "16", "16"),
+        (4, "-1", "16", "16"),
+        (4, "NoDevFiles", "16", "16"),
     ],
 )
 def test_as_many_stages_share_the_machine_as_it_has_gpus_or_else_cores(
@@ -114,7 +120,9 @@ def test_as_many_stages_share_the_machine_as_it_has_gpus_or_else_cores(
     assert command[3:5] == ["--resources", f"gpu={shared}"]
 
 
-@pytest.mark.parametrize("written", ["{gpu: 1, mem_mb: 32000}", "[gpu=1, mem_mb=32000]"])
+@pytest.mark.parametrize(
+    "written", ["{gpu: 1, mem_mb: 32000}", "[gpu=1, mem_mb=32000]", "gpu=1 mem_mb=32000"]
+)
 def test_what_else_the_profile_of_this_machine_limits_stays(calls, monkeypatch, written):
     monkeypatch.setattr(main_process, "count_gpus", lambda: 2)
     Path("profiles/default").mkdir(parents=True)
@@ -122,6 +130,14 @@ def test_what_else_the_profile_of_this_machine_limits_stays(calls, monkeypatch, 
     run_workflow(options())
     ((command, _),) = calls
     assert command[3:6] == ["--resources", "gpu=2", "mem_mb=32000"]
+
+
+@pytest.mark.parametrize("written", ["[gpu]", "3"])
+def test_limits_that_are_none_are_told(calls, written):
+    Path("profiles/default").mkdir(parents=True)
+    Path("profiles/default/profile.yaml").write_text(f"resources: {written}\n")
+    with pytest.raises(ConfigError, match=r"profile.yaml: resources: found .* needs names and values"):
+        run_workflow(options())
 
 
 def test_dotted_assignments_reach_snakemake_nested(calls):
@@ -195,7 +211,7 @@ def test_the_lock_is_free_once_its_holder_was_killed(calls, holder, monkeypatch)
     assert Path("results/.run-lock").read_text() == f"{os.getpid()}\n"
 
 
-def test_a_snakemake_that_outlives_start_keeps_the_lock(tmp_path, monkeypatch):
+def test_a_snakemake_that_outlives_start_keeps_the_lock(tmp_path, monkeypatch, capsys):
     """`start` alone was killed: its Snakemake still runs jobs, so a new run must wait for it."""
     path = tmp_path / "run-lock"
     with main_process.sole_run(path) as lock:
@@ -209,8 +225,10 @@ def test_a_snakemake_that_outlives_start_keeps_the_lock(tmp_path, monkeypatch):
         survivor.wait(30)
 
     monkeypatch.setattr(main_process, "time", Namespace(sleep=sleep))
+    path.write_text(f"{dead().pid}\n")
     with main_process.sole_run(path):
         assert survivor.poll() is not None
+    assert re.search(r"\(the Snakemake of process \d+, which has ended\); waiting", capsys.readouterr().out)
 
 
 def test_stages_know_what_was_typed(tmp_path, monkeypatch, capfd):
@@ -249,6 +267,20 @@ def again(number, frame):
 signal.signal(signal.SIGTERM, again)
 print("ready", flush=True)
 time.sleep(60)
+"""
+
+
+STANDS_ALONE = """
+import subprocess, sys
+stage = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE)
+stage.stdout.readline()
+open("started", "w").close()
+stage.wait()
+"""
+KILLS_ITSELF = """
+import os, signal, subprocess, sys
+subprocess.Popen([sys.executable, "-c", sys.argv[1]])
+os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
@@ -310,6 +342,55 @@ def test_a_watched_run_says_of_each_stage_that_it_stopped_then_of_the_whole(
         "0/1 demo/seed0:source (supervised): stopped, saved; the same command goes on from there",
         "stopped by SIGINT: what has finished is kept; the same command goes on from there",
     ]
+
+
+class Gone:
+    """A watch whose terminal is closed, or whose pipe nobody reads, once the stage works."""
+
+    output = None
+
+    def look(self):
+        if Path("started").exists():
+            raise OSError(errno.EIO, "Input/output error")
+
+    def stopping(self):
+        pass
+
+
+def test_a_run_that_nobody_can_see_any_more_stops_with_its_state_saved(tmp_path, monkeypatch, heeded):
+    monkeypatch.chdir(tmp_path)
+    words = [sys.executable, "-c", STANDS_ALONE, SAVES]
+    monkeypatch.setattr(main_process, "_snakemake", lambda arguments: words)
+    assert run_workflow(options(), watch=Gone()) == 128 + signal.SIGHUP
+    assert Path("saved").is_file()
+
+
+class Closed(io.StringIO):
+    """Standard output that nobody reads."""
+
+    def write(self, text):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+@pytest.mark.parametrize("group", [main_process.ProcessGroup, main_process.Sender])
+def test_what_cannot_be_said_does_not_keep_snakemake_from_ending(tmp_path, monkeypatch, heeded, group):
+    monkeypatch.setattr(sys, "stdout", Closed())
+    code = f"import os, time; os.kill(os.getppid(), {int(signal.SIGTERM)}); time.sleep(60)"
+    inherited = os.open(tmp_path / "lock", os.O_CREAT)
+    assert group().run([sys.executable, "-c", code], inherited) in (-signal.SIGKILL, -signal.SIGINT)
+    os.close(inherited)
+
+
+def test_a_killed_snakemake_is_told_once_its_stages_have_ended(tmp_path, monkeypatch, capfd, heeded):
+    monkeypatch.chdir(tmp_path)
+    words = [sys.executable, "-c", KILLS_ITSELF, "import time; time.sleep(0.5); open('saved', 'w').close()"]
+    monkeypatch.setattr(main_process, "_snakemake", lambda arguments: words)
+    assert run_workflow(options()) == 128 + signal.SIGKILL
+    assert Path("saved").is_file()
+    assert (
+        "Snakemake was ended by SIGKILL: what has finished is kept; the same command"
+        in capfd.readouterr().err
+    )
 
 
 def test_a_second_signal_ends_the_stages_at_once(tmp_path, monkeypatch, heeded):

@@ -1,5 +1,6 @@
 """`start` plans first, then runs the workflow, and prints the tables of what was made."""
 
+import argparse
 from argparse import Namespace
 from pathlib import Path
 
@@ -93,25 +94,38 @@ def test_verbose_leaves_the_terminal_to_snakemake(workflow, capsys):
 
 
 def test_a_run_that_waits_leaves_the_events_of_the_other_one_alone(
-    workflow, tmp_path, monkeypatch, run_holding
+    workflow, tmp_path, monkeypatch, capsys, run_holding
 ):
     (tmp_path / "results").mkdir()
     holder = run_holding(tmp_path / "results/.run-lock")
     events = tmp_path / "logs/start.events"
     events.parent.mkdir()
     events.write_text("theirs\n")
-    told = []
+    told, plans = [], [[], []]
 
     def sleep(seconds):
         told.append(events.read_text())
+        page("one", "theirs\n")
         holder.stdin.write("\n")
         holder.stdin.flush()
         holder.wait(30)
 
     monkeypatch.setattr(main_process, "time", Namespace(sleep=sleep))
-
-    assert start.execute(options()) == 0
+    monkeypatch.setattr(start, "Planner", lambda config: Namespace(plan=plans.pop))
+    workflow.code, workflow.pages = 1, {}
+    assert start.execute(options()) == 1
     assert told == ["theirs\n"] and events.read_text() == ""
+    assert plans == [], "planned again: the other run may have finished stages"
+    assert "report: " not in capsys.readouterr().out, "a page of the other run is not this one's"
+
+
+@pytest.mark.parametrize("cores", ["0", "x", "-1", "1.5"])
+def test_cores_that_are_none_are_refused(cores, capsys):
+    parser = argparse.ArgumentParser()
+    start.add_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--cores", cores])
+    assert f"found '{cores}'; needs `all` or a whole number" in capsys.readouterr().err
 
 
 @pytest.fixture

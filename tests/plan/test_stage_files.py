@@ -1,5 +1,6 @@
 """Stage files: content, written only when changed; and what the Snakefile reads of them."""
 
+import errno
 import json
 import os
 import re
@@ -21,6 +22,17 @@ def here(shop, monkeypatch):
     """The shop, planned from its own folder as Snakemake does it."""
     monkeypatch.chdir(shop.root.parent)
     return shop
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(here, monkeypatch):
+    def full(self, text, encoding):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    plan = Plan(load_config())
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(SystemExit, match=r"cannot write .*results/stages/.*\.json.*disk is full"):
+        plan.write()
+    assert not list(here.results.glob("stages/.partial-*"))
 
 
 def record(shop, name):

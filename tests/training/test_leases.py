@@ -133,6 +133,24 @@ def test_gpus_are_counted_by_the_driver(tmp_path, monkeypatch):
     assert count_gpus() == 0
 
 
+def hangs(words, **options):
+    raise subprocess.TimeoutExpired(words, options["timeout"])
+
+
+def no_program(words, **options):
+    raise OSError(8, "Exec format error")
+
+
+@pytest.mark.parametrize(
+    ("run", "words"), [(hangs, "timed out after 60 seconds"), (no_program, "Exec format error")]
+)
+def test_a_driver_that_does_not_answer_is_told(monkeypatch, run, words):
+    monkeypatch.setattr(leases.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(leases.subprocess, "run", run)
+    with pytest.raises(DeviceError, match=rf"nvidia-smi: .*{words}.*CUDA_VISIBLE_DEVICES="):
+        count_gpus()
+
+
 @pytest.mark.parametrize(
     ("capabilities", "quick"),
     [(["9.0", "8.0"], True), (["8.9", "7.5"], False), (["[N/A]"], False), ([], False)],

@@ -1,8 +1,10 @@
 """An experiment goes into one file and comes out elsewhere; whatever is wrong with the file is told before."""
 
+import errno
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import tarfile
@@ -72,6 +74,23 @@ def test_it_comes_out_as_it_went_in(origin, archive, elsewhere, capsys):
     gone = {key for key in digests(origin) if key not in digests(elsewhere)}
     assert len(gone) == 3 and all(key.startswith("prepare-") and key in said for key in gone)
     assert all(link.exists() for link in Results().links())
+
+
+def test_results_may_lie_on_several_disks(origin, archive, elsewhere, monkeypatch):
+    rename, crossed = Path.rename, []
+
+    def across(self, target):
+        if ".import" in self.parts and "results/pretrain" in str(target):
+            crossed.append(target.name)
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", across)
+    assert main(["import", str(archive)]) == 0
+    after = content_of(elsewhere)
+    after.pop("results/report/index.html")
+    assert after.items() <= content_of(origin).items()
+    assert crossed and {path.name for path in Path("results/pretrain").iterdir()} == set(crossed)
 
 
 def test_only_the_images_are_to_prepare_again_and_nothing_asks_for_them(archive, elsewhere, capsys):
