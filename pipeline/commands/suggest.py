@@ -10,7 +10,7 @@ import argparse
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.artifacts.errors import ConfigError
+from pipeline.artifacts.errors import ArtifactError, ConfigError
 from pipeline.artifacts.files import check_writable, write_text
 from pipeline.artifacts.folder import FILES
 from pipeline.artifacts.program import program
@@ -101,7 +101,12 @@ def execute(arguments: argparse.Namespace) -> int:
             return code
     from pipeline.stages.suggest import LIST, SHEET, TABLE
 
-    names = (artifact.path / LIST).read_text(encoding="utf-8")
+    try:
+        names = (artifact.path / LIST).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ArtifactError(
+            f"{artifact.path / LIST}: was removed meanwhile, as `clean` does; run the same command again"
+        ) from error
     if arguments.out is not None:
         _copy(names, arguments.out)
     print(f"{names.count(chr(10))} images to label, hard and unlike each other")

@@ -126,6 +126,14 @@ def test_an_experiment_of_another_suite_is_found_by_its_name(
         assert message in said and "taken from" not in said
 
 
+def test_a_list_that_was_removed_meanwhile_is_told(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(suggest, "run_workflow", lambda arguments, lock, *targets: 0)
+    assert main(["suggest", "--experiment", "first", "--count", "2", "--train"]) != 0
+    assert "suggested.txt: was removed meanwhile, as `clean` does" in capsys.readouterr().err
+
+
 def test_a_failed_workflow_ends_the_command(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
