@@ -38,7 +38,7 @@ def project(tmp_path, monkeypatch):
     del profile["default-resources"]["slurm_account"]  # there is no accounting
     (tmp_path / "profiles/slurm").mkdir(parents=True)
     (tmp_path / "profiles/slurm/profile.yaml").write_text(yaml.safe_dump(profile))
-    for program in ("sbatch", "sinfo", "squeue"):
+    for program in ("sbatch", "sinfo", "squeue", "sacct", "sacctmgr"):
         (tmp_path / "bin").mkdir(exist_ok=True)
         (tmp_path / "bin" / program).write_text(SBATCH if program == "sbatch" else "#!/bin/sh\n")
         (tmp_path / "bin" / program).chmod(0o755)
