@@ -14,7 +14,7 @@ from pipeline.artifacts.folder import FILES, ArtifactFolder
 from pipeline.artifacts.lock import FolderLock
 from pipeline.artifacts.program import program
 from pipeline.commands.configuration import add_selection_arguments, chosen_configuration
-from pipeline.commands.main_process import nobody_else
+from pipeline.commands.run_lock import nobody_else
 from pipeline.stages.results import Results
 
 

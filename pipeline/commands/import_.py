@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.artifacts.program import program
 from pipeline.artifacts.software import versions
-from pipeline.commands.main_process import sole_run, wait_for_others
+from pipeline.commands.run_lock import sole_run, wait_for_others
 from pipeline.report.importing import import_archive
 from pipeline.stages.results import PAGE, Results
 

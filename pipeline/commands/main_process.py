@@ -1,7 +1,4 @@
-"""Snakemake for `start` and `suggest`: one main process at a time in a folder, and one that stops at once.
-
-A lock that the kernel frees when its holder dies keeps two such commands apart. The notes beside Snakemake's own
-lock say whether somebody's Snakemake works here, or a killed one left that lock behind.
+"""Snakemake for `start` and `suggest`, in a main process that stops at once.
 
 Snakemake and its stages are a process group of their own, so a signal reaches this process alone. Snakemake waits
 for its jobs, for hours; so it is killed, which costs it nothing, and the stages are asked to save and to end.
@@ -9,90 +6,26 @@ for its jobs, for hours; so it is killed, which costs it nothing, and the stages
 
 import argparse
 import contextlib
-import fcntl
 import functools
-import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Protocol, TextIO
 
-from pipeline.artifacts.cores import job_cores
-from pipeline.artifacts.files import make_folder, storage_error
-from pipeline.artifacts.owners import LockedError, clear_lock, living
-from pipeline.artifacts.processes import group_lives, start_time
+from pipeline.artifacts.owners import LockedError, clear_lock
+from pipeline.artifacts.processes import group_lives
 from pipeline.artifacts.program import PROGRAM, program
-from pipeline.commands.configuration import chosen_assignments
 from pipeline.commands.profiles import Profile
-from pipeline.config.load import given_file, parse_assignments
-from pipeline.config.shipped import shipped
-from pipeline.stages.results import Results
-from pipeline.training.leases import VISIBLE, count_gpus
+from pipeline.commands.run_lock import RunLock
+from pipeline.commands.snakemake_command import snakemake_command
 
 ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-SNAKEFILES = ("Snakefile", "workflow/Snakefile")
-"""Where Snakemake looks for a workflow in the working directory."""
 _POLL = 0.1  # seconds between two looks at stages that are ending
 _LOOK = 0.25  # seconds between two looks at how far the stages are
-
-
-@contextlib.contextmanager
-def sole_run(path: Path, waits: Callable[[], object] = lambda: None) -> Iterator[int]:
-    """Hold the run lock; wait while another run holds it, saying so. Yields the lock's file descriptor.
-
-    `waits` is called once if it has to wait.
-    """
-    make_folder(path.parent)
-    try:
-        opened = path.open("a+")
-    except OSError as error:
-        raise storage_error(path, error) from error
-    with opened as file:
-        said = False
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not said:
-                    file.seek(0)
-                    _print_waiting(_holder(file.read().strip()))
-                    waits()
-                    said = True
-                time.sleep(1)
-        file.seek(0)
-        file.truncate()
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield file.fileno()
-
-
-def _holder(number: str) -> str:
-    """Who holds the run lock that the process of this number took: it, or the Snakemake that it left."""
-    if number.isdecimal() and start_time(int(number)) is not None:
-        return f"process {number}"
-    return f"the Snakemake of process {number or 'unknown'}, which has ended"
-
-
-def _print_waiting(owner: str) -> None:
-    print(f"another run works here ({owner}); waiting for it", flush=True)
-
-
-def wait_for_others(waits: Callable[[], object] = lambda: None) -> None:
-    """Wait while somebody's Snakemake works here, saying so: its lock is not ours to clear. `waits` as for `sole_run`."""
-    said = False
-    while others := living():
-        if not said:
-            _print_waiting(str(others[0]))
-            waits()
-            said = True
-        time.sleep(1)
 
 
 class Watcher(Protocol):
@@ -107,21 +40,8 @@ class Watcher(Protocol):
         """Note that the run was asked to stop; called inside a signal handler."""
 
 
-@contextlib.contextmanager
-def nobody_else(waits: Callable[[], object] = lambda: None) -> Iterator[int]:
-    """As `sole_run`, with nobody's Snakemake at work either; the lock that a killed one left is cleared.
-
-    LockedError: it may be alive, on another host.
-    """
-    with sole_run(Results().run_lock(), waits) as lock:
-        wait_for_others(waits)
-        if clear_lock():
-            print("clearing the lock that a killed run left behind", flush=True)
-        yield lock
-
-
 def run_workflow(
-    arguments: argparse.Namespace, lock: int, *targets: str, watch: Watcher | None = None
+    arguments: argparse.Namespace, lock: RunLock, *targets: str, watch: Watcher | None = None
 ) -> int:
     """Run Snakemake for these files, or for everything; its exit code, or 128 + n when signal n stopped it or us.
 
@@ -129,8 +49,9 @@ def run_workflow(
     `watch`: who shows how far the run is; without one Snakemake writes to the terminal.
     """
     group = _group(arguments)
+    words = [*snakemake_command(arguments), *(["--", *targets] if targets else [])]
     # Snakemake inherits the lock: while it lives, even without this process, no second run starts.
-    code = group.run([*_snakemake(arguments), *(["--", *targets] if targets else [])], lock, watch)
+    code = group.run(words, lock.descriptor, watch)
     if group.stopped_by is None and code >= 0:
         return code
     with contextlib.suppress(LockedError):
@@ -262,42 +183,3 @@ def _handling(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
     finally:
         for number in wanted:
             signal.signal(number, before[number])
-
-
-def _assignments(words: Sequence[str]) -> list[str]:
-    """`run.device=cpu` as Snakemake takes it, `run={"device": "cpu"}`: it knows no dots in a key."""
-    dotted = [word for word in words if "." in word.partition("=")[0]]
-    nested = [f"{key}={json.dumps(value)}" for key, value in parse_assignments(dotted).items()]
-    return [word for word in words if word not in dotted] + nested
-
-
-def _resources_here(cores: str | None) -> list[str]:
-    """What stages share on this machine: its GPUs, and what else `profiles/default` limits.
-
-    Without a GPU the cores alone decide how many stages run side by side. Where CUDA_VISIBLE_DEVICES is set every
-    stage would take the same GPUs, so that stages that use one run one after the other.
-    """
-    visible = os.environ.get(VISIBLE)
-    hidden = visible is not None and re.match(r"(-|NoDevFiles|$)", visible) is not None
-    gpus = count_gpus() if visible is None else 0 if hidden else 1
-    shared = gpus or (int(cores) if cores and cores.isdecimal() else job_cores())
-    return [
-        f"{name}={value}" for name, value in {**Profile.named("default").resources, "gpu": shared}.items()
-    ]
-
-
-def _snakemake(arguments: argparse.Namespace) -> list[str]:
-    command = [sys.executable, "-m", "snakemake"]
-    if arguments.profile is not None:
-        command += ["--workflow-profile", str(Profile.named(arguments.profile).file.parent.absolute())]
-    else:
-        command += ["--resources", *_resources_here(arguments.cores)]
-    if arguments.profile is None or arguments.cores is not None:
-        command += ["--cores", str(arguments.cores or "all")]
-    if not any(map(os.path.isfile, SNAKEFILES)):
-        command += ["--snakefile", str(shipped("Snakefile"))]
-    if arguments.configfile:
-        command += ["--configfile", *map(str, map(given_file, arguments.configfile))]
-    if assignments := chosen_assignments(arguments):
-        command += ["--config", *_assignments(assignments)]
-    return command

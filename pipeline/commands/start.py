@@ -19,8 +19,9 @@ from pipeline.commands.configuration import (
     core_count,
     stay_offline,
 )
-from pipeline.commands.main_process import nobody_else, run_workflow
+from pipeline.commands.main_process import run_workflow
 from pipeline.commands.profiles import Profile, add_profile_arguments
+from pipeline.commands.run_lock import RunLock, nobody_else
 from pipeline.config.load import Config
 from pipeline.config.shipped import check_package
 from pipeline.plan.moves import check_taken, moves
@@ -65,9 +66,8 @@ def execute(arguments: argparse.Namespace) -> int:
         Profile.named(arguments.profile).check_executor()
     print("planning ...", flush=True)
     plan = _plan(arguments)  # a mistake ends here, before another run is waited for
-    waited: list[bool] = []
-    with nobody_else(lambda: waited.append(True)) as lock:
-        if waited:  # stages may have finished meanwhile, and files may have changed
+    with nobody_else() as lock:
+        if lock.waited:  # stages may have finished meanwhile, and files may have changed
             plan = _plan(arguments)
         folders = [Results().report(suite.name) for suite in plan.config.selected_suites()]
         before = {folder: _written(folder) for folder in folders}
@@ -98,7 +98,7 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
     return _Plan(config, runs)
 
 
-def _run(arguments: argparse.Namespace, runs: Sequence[PlannedRun], lock: int) -> int:
+def _run(arguments: argparse.Namespace, runs: Sequence[PlannedRun], lock: RunLock) -> int:
     """Run the workflow, shown by a watch unless Snakemake's output is wanted."""
     if arguments.verbose:
         return run_workflow(arguments, lock)

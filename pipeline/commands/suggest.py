@@ -20,7 +20,8 @@ from pipeline.commands.configuration import (
     core_count,
     files_with,
 )
-from pipeline.commands.main_process import nobody_else, run_workflow
+from pipeline.commands.main_process import run_workflow
+from pipeline.commands.run_lock import nobody_else
 from pipeline.config.load import Config, Library
 from pipeline.config.shipped import check_package
 from pipeline.config.suites import Experiment

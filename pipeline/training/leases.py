@@ -6,6 +6,7 @@ GPU, and no leftover has to be cleaned up.
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -23,6 +24,8 @@ _POLL = 0.5
 AMPERE = 8
 """Compute capability of the first GPUs that multiply bfloat16 in hardware."""
 
+_NONE = r"$|-|NoDevFiles"
+"""What stands first in CUDA_VISIBLE_DEVICES where CUDA is to see no GPU."""
 _held: dict[int, IO[str]] = {}  # closing a file would free its GPU
 
 
@@ -38,7 +41,12 @@ def default_folder() -> Path:
 
 
 def count_gpus() -> int:
-    """How many NVIDIA GPUs the driver shows this process; 0 without a driver."""
+    """How many NVIDIA GPUs this machine has; 0 without a driver, or where CUDA_VISIBLE_DEVICES hides them all.
+
+    DeviceError where the driver does not answer.
+    """
+    if re.match(_NONE, os.environ.get(VISIBLE, "0")):
+        return 0
     return sum(line.startswith("GPU ") for line in _told_by_driver("-L"))
 
 

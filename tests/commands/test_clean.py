@@ -14,7 +14,7 @@ from pipeline.__main__ import main
 from pipeline.artifacts import owners
 from pipeline.artifacts.folder import ArtifactFolder
 from pipeline.artifacts.lock import FolderLock
-from pipeline.commands import clean, main_process
+from pipeline.commands import clean, run_lock
 from pipeline.commands.clean import with_dependants
 from pipeline.stages.results import Results
 
@@ -132,19 +132,19 @@ def test_a_run_is_waited_for_and_what_it_made_goes_too(results, run, monkeypatch
         run.stdin.close()
         run.wait(30)
 
-    monkeypatch.setattr(main_process, "time", Namespace(sleep=sleep))
+    monkeypatch.setattr(run_lock, "time", Namespace(sleep=sleep))
     assert main(["clean", MODEL, "--yes"]) == 0
     assert present(results) == {SOURCE, TARGET}
     assert f"another run works here (process {run.pid}); waiting for it" in capsys.readouterr().out
 
 
 def test_listing_waits_for_nobody(results, run, monkeypatch):
-    monkeypatch.setattr(main_process, "time", None)
+    monkeypatch.setattr(run_lock, "time", None)
     assert main(["clean", MODEL]) == 0
 
 
 def test_a_mistake_is_told_without_waiting(results, run, monkeypatch):
-    monkeypatch.setattr(main_process, "time", None)
+    monkeypatch.setattr(run_lock, "time", None)
     assert main(["clean", "rank-ffffffffffff", "--yes"]) == 2
 
 

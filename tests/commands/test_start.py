@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.artifacts.errors import ConfigError
-from pipeline.commands import main_process, start
+from pipeline.commands import run_lock, start
 
 
 def options(**values):
@@ -110,7 +110,7 @@ def test_a_run_that_waits_leaves_the_events_of_the_other_one_alone(
         holder.stdin.flush()
         holder.wait(30)
 
-    monkeypatch.setattr(main_process, "time", Namespace(sleep=sleep))
+    monkeypatch.setattr(run_lock, "time", Namespace(sleep=sleep))
     monkeypatch.setattr(start, "Planner", lambda config: Namespace(plan=plans.pop))
     workflow.code, workflow.pages = 1, {}
     assert start.execute(options()) == 1

@@ -133,6 +133,13 @@ def test_gpus_are_counted_by_the_driver(tmp_path, monkeypatch):
     assert count_gpus() == 0
 
 
+@pytest.mark.parametrize("hiding", ["", "-1", "NoDevFiles"])
+def test_gpus_that_are_hidden_are_none_and_the_driver_is_not_asked(monkeypatch, hiding):
+    monkeypatch.setattr(leases, "_told_by_driver", lambda *question: pytest.fail("asked"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hiding)
+    assert count_gpus() == 0 and gpus_have_bfloat16() is None
+
+
 def hangs(words, **options):
     raise subprocess.TimeoutExpired(words, options["timeout"])
 
